@@ -1,0 +1,30 @@
+# Everything from a fresh clone: `make run`, `make test`. Nothing has to be installed by hand but Python 3.10 or later.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PORT ?= 8000
+
+.PHONY: run test check bench clean
+
+.venv/installed: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+## run: the app on http://127.0.0.1:8000, with an embedded Valkey that is filled from examples/flags.json
+run: .venv/installed
+	exec $(BIN)/chalice local --stage local --port $(PORT)
+
+## test: the whole suite, real servers included
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+## check: lint, format, types and the quick tests
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit
+
+clean:
+	rm -rf .venv build vendor

@@ -1,0 +1,73 @@
+"""The client factory: the SDK clients of daemon mode, of direct mode, and of a fetch.
+
+Every LaunchDarkly client of the app is made here, so what each may do on the network is stated once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ldclient.client import LDClient
+from ldclient.config import Config, HTTPConfig
+from ldclient.interfaces import FeatureStore
+
+from chalicelib.config import Settings
+
+_DAEMON_MODE_KEY = "daemon-mode-has-no-sdk-key"
+"""The SDK wants a key even where it never contacts LaunchDarkly."""
+
+_FETCH_HTTP = HTTPConfig(connect_timeout=3.0, read_timeout=5.0)
+
+
+def daemon_client(feature_store: FeatureStore) -> LDClient:
+    """A client that evaluates from ``feature_store`` alone: no connection, no events, no thread."""
+    return LDClient(
+        Config(_DAEMON_MODE_KEY, feature_store=feature_store, use_ldd=True, send_events=False, diagnostic_opt_out=True),
+        start_wait=0,
+    )
+
+
+def direct_client(settings: Settings, feature_store: FeatureStore, start_wait_seconds: float) -> LDClient:
+    """The SDK as usual: streams from LaunchDarkly into ``feature_store`` and sends analytics events.
+
+    Waits up to ``start_wait_seconds`` for the data set. Raises ConfigurationError without an SDK key.
+    """
+    return LDClient(
+        Config(
+            feature_store=feature_store, send_events=settings.flag_file is None, **_source(settings, auto_update=True)
+        ),
+        start_wait=start_wait_seconds,
+    )
+
+
+def fetch_client(settings: Settings, feature_store: FeatureStore) -> LDClient:
+    """A client that fills ``feature_store`` from LaunchDarkly's stream and sends nothing. Returns at once.
+
+    Raises ConfigurationError without an SDK key.
+    """
+    return LDClient(
+        Config(
+            feature_store=feature_store,
+            send_events=False,
+            diagnostic_opt_out=True,
+            http=_FETCH_HTTP,
+            **_source(settings, auto_update=False),
+        ),
+        start_wait=0,
+    )
+
+
+def _source(settings: Settings, *, auto_update: bool) -> dict[str, Any]:
+    """The part of an SDK Config that says where the data set comes from (its types differ by name)."""
+    if settings.flag_file is not None:
+        # Imports every integration of the SDK, boto3 among them: only where a flag file is read.
+        from ldclient.integrations import Files
+
+        source = Files.new_data_source(paths=[settings.flag_file], auto_update=auto_update)
+        return {"sdk_key": "flag-file-has-no-sdk-key", "update_processor_class": source}
+    uris = {
+        "base_uri": settings.uris.base,
+        "stream_uri": settings.uris.stream,
+        "events_uri": settings.uris.events,
+    }
+    return {"sdk_key": settings.sdk_key.read(), **{name: uri for name, uri in uris.items() if uri is not None}}

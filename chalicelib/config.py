@@ -1,0 +1,198 @@
+"""The settings of the app: the only reader of the environment.
+
+Everything is validated when :func:`load_settings` runs, not at import, so ``import app`` needs no
+environment. Secrets are read later still, by the path that needs them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chalicelib.errors import ConfigurationError
+
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+_ENVIRONMENT_RESOURCE = re.compile(r"proj/([^:;/]+):env/([^:;/]+)")
+_SHA256_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A secret that is named in the environment and read when it is needed.
+
+    ``variable`` holds it directly; ``<variable>_PARAMETER`` names the SSM SecureString that does.
+    """
+
+    variable: str
+    value: str | None = field(default=None, repr=False)
+    parameter: str | None = None
+
+    @property
+    def is_configured(self) -> bool:
+        return self.value is not None or self.parameter is not None
+
+    def read(self) -> str:
+        """The secret. Raises ConfigurationError when it is not configured or cannot be read from SSM."""
+        if self.value is not None:
+            return self.value
+        if self.parameter is None:
+            raise ConfigurationError(f"{self.variable} is not set; set it or {self.variable}_PARAMETER.")
+        from chalicelib.parameters import read_parameter  # boto3 is only imported where SSM is used
+
+        return read_parameter(self.parameter, setting=f"{self.variable}_PARAMETER")
+
+
+@dataclass(frozen=True)
+class LaunchDarklyUris:
+    """Other LaunchDarkly instances than the default one; None keeps the SDK's own address."""
+
+    base: str | None = None
+    stream: str | None = None
+    events: str | None = None
+
+
+@dataclass(frozen=True)
+class EnvironmentResource:
+    """The LaunchDarkly environment that the store holds, as keys."""
+
+    project: str
+    environment: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, validated. ``docs/configuration.md`` describes each."""
+
+    sdk_key: Secret
+    webhook_secret: Secret
+    allow_unsigned_webhooks: bool = False
+    environment: EnvironmentResource | None = None
+    uris: LaunchDarklyUris = LaunchDarklyUris()
+    flag_file: str | None = None
+    direct_mode: bool = False
+    redis_url: str | None = field(default=None, repr=False)
+    dynamodb_table: str | None = None
+    store_prefix: str = "launchdarkly"
+    store_cache_seconds: float = 15.0
+    evaluate_auth: str = "token"
+    token_digests: frozenset[str] = frozenset()
+    cors_allow_origin: str | None = None
+
+    @property
+    def mode(self) -> str:
+        return "direct" if self.direct_mode else "daemon"
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from ``environment`` (default: the process's). Raises ConfigurationError naming the variable.
+
+    An empty variable counts as unset: Lambda and CloudFormation cannot always leave one out.
+    """
+    env = {name: value for name, value in (os.environ if environment is None else environment).items() if value}
+    direct_mode = _choice(env, "EVALUATION_MODE", ("daemon", "direct"), "daemon") == "direct"
+    redis_url, dynamodb_table = _store(env, direct_mode)
+    return Settings(
+        sdk_key=_secret(env, "LAUNCHDARKLY_SDK_KEY"),
+        webhook_secret=_secret(env, "LAUNCHDARKLY_WEBHOOK_SECRET"),
+        allow_unsigned_webhooks=_choice(env, "LAUNCHDARKLY_WEBHOOK_UNSIGNED", ("allow", "refuse"), "refuse") == "allow",
+        environment=_environment_resource(env),
+        uris=LaunchDarklyUris(
+            base=_http_uri(env, "LAUNCHDARKLY_BASE_URI"),
+            stream=_http_uri(env, "LAUNCHDARKLY_STREAM_URI"),
+            events=_http_uri(env, "LAUNCHDARKLY_EVENTS_URI"),
+        ),
+        flag_file=env.get("LAUNCHDARKLY_FLAG_FILE"),
+        direct_mode=direct_mode,
+        redis_url=redis_url,
+        dynamodb_table=dynamodb_table,
+        store_prefix=env.get("STORE_PREFIX", "launchdarkly"),
+        store_cache_seconds=_seconds(env, "STORE_CACHE_SECONDS", 15.0),
+        evaluate_auth=_choice(env, "EVALUATE_AUTH", ("token", "iam", "none"), "token"),
+        token_digests=_digests(env, "EVALUATE_TOKEN_SHA256"),
+        cors_allow_origin=_origin(env, "CORS_ALLOW_ORIGIN"),
+    )
+
+
+def _store(env: Mapping[str, str], direct_mode: bool) -> tuple[str | None, str | None]:
+    redis_url, table = env.get("REDIS_URL"), env.get("DYNAMODB_TABLE")
+    if direct_mode:
+        if redis_url or table:
+            name = "REDIS_URL" if redis_url else "DYNAMODB_TABLE"
+            raise ConfigurationError(f"{name} is set, but EVALUATION_MODE is 'direct', which uses no store; unset one.")
+        return None, None
+    if redis_url and table:
+        raise ConfigurationError("REDIS_URL and DYNAMODB_TABLE are both set; set exactly one of them.")
+    if not redis_url and not table:
+        raise ConfigurationError("Neither REDIS_URL nor DYNAMODB_TABLE is set; daemon mode needs exactly one of them.")
+    if redis_url and redis_url != "embedded" and not redis_url.startswith(_REDIS_SCHEMES):
+        # Not echoed: a URL without a known scheme may still hold a password.
+        raise ConfigurationError("REDIS_URL must start with redis://, rediss:// or unix://, or be 'embedded'.")
+    return redis_url, table
+
+
+def _secret(env: Mapping[str, str], variable: str) -> Secret:
+    value, parameter = env.get(variable), env.get(f"{variable}_PARAMETER")
+    if value and parameter:
+        raise ConfigurationError(f"{variable} and {variable}_PARAMETER are both set; set one of them.")
+    return Secret(variable, value, parameter)
+
+
+def _choice(env: Mapping[str, str], variable: str, choices: tuple[str, ...], default: str) -> str:
+    value = env.get(variable, default)
+    if value not in choices:
+        raise ConfigurationError(f"{variable} is {value!r}; expected one of: {', '.join(choices)}.")
+    return value
+
+
+def _environment_resource(env: Mapping[str, str]) -> EnvironmentResource | None:
+    value = env.get("LAUNCHDARKLY_ENVIRONMENT")
+    if value is None:
+        return None
+    match = _ENVIRONMENT_RESOURCE.fullmatch(value)
+    if match is None:
+        raise ConfigurationError(
+            f"LAUNCHDARKLY_ENVIRONMENT is {value!r}; expected a LaunchDarkly resource such as "
+            "proj/default:env/production."
+        )
+    return EnvironmentResource(project=match[1], environment=match[2])
+
+
+def _http_uri(env: Mapping[str, str], variable: str) -> str | None:
+    value = env.get(variable)
+    if value is not None and not value.startswith(("https://", "http://")):
+        raise ConfigurationError(f"{variable} is {value!r}; expected a URL that starts with https:// or http://.")
+    return value
+
+
+def _seconds(env: Mapping[str, str], variable: str, default: float) -> float:
+    value = env.get(variable)
+    if value is None:
+        return default
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds < float("inf"):
+        raise ConfigurationError(f"{variable} is {value!r}; expected a number of seconds, 0 or more.")
+    return seconds
+
+
+def _digests(env: Mapping[str, str], variable: str) -> frozenset[str]:
+    digests = frozenset(part.strip().lower() for part in env.get(variable, "").split(",") if part.strip())
+    for digest in digests:
+        if not _SHA256_HEX.fullmatch(digest):
+            # Not echoed: the likeliest mistake is to configure the token itself.
+            raise ConfigurationError(
+                f"{variable} holds an entry that is not a SHA-256 digest; expected 64 hexadecimal digits each, "
+                "separated by commas (the digest of a token, never the token)."
+            )
+    return digests
+
+
+def _origin(env: Mapping[str, str], variable: str) -> str | None:
+    value = env.get(variable)
+    if value is not None and value != "*" and not re.fullmatch(r"https?://[^\s/,]+", value):
+        raise ConfigurationError(f"{variable} is {value!r}; expected one origin such as https://app.example.com, or *.")
+    return value

@@ -1,0 +1,173 @@
+"""What the store holds, and how a fetched data set becomes the next stored one. Pure: no I/O, no SDK.
+
+A *data set* is all flags and segments of one LaunchDarkly environment. Items are kept as the JSON text
+that the store holds; only the version is looked at, so unknown fields survive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+FEATURES = "features"
+SEGMENTS = "segments"
+KINDS = (FEATURES, SEGMENTS)
+"""LaunchDarkly's namespaces for flags and segments, as in every SDK's persistent store."""
+
+UNREADABLE = -1
+"""The version of a stored item that does not parse: whatever LaunchDarkly sends replaces it."""
+
+
+class Item(NamedTuple):
+    """One flag or segment: its version, and its JSON text as stored."""
+
+    version: int
+    text: bytes
+
+
+DataSet = Mapping[str, Mapping[str, Item]]
+"""kind -> key -> item, with every kind of KINDS present."""
+
+
+@dataclass(frozen=True)
+class SyncRecord:
+    """What the last refresh left in the store, beside LaunchDarkly's own keys.
+
+    ``revision`` names the content; ``synced_at_ms`` is Unix time in milliseconds by the refresher's
+    clock; ``source`` is ``launchdarkly`` or ``file``.
+    """
+
+    revision: str
+    synced_at_ms: int
+    flags: int
+    segments: int
+    source: str
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "revision": self.revision,
+                "synced_at": self.synced_at_ms,
+                "flags": self.flags,
+                "segments": self.segments,
+                "source": self.source,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> SyncRecord | None:
+        """The record, or None when the text is not one: then the store counts as filled by somebody else."""
+        try:
+            fields = json.loads(text)
+            return cls(
+                revision=str(fields["revision"]),
+                synced_at_ms=int(fields["synced_at"]),
+                flags=int(fields["flags"]),
+                segments=int(fields["segments"]),
+                source=str(fields["source"]),
+            )
+        except (ValueError, TypeError, KeyError):
+            return None
+
+
+@dataclass(frozen=True)
+class StoredDataSet:
+    """One consistent read of the store.
+
+    ``texts`` is kind -> key -> JSON text. ``record`` is None when the store was never filled, or was
+    filled by a Relay Proxy or another SDK; ``initialized`` tells the two apart.
+    """
+
+    texts: Mapping[str, Mapping[str, bytes]]
+    record: SyncRecord | None
+    initialized: bool
+
+    def items(self) -> DataSet:
+        """Every item with its version; an item that does not parse has the version UNREADABLE."""
+        return {kind: {key: stored_item(text) for key, text in self.texts[kind].items()} for kind in KINDS}
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """What a webhook says LaunchDarkly now holds: an item at ``version`` or higher, or (None) no longer there."""
+
+    kind: str
+    key: str
+    version: int | None
+
+    def is_met_by(self, version: int | None) -> bool:
+        """Whether an item of this version (None: absent) is what was announced, or newer."""
+        if self.version is None or version is None:
+            return self.version is version
+        return version >= self.version
+
+
+@dataclass(frozen=True)
+class Merge:
+    """The data set to store, and how many stored items it keeps against the fetched ones."""
+
+    data_set: DataSet
+    held_back: int
+
+
+def fetched_item(fields: Mapping[str, object]) -> Item:
+    """An item as LaunchDarkly sent it. The text is canonical, so that equal content has one revision."""
+    return Item(version=_version(fields), text=json.dumps(fields, sort_keys=True, separators=(",", ":")).encode())
+
+
+def stored_item(text: bytes) -> Item:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        fields = None
+    return Item(version=_version(fields), text=text)
+
+
+def _version(fields: object) -> int:
+    version = fields.get("version") if isinstance(fields, Mapping) else None
+    return version if isinstance(version, int) else UNREADABLE
+
+
+def merge_never_backwards(stored: DataSet, fetched: DataSet) -> Merge:
+    """The higher version of every item; on equal versions what was fetched.
+
+    An item that was not fetched is deleted, unless the fetched data set is provably old, which is to
+    say that the store holds a higher version of some item that is in both.
+    """
+    held_back = {
+        (kind, key)
+        for kind, key, item in _each(fetched)
+        if key in stored[kind] and stored[kind][key].version > item.version
+    }
+    merged = {kind: dict(stored[kind]) if held_back else {} for kind in KINDS}
+    for kind, key, item in _each(fetched):
+        if (kind, key) not in held_back:
+            merged[kind][key] = item
+    return Merge(merged, held_back=len(held_back))
+
+
+def item_count(data_set: DataSet) -> int:
+    return sum(len(data_set[kind]) for kind in KINDS)
+
+
+def texts_of(data_set: DataSet) -> dict[str, dict[str, bytes]]:
+    return {kind: {key: item.text for key, item in data_set[kind].items()} for kind in KINDS}
+
+
+def revision_of(texts: Mapping[str, Mapping[str, bytes]]) -> str:
+    """An opaque name for this content: the same texts under the same keys give the same revision."""
+    digest = hashlib.sha256()
+    for kind in KINDS:
+        for key, text in sorted(texts[kind].items()):
+            for part in (kind.encode(), key.encode("utf-8", "surrogatepass"), text):
+                digest.update(b"%d:" % len(part) + part)
+    return digest.hexdigest()[:32]
+
+
+def _each(data_set: DataSet) -> Iterator[tuple[str, str, Item]]:
+    for kind in KINDS:
+        for key, item in data_set[kind].items():
+            yield kind, key, item

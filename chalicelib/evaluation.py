@@ -1,0 +1,113 @@
+"""Flags evaluated for a context, in the shapes of the API. Pure over an SDK client and its feature store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ldclient.client import LDClient
+from ldclient.context import Context
+from ldclient.versioned_data_kind import FEATURES
+
+from chalicelib import VERSION
+from chalicelib.clients import daemon_client
+from chalicelib.errors import FetchTimedOut, FlagNotFound, UnreadableItem
+from chalicelib.feature_stores import ReadableFeatureStore, SelectedFlags
+
+_UNREADABLE_REASON = {"kind": "ERROR", "errorKind": "EXCEPTION"}
+"""The reason that the SDK gives when its store cannot produce a flag."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller asked for. ``flags`` None means all; see ``select_flags``."""
+
+    with_reasons: bool = False
+    client_side_only: bool = False
+    flags: tuple[str, ...] | None = None
+
+
+class FlagSource(Protocol):
+    """An SDK client together with the feature store that it evaluates from."""
+
+    @property
+    def client(self) -> LDClient: ...
+
+    @property
+    def feature_store(self) -> ReadableFeatureStore: ...
+
+
+def evaluate_flag(source: FlagSource, context: Context, key: str) -> dict[str, Any]:
+    """``{"key", "value", "variation", "version", "reason"}`` of one flag.
+
+    A flag that cannot be evaluated has the value and variation None and the SDK's error reason.
+    Raises FlagNotFound, and FetchTimedOut in direct mode before the first data set has arrived.
+    """
+    detail = source.client.variation_detail(key, context, None)
+    error = detail.reason.get("errorKind")
+    if error == "FLAG_NOT_FOUND":
+        raise FlagNotFound(f"There is no flag {key[:100]!r}.")
+    if error == "CLIENT_NOT_READY":
+        raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
+    return {
+        "key": key,
+        "value": detail.value,
+        "variation": detail.variation_index,
+        "version": _version(source.feature_store, key),
+        "reason": detail.reason,
+    }
+
+
+def evaluate_flags(source: FlagSource, context: Context, options: Options) -> dict[str, dict[str, Any]]:
+    """Flag key -> ``{"value", "variation", "version", ...}``, as LaunchDarkly's and the Relay Proxy's ``evalx``.
+
+    ``reason``, ``trackEvents``, ``trackReason``, ``debugEventsUntilDate`` and ``prerequisites`` are there
+    only when set or asked for. A flag whose stored item cannot be read has the value None; it is left out
+    of client-side answers, because nobody can tell whether it belongs there.
+    Raises FetchTimedOut in direct mode before the first data set has arrived.
+    """
+    state = source.client.all_flags_state(
+        context, with_reasons=options.with_reasons, client_side_only=options.client_side_only
+    )
+    if not state.valid:
+        raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
+    answer = state.to_json_dict()
+    evaluated = {key: {"value": answer[key], **meta} for key, meta in answer["$flagsState"].items()}
+    if not options.client_side_only:
+        for key in source.feature_store.unreadable_flags():
+            evaluated[key] = {"value": None, **({"reason": _UNREADABLE_REASON} if options.with_reasons else {})}
+    return evaluated
+
+
+@dataclass(frozen=True)
+class _Selection:
+    client: LDClient
+    feature_store: ReadableFeatureStore
+
+
+def select_flags(source: FlagSource, keys: Collection[str] | None) -> FlagSource:
+    """A source that lists only these flags (None: all of them), and costs only these. Unknown keys are left out."""
+    if keys is None:
+        return source
+    feature_store = SelectedFlags(source.feature_store, keys)
+    return _Selection(daemon_client(feature_store), feature_store)
+
+
+def etag(revision: str, context: dict[str, Any], *asked: object) -> str:
+    """A strong entity tag for what was asked about this context at this revision.
+
+    Names the answer without evaluating it: the same inputs give the same answer in this version of the app.
+    """
+    inputs = json.dumps([VERSION, revision, context, asked], sort_keys=True, separators=(",", ":"))
+    return f'"{hashlib.sha256(inputs.encode()).hexdigest()[:32]}"'
+
+
+def _version(feature_store: ReadableFeatureStore, key: str) -> int | None:
+    try:
+        flag = feature_store.get(FEATURES, key, lambda item: item)
+    except UnreadableItem:
+        return None
+    return None if flag is None else int(flag.version)

@@ -1,0 +1,98 @@
+"""The event of ``on_event``: what a direct invocation, EventBridge or Step Functions asks for, and its answer.
+
+Pure over a flag source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.contexts import parse_context
+from chalicelib.errors import InvalidContext, InvalidRequest
+from chalicelib.evaluation import FlagSource, Options, evaluate_flag, evaluate_flags, select_flags
+
+_FORMS = (
+    "a context or user itself, {'context': ...}, {'user': ...}, or {'contexts': [...]}, "
+    "with optional flag, flags, withReasons and clientSideOnly"
+)
+
+
+@dataclass(frozen=True)
+class EventRequest:
+    """What to evaluate. ``contexts`` are not yet parsed, so that a bad one is an error in its place."""
+
+    contexts: tuple[object, ...]
+    options: Options
+    flag: str | None = None
+    is_batch: bool = False
+
+
+def parse_event(event: object) -> EventRequest:
+    """Raises InvalidRequest for anything that is not one of the documented forms."""
+    if not isinstance(event, dict):
+        raise InvalidRequest(f"The event must be a JSON object: {_FORMS}.")
+    request: dict[str, Any] = event
+    if "detail-type" in event and isinstance(event.get("detail"), dict):
+        request = event["detail"]  # an EventBridge envelope
+    if "kind" in request or "key" in request:
+        return EventRequest(contexts=(request,), options=Options())
+    subjects = [name for name in ("context", "user", "contexts") if name in request]
+    if len(subjects) != 1:
+        raise InvalidRequest(f"The event must hold exactly one subject: {_FORMS}.")
+    return _wrapped(request, subjects[0])
+
+
+def _wrapped(event: dict[str, Any], subject: str) -> EventRequest:
+    is_batch = subject == "contexts"
+    if is_batch and not isinstance(event[subject], list):
+        raise InvalidRequest("The event's 'contexts' must be an array of contexts.")
+    flag = event.get("flag")
+    if flag is not None and (is_batch or not isinstance(flag, str)):
+        raise InvalidRequest("The event's 'flag' must be a flag key, and cannot go with 'contexts'; use 'flags'.")
+    return EventRequest(
+        contexts=tuple(event[subject]) if is_batch else (event[subject],),
+        options=Options(
+            with_reasons=_boolean(event, "withReasons"),
+            client_side_only=_boolean(event, "clientSideOnly"),
+            flags=_flags(event),
+        ),
+        flag=flag,
+        is_batch=is_batch,
+    )
+
+
+def _boolean(event: dict[str, Any], name: str) -> bool:
+    value = event.get(name, False)
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"The event's {name!r} must be true or false.")
+    return value
+
+
+def _flags(event: dict[str, Any]) -> tuple[str, ...] | None:
+    keys = event.get("flags")
+    if keys is None:
+        return None
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise InvalidRequest("The event's 'flags' must be an array of flag keys.")
+    return tuple(dict.fromkeys(keys))
+
+
+def answer_event(source: FlagSource, request: EventRequest) -> dict[str, Any]:
+    """``{"flags"}``, ``{"flag"}`` or, for a batch, ``{"results"}`` in the order of the contexts.
+
+    Raises InvalidContext and FlagNotFound, except in a batch, where a bad context is an error in its place.
+    """
+    if request.flag is not None:
+        return {"flag": evaluate_flag(source, parse_context(request.contexts[0]), request.flag)}
+    selection = select_flags(source, request.options.flags)
+    if not request.is_batch:
+        return {"flags": evaluate_flags(selection, parse_context(request.contexts[0]), request.options)}
+    return {"results": [_result(selection, context, request.options) for context in request.contexts]}
+
+
+def _result(source: FlagSource, data: object, options: Options) -> dict[str, Any]:
+    try:
+        return {"flags": evaluate_flags(source, parse_context(data), options)}
+    except InvalidContext as error:
+        return {"error": str(error)}

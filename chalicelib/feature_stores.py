@@ -1,0 +1,155 @@
+"""The feature stores that the SDK's clients evaluate from: memory only, no connection.
+
+Each can name its unreadable flags: one bad item in the store is one bad flag in the answer, while the
+SDK's own stores fail whole on it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from ldclient.feature_store import InMemoryFeatureStore
+from ldclient.interfaces import FeatureStore
+from ldclient.versioned_data_kind import FEATURES, SEGMENTS, VersionedDataKind
+
+from chalicelib.errors import UnreadableItem
+
+logger = logging.getLogger(__name__)
+
+Callback = Callable[[Any], Any]
+"""The SDK's store interface hands every result through one of these (untyped there)."""
+
+
+class ReadableFeatureStore(Protocol):
+    """What evaluation needs beside the SDK's FeatureStore."""
+
+    def get(self, kind: VersionedDataKind, key: str, callback: Callback) -> Any: ...
+
+    def all(self, kind: VersionedDataKind, callback: Callback) -> Any: ...
+
+    def unreadable_flags(self) -> Collection[str]:
+        """Keys of the flags that ``all`` had to leave out."""
+
+
+class DirectFeatureStore(InMemoryFeatureStore):
+    """The SDK's in-memory store of direct mode; the SDK itself refuses what it cannot read."""
+
+    def unreadable_flags(self) -> Collection[str]:
+        return ()
+
+
+class _ReadOnlyFeatureStore(FeatureStore):
+    """In daemon mode nothing writes to the SDK's feature store."""
+
+    @property
+    def initialized(self) -> bool:
+        return True
+
+    def init(self, all_data: object) -> None:
+        raise NotImplementedError
+
+    def upsert(self, kind: VersionedDataKind, item: object) -> None:
+        raise NotImplementedError
+
+    def delete(self, kind: VersionedDataKind, key: str, version: int) -> None:
+        raise NotImplementedError
+
+
+class SnapshotFeatureStore(_ReadOnlyFeatureStore):
+    """The data set of one revision. An item is decoded when it is first asked for, and kept.
+
+    Decoding costs about 50 microseconds an item; most functions evaluate a few flags of many.
+    """
+
+    def __init__(self, texts: Mapping[str, Mapping[str, bytes]]) -> None:
+        self._texts = texts
+        self._decoded: dict[str, dict[str, Any]] = {FEATURES.namespace: {}, SEGMENTS.namespace: {}}
+        self._unreadable: dict[tuple[str, str], str] = {}
+
+    def get(self, kind: VersionedDataKind, key: str, callback: Callback = lambda item: item) -> Any:
+        """The item, or None when there is none. Raises UnreadableItem."""
+        item = self._item(kind, key)
+        return callback(None if item is None or item.deleted else item)
+
+    def all(self, kind: VersionedDataKind, callback: Callback = lambda items: items) -> Any:
+        """Every readable item by key."""
+        with _collector_paused():
+            readable = {key: self._readable_item(kind, key) for key in self._texts[kind.namespace]}
+        return callback({key: item for key, item in readable.items() if item is not None and not item.deleted})
+
+    def unreadable_flags(self) -> Collection[str]:
+        return [key for namespace, key in self._unreadable if namespace == FEATURES.namespace]
+
+    @property
+    def unreadable_count(self) -> int:
+        """Flags and segments that were asked for and could not be decoded."""
+        return len(self._unreadable)
+
+    def _readable_item(self, kind: VersionedDataKind, key: str) -> Any:
+        try:
+            return self._item(kind, key)
+        except UnreadableItem:
+            return None
+
+    def _item(self, kind: VersionedDataKind, key: str) -> Any:
+        decoded = self._decoded[kind.namespace]
+        if key not in decoded:
+            text = self._texts[kind.namespace].get(key)
+            decoded[key] = None if text is None else self._decode(kind, key, text)
+        return decoded[key]
+
+    def _decode(self, kind: VersionedDataKind, key: str, text: bytes) -> Any:
+        known = self._unreadable.get((kind.namespace, key))
+        if known is not None:
+            raise UnreadableItem(known)
+        try:
+            return kind.decode(json.loads(text))
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+            message = f"The stored item {kind.namespace}/{key} cannot be read: {type(error).__name__}."
+            self._unreadable[kind.namespace, key] = message
+            logger.error(message)
+            raise UnreadableItem(message) from error
+
+
+class SelectedFlags(_ReadOnlyFeatureStore):
+    """A view of another store in which only some flags are listed; prerequisites and segments are all found."""
+
+    def __init__(self, feature_store: ReadableFeatureStore, keys: Collection[str]) -> None:
+        self._feature_store = feature_store
+        self._keys = keys
+        self._unreadable: list[str] = []
+
+    def get(self, kind: VersionedDataKind, key: str, callback: Callback = lambda item: item) -> Any:
+        return self._feature_store.get(kind, key, callback)
+
+    def all(self, kind: VersionedDataKind, callback: Callback = lambda items: items) -> Any:
+        found = {}
+        for key in self._keys:
+            try:
+                item = self.get(kind, key)
+            except UnreadableItem:
+                self._unreadable.append(key)
+                continue
+            if item is not None:
+                found[key] = item
+        return callback(found)
+
+    def unreadable_flags(self) -> Collection[str]:
+        return self._unreadable
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """A bulk decode only allocates; the collector would walk the growing heap again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

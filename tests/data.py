@@ -1,0 +1,48 @@
+"""Flags and segments for the tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+PROJECT = Path(__file__).parent.parent
+EXAMPLES = PROJECT / "examples" / "flags.json"
+
+
+def example_data() -> Json:
+    """The example environment: ``{"flags": {...}, "segments": {...}}``."""
+    data: Json = json.loads(EXAMPLES.read_text())
+    return data
+
+
+def boolean_flag(key: str, version: int = 1, *, value: bool = True, **fields: Any) -> Json:
+    """A flag that serves ``value`` to everybody."""
+    return {
+        "key": key,
+        "version": version,
+        "on": True,
+        "variations": [True, False],
+        "fallthrough": {"variation": 0 if value else 1},
+        "offVariation": 1,
+        "salt": key,
+        **fields,
+    }
+
+
+def segment(key: str, version: int = 1, *included: str, **fields: Any) -> Json:
+    return {
+        "key": key,
+        "version": version,
+        "included": list(included),
+        "excluded": [],
+        "rules": [],
+        "salt": key,
+        **fields,
+    }
+
+
+def by_key(*items: Json) -> dict[str, Json]:
+    return {item["key"]: item for item in items}

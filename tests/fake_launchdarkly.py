@@ -1,0 +1,190 @@
+"""A LaunchDarkly that the tests own: its streaming endpoint over real HTTP, with faults.
+
+Speaks what an SDK's stream does: ``GET /all``, server-sent events in chunked transfer encoding (the SDK
+reads in chunks), one ``put`` with the whole data set, then ``patch`` and ``delete`` events.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import queue
+import threading
+import time
+from enum import Enum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class Fault(Enum):
+    """What goes wrong with every stream that is opened from now on."""
+
+    UNAUTHORIZED = 401
+    FORBIDDEN = 403
+    UNAVAILABLE = 503
+    HANG = "accepts the connection and never answers"
+    SILENT = "answers 200 and never sends an event"
+    GARBAGE = "sends a put that is not JSON"
+    DROP_MID_PUT = "closes the connection in the middle of the data"
+    FLAG_IS_NO_OBJECT = "sends a flag that is a string"
+
+
+class FakeLaunchDarkly:
+    """One environment. Change it with the methods below; open streams are told at once."""
+
+    def __init__(self, delay_seconds: float = 0.0) -> None:
+        self.flags: dict[str, Json] = {}
+        self.segments: dict[str, Json] = {}
+        self.fault: Fault | None = None
+        self.delay_seconds = delay_seconds
+        self.sdk_keys: list[str] = []
+        self.put_override: Json | None = None
+        """An old or odd data set that new streams start with instead of the current one."""
+        self._lock = threading.RLock()
+        self._streams: list[queue.Queue[bytes | None]] = []
+        self._server = _Server(("127.0.0.1", 0), _StreamHandler)
+        self._server.launchdarkly = self
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def stream_count(self) -> int:
+        """How often a stream was opened: the number of fetches."""
+        return len(self.sdk_keys)
+
+    @property
+    def open_streams(self) -> int:
+        with self._lock:
+            return len(self._streams)
+
+    def replace(self, flags: dict[str, Json], segments: dict[str, Json] | None = None) -> None:
+        """The whole data set, without an event."""
+        with self._lock:
+            self.flags, self.segments = copy.deepcopy(flags), copy.deepcopy(segments or {})
+
+    def put_flag(self, flag: Json) -> None:
+        with self._lock:
+            self.flags[flag["key"]] = copy.deepcopy(flag)
+            self._tell("patch", {"path": f"/flags/{flag['key']}", "data": flag})
+
+    def put_segment(self, segment: Json) -> None:
+        with self._lock:
+            self.segments[segment["key"]] = copy.deepcopy(segment)
+            self._tell("patch", {"path": f"/segments/{segment['key']}", "data": segment})
+
+    def delete_flag(self, key: str) -> None:
+        with self._lock:
+            version = self.flags.pop(key)["version"] + 1
+            self._tell("delete", {"path": f"/flags/{key}", "version": version})
+
+    def data(self) -> Json:
+        with self._lock:
+            return copy.deepcopy({"flags": self.flags, "segments": self.segments})
+
+    def close(self) -> None:
+        with self._lock:
+            for stream in self._streams:
+                stream.put(None)
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _tell(self, event: str, data: Json) -> None:
+        for stream in self._streams:
+            stream.put(sse(event, data))
+
+    def open_stream(self, sdk_key: str) -> tuple[bytes, queue.Queue[bytes | None]]:
+        """The put event of a new stream and the queue of what follows; no change falls between them."""
+        with self._lock:
+            self.sdk_keys.append(sdk_key)
+            stream: queue.Queue[bytes | None] = queue.Queue()
+            self._streams.append(stream)
+            data = self.put_override or {"flags": self.flags, "segments": self.segments}
+            return sse("put", {"path": "/", "data": data}), stream
+
+    def forget_stream(self, stream: queue.Queue[bytes | None]) -> None:
+        with self._lock:
+            self._streams.remove(stream)
+
+
+def sse(event: str, data: Json) -> bytes:
+    return f"event: {event}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 256
+    launchdarkly: FakeLaunchDarkly
+
+
+class _StreamHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_GET(self) -> None:
+        launchdarkly = self.server.launchdarkly
+        time.sleep(launchdarkly.delay_seconds)
+        put, stream = launchdarkly.open_stream(self.headers.get("Authorization", ""))
+        try:
+            self._serve(launchdarkly.fault, put, stream)
+        except OSError:
+            pass  # the SDK has hung up
+        finally:
+            launchdarkly.forget_stream(stream)
+            self.close_connection = True
+
+    def do_POST(self) -> None:
+        """The events and diagnostics endpoints: accepted and dropped."""
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(202)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _serve(self, fault: Fault | None, put: bytes, stream: queue.Queue[bytes | None]) -> None:
+        if fault is Fault.HANG:
+            self._hold_open(stream)
+            return
+        if fault is not None and isinstance(fault.value, int):
+            self.send_response(fault.value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        if fault is Fault.DROP_MID_PUT:
+            self._chunk(put[: len(put) // 2])
+            return
+        if fault is Fault.GARBAGE:
+            put = b"event: put\ndata: {garbage\n\n"
+        if fault is Fault.FLAG_IS_NO_OBJECT:
+            put = sse("put", {"path": "/", "data": {"flags": {"broken": "flag"}, "segments": {}}})
+        if fault is not Fault.SILENT:
+            self._chunk(put)
+        self._hold_open(stream)
+
+    def _hold_open(self, stream: queue.Queue[bytes | None]) -> None:
+        """Send what follows until the server closes or, as a heartbeat tells, the SDK has hung up."""
+        while True:
+            try:
+                event = stream.get(timeout=0.1)
+            except queue.Empty:
+                event = b":\n\n"
+            if event is None:
+                return
+            self._chunk(event)
+
+    def _chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()
+
+    def log_message(self, *_: object) -> None:
+        pass
