@@ -11,32 +11,34 @@ A refresh is one MULTI, conditional (WATCH) on what it was computed from and on 
 and ElastiCache Serverless refuse a MULTI over several slots: there the prefix has to be a hash tag such
 as ``{launchdarkly}``.
 
-Two clients, because they promise different things: the reader answers or gives up within a second; the
-writer moves a whole data set, is given more time, and never repeats a command by itself.
+The read path has a connection of its own (``resp.py``), which answers or gives up within a second; what
+writes uses redis-py, which is imported when the first refresh begins.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
-
-import redis
-from redis.backoff import NoBackoff
-from redis.client import Pipeline
-from redis.retry import Retry
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.data_set import FEATURES, KINDS, SEGMENTS, Announcement, DataSet, StoredDataSet, SyncRecord
-from chalicelib.errors import ConfigurationError, RefreshConflict, StoreUnavailable
+from chalicelib.errors import RefreshConflict, StoreUnavailable
 from chalicelib.stores import Backlog
+from chalicelib.stores.resp import Connection, Reply, ServerError, parse_address
 
-_READ_TIMEOUT_SECONDS = 0.4
-"""Per attempt. The one retry replaces a connection that died while the function was frozen: 0.8 s at most."""
+if TYPE_CHECKING:
+    import redis
+    from redis.client import Pipeline
 
-_WRITE_TIMEOUT_SECONDS = 5.0
+READ_TIMEOUT_SECONDS = 0.4
+READ_ATTEMPTS = 2
+"""The second replaces a connection that died while the function was frozen: 0.8 s in all."""
+
+WRITE_TIMEOUT_SECONDS = 5.0
 
 # Redis's documented way to free a lock that may have expired and been taken by another owner.
 _UNLOCK = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
@@ -46,91 +48,94 @@ class RedisStore:
     kind = "redis"
 
     def __init__(self, url: str, prefix: str) -> None:
+        """Raises ConfigurationError when the URL cannot be parsed."""
         self._url = url
         self._prefix = prefix
+        self._connection = Connection(parse_address(url), READ_TIMEOUT_SECONDS)
+        self._connection_lock = threading.Lock()
 
     # The read path.
 
     def read_sync_record(self) -> SyncRecord | None:
-        with _store_errors():
-            text = self._reader.get(self.key("$sync"))
+        (text,) = self._ask(("GET", self.key("$sync")))
         return None if text is None else SyncRecord.from_json(text)
 
     def read_data_set(self) -> StoredDataSet:
-        with _store_errors(), self._reader.pipeline(transaction=True) as pipeline:
-            self._read(pipeline)
-            return _stored_data_set(*pipeline.execute())
+        hashes = [("HGETALL", self.key(kind)) for kind in KINDS]
+        *_, replies = self._ask(
+            ("MULTI",), ("GET", self.key("$sync")), ("EXISTS", self.key("$inited")), *hashes, ("EXEC",)
+        )
+        sync, inited, *items = replies
+        return _stored_data_set(sync, inited, [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in items])
+
+    def _ask(self, *commands: tuple[str, ...]) -> list[Reply]:
+        for _ in range(READ_ATTEMPTS):
+            try:
+                with self._connection_lock:
+                    return self._connection.execute(*commands)
+            except ServerError as error:
+                raise StoreUnavailable(f"The flag store refused a command: {error}") from error
+            except OSError as error:
+                failure = error
+        raise StoreUnavailable(_out_of_reach(failure)) from failure
 
     # The write path.
 
     def take_ticket(self, announcement: Announcement | None) -> int:
         text = json.dumps(None if announcement is None else asdict(announcement))
-        with _store_errors(), self._writer.pipeline(transaction=True) as pipeline:
+        with _write_errors(), self._writer.pipeline(transaction=True) as pipeline:
             pipeline.rpush(self.key("$announced"), text)
             pipeline.incr(self.key("$tickets"))
             return int(pipeline.execute()[1])
 
     def read_covered(self) -> int:
-        with _store_errors():
+        with _write_errors():
             return int(self._writer.get(self.key("$covered")) or 0)
 
     def read_backlog(self) -> Backlog:
-        with _store_errors(), self._writer.pipeline(transaction=True) as pipeline:
+        with _write_errors(), self._writer.pipeline(transaction=True) as pipeline:
             pipeline.get(self.key("$tickets"))
             pipeline.lrange(self.key("$announced"), 0, -1)
             ticket, texts = pipeline.execute()
         return Backlog(int(ticket or 0), tuple(_announcement(text) for text in texts))
 
     def try_lock(self, owner: str, seconds: float) -> bool:
-        with _store_errors():
+        with _write_errors():
             return bool(self._writer.set(self.key("$lock"), owner, nx=True, px=int(seconds * 1000)))
 
     def unlock(self, owner: str) -> None:
-        with _store_errors():
+        with _write_errors():
             self._writer.eval(_UNLOCK, 1, self.key("$lock"), owner)
 
     @contextmanager
     def update(self, owner: str) -> Iterator[_RedisUpdate]:
-        with _store_errors(), self._writer.pipeline(transaction=True) as pipeline:
+        with _write_errors(), self._writer.pipeline(transaction=True) as pipeline:
             pipeline.watch(*(self.key(name) for name in ("$lock", "$sync", "$inited", FEATURES, SEGMENTS)))
             if pipeline.get(self.key("$lock")) != owner.encode():
                 raise RefreshConflict("This refresh took longer than its lock; nothing was written.")
-            stored = _stored_data_set(*self._read(pipeline))
+            stored = _stored_data_set(
+                pipeline.get(self.key("$sync")),
+                pipeline.exists(self.key("$inited")),
+                [pipeline.hgetall(self.key(kind)) for kind in KINDS],
+            )
             pipeline.multi()
             yield _RedisUpdate(self, pipeline, stored)
 
     def key(self, name: str) -> str:
         return f"{self._prefix}:{name}"
 
-    def _read(self, pipeline: Pipeline) -> list[Any]:
-        """Queue the four reads of a data set, or, on a watching pipeline, run them."""
-        return [
-            pipeline.get(self.key("$sync")),
-            pipeline.exists(self.key("$inited")),
-            *(pipeline.hgetall(self.key(kind)) for kind in KINDS),
-        ]
-
-    @functools.cached_property
-    def _reader(self) -> redis.Redis:
-        return self._client(_READ_TIMEOUT_SECONDS, retries=1)
-
     @functools.cached_property
     def _writer(self) -> redis.Redis:
-        return self._client(_WRITE_TIMEOUT_SECONDS, retries=0)
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
-    def _client(self, timeout_seconds: float, retries: int) -> redis.Redis:
-        try:
-            return redis.Redis.from_url(
-                self._url,
-                socket_timeout=timeout_seconds,
-                socket_connect_timeout=min(timeout_seconds, 1.0),
-                retry=Retry(NoBackoff(), retries),
-            )
-        except ValueError as error:
-            # The URL may hold a password, and so may redis-py's message.
-            raise ConfigurationError(
-                "REDIS_URL cannot be parsed; expected redis://[user:password@]host:port/db."
-            ) from error
+        return redis.Redis.from_url(
+            self._url,
+            socket_timeout=WRITE_TIMEOUT_SECONDS,
+            socket_connect_timeout=1.0,
+            retry=Retry(NoBackoff(), 0),  # a write is never repeated blindly
+        )
 
 
 class _RedisUpdate:
@@ -162,7 +167,8 @@ class _RedisUpdate:
             self._pipeline.hset(self._store.key(kind), mapping=changed)
 
 
-def _stored_data_set(sync: bytes | None, inited: int, *hashes: dict[bytes, bytes]) -> StoredDataSet:
+def _stored_data_set(sync: Any, inited: Any, hashes: Iterable[Mapping[Any, Any]]) -> StoredDataSet:
+    """From GET, EXISTS and HGETALL replies (Any: redis-py's types allow text, which it returns only on demand)."""
     return StoredDataSet(
         texts={
             kind: {key.decode(errors="replace"): text for key, text in items.items()}
@@ -179,17 +185,22 @@ def _announcement(text: bytes) -> Announcement | None:
 
 
 @contextmanager
-def _store_errors() -> Iterator[None]:
+def _write_errors() -> Iterator[None]:
     """redis-py's errors in our words: the server's reason for a refusal (OOM, READONLY), never an address."""
+    import redis
+
     try:
         yield
     except redis.WatchError as error:
         raise RefreshConflict("Another refresh wrote to the store meanwhile; nothing was written.") from error
     except redis.AuthenticationError as error:
         raise StoreUnavailable("The flag store refused the user name or password in REDIS_URL.") from error
-    except redis.TimeoutError as error:
-        raise StoreUnavailable("The flag store did not answer in time.") from error
-    except redis.ConnectionError as error:
-        raise StoreUnavailable("The flag store cannot be reached.") from error
+    except (redis.TimeoutError, redis.ConnectionError) as error:
+        raise StoreUnavailable(_out_of_reach(error)) from error
     except redis.RedisError as error:
         raise StoreUnavailable(f"The flag store refused a command: {error}") from error
+
+
+def _out_of_reach(error: Exception) -> str:
+    did_not_answer = "timeout" in type(error).__name__.lower()
+    return "The flag store did not answer in time." if did_not_answer else "The flag store cannot be reached."
