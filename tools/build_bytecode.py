@@ -1,0 +1,72 @@
+"""Put bytecode for every module into the deployment package.
+
+Chalice packages contain no bytecode and a Lambda's file system is read-only, so every cold start would
+compile every module. Chalice copies ``vendor/`` into the package, so there goes the bytecode of the
+dependencies, of Chalice's runtime and of ``app.py``; that of ``chalicelib/`` stays beside its sources,
+because Chalice packages that folder as it is.
+
+The bytecode is validated by the hash of its source (PEP 552, ``checked-hash``): it names no time stamps,
+so building twice gives the same package, and a source that changed is compiled, never run from old
+bytecode. It is for the Python that runs this program, which is also the one that Chalice deploys for.
+"""
+
+from __future__ import annotations
+
+import py_compile
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.util import cache_from_source
+from pathlib import Path
+
+import chalice
+
+PROJECT = Path(__file__).resolve().parent.parent
+VENDOR = PROJECT / "vendor"
+CHALICELIB = PROJECT / "chalicelib"
+LAMBDA_TASK_ROOT = Path("/var/task")
+
+
+def main() -> None:
+    shutil.rmtree(VENDOR, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as folder:
+        _install_dependencies(Path(folder))
+        for source, packaged in _vendored_sources(Path(folder)):
+            _compile(source, packaged, VENDOR)
+    for cache in sorted(CHALICELIB.rglob("__pycache__")):
+        shutil.rmtree(cache)
+    for source in sorted(CHALICELIB.rglob("*.py")):
+        _compile(source, source.relative_to(PROJECT), PROJECT)
+    print(f"bytecode for Python {sys.version_info.major}.{sys.version_info.minor} is in vendor/ and chalicelib/")
+
+
+def _install_dependencies(target: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    subprocess.run([*pip, "--target", str(target), "-r", str(PROJECT / "requirements.txt")], check=True)
+
+
+def _vendored_sources(dependencies: Path) -> Iterator[tuple[Path, Path]]:
+    """Modules whose bytecode goes into vendor/: the source here, and its path in the package."""
+    for source in sorted(dependencies.rglob("*.py")):
+        yield source, source.relative_to(dependencies)
+    runtime = Path(chalice.__file__).parent
+    for name in ("__init__.py", "app.py"):  # what Chalice packages of itself
+        yield runtime / name, Path("chalice") / name
+    yield PROJECT / "app.py", Path("app.py")
+
+
+def _compile(source: Path, packaged: Path, folder: Path) -> None:
+    """``packaged`` is the module's path in the package, ``folder`` where the package's bytecode is collected."""
+    py_compile.compile(
+        str(source),
+        cfile=str(folder / cache_from_source(str(packaged))),
+        dfile=str(LAMBDA_TASK_ROOT / packaged),  # what tracebacks on Lambda name
+        doraise=True,
+        invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH,
+    )
+
+
+if __name__ == "__main__":
+    main()
