@@ -3,8 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
+STAGE ?= production
+OUT ?= build/package
 
-.PHONY: run test check bench clean
+.PHONY: run test check package bench clean
 
 .venv/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv .venv
@@ -26,5 +28,11 @@ check: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit
 
+## package: the deployment package of STAGE with compiled bytecode, in OUT
+package: .venv/installed
+	$(BIN)/python tools/build_bytecode.py
+	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(BIN)/chalice package --stage $(STAGE) $(OUT)
+	$(BIN)/python tools/normalize_package.py .chalice/deployments/*.zip $(OUT)/deployment.zip
+
 clean:
-	rm -rf .venv build vendor
+	rm -rf .venv build vendor .chalice/deployments

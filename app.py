@@ -16,6 +16,10 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
+from chalicelib.deferred import defer_imports
+
+defer_imports()  # before anything that imports the SDK
+
 from chalice.app import Chalice, LambdaFunctionEvent, Rate, Request, Response
 
 from chalicelib import errors

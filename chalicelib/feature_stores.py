@@ -145,11 +145,17 @@ class SelectedFlags(_ReadOnlyFeatureStore):
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """A bulk decode only allocates; the collector would walk the growing heap again and again."""
+    """A bulk decode only allocates; the collector would walk the growing heap again and again.
+
+    Freezing and unfreezing moves what was allocated to the oldest generation, unvisited: without it, the
+    next collection of the youngest one would walk all of it.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
+        gc.unfreeze()
         if was_enabled:
             gc.enable()
