@@ -34,5 +34,9 @@ package: .venv/installed
 	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(BIN)/chalice package --stage $(STAGE) $(OUT)
 	$(BIN)/python tools/normalize_package.py .chalice/deployments/*.zip $(OUT)/deployment.zip
 
+## bench: measure everything side by side; writes docs/benchmarks.md and docs/cold-start.svg
+bench: .venv/installed
+	$(BIN)/python -m benchmarks
+
 clean:
 	rm -rf .venv build vendor .chalice/deployments

@@ -17,7 +17,7 @@ def environment(flag_count: int, seed: int = 7) -> Json:
 
 
 def _flag(key: str, segment_keys: list[str], choose: random.Random) -> Json:
-    variations = choose.choice(
+    variations: list[object] = choose.choice(
         [[True, False], ["control", "treatment-a", "treatment-b"], [{"limit": 10}, {"limit": 50}]]
     )
     return {
