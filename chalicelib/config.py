@@ -15,6 +15,7 @@ from chalicelib.errors import ConfigurationError
 
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _ENVIRONMENT_RESOURCE = re.compile(r"proj/([^:;/]+):env/([^:;/]+)")
+_HTTP_URI = re.compile(r"https?://[^\s/]\S*")
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -161,7 +162,7 @@ def _environment_resource(env: Mapping[str, str]) -> EnvironmentResource | None:
 
 def _http_uri(env: Mapping[str, str], variable: str) -> str | None:
     value = env.get(variable)
-    if value is not None and not value.startswith(("https://", "http://")):
+    if value is not None and not _HTTP_URI.fullmatch(value):
         raise ConfigurationError(f"{variable} is {value!r}; expected a URL that starts with https:// or http://.")
     return value
 

@@ -1,0 +1,205 @@
+"""Every setting: valid, missing, contradictory, malformed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from chalicelib.config import EnvironmentResource, LaunchDarklyUris, Secret, Settings, load_settings
+from chalicelib.errors import ConfigurationError
+
+REDIS = {"REDIS_URL": "redis://127.0.0.1:6379"}
+DEFAULTS = Settings(
+    sdk_key=Secret("LAUNCHDARKLY_SDK_KEY"),
+    webhook_secret=Secret("LAUNCHDARKLY_WEBHOOK_SECRET"),
+    redis_url="redis://127.0.0.1:6379",
+)
+PASSWORD = "hunter2"
+DIGEST_A, DIGEST_B = "a1" * 32, "b2" * 32
+
+VALID: list[tuple[dict[str, str], dict[str, Any]]] = [
+    ({}, {}),
+    ({"LAUNCHDARKLY_SDK_KEY": "sdk-1"}, {"sdk_key": Secret("LAUNCHDARKLY_SDK_KEY", "sdk-1")}),
+    (
+        {"LAUNCHDARKLY_SDK_KEY_PARAMETER": "/flags/key"},
+        {"sdk_key": Secret("LAUNCHDARKLY_SDK_KEY", parameter="/flags/key")},
+    ),
+    (
+        {"LAUNCHDARKLY_WEBHOOK_SECRET": "s"},
+        {"webhook_secret": Secret("LAUNCHDARKLY_WEBHOOK_SECRET", "s")},
+    ),
+    (
+        {"LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER": "/flags/secret"},
+        {"webhook_secret": Secret("LAUNCHDARKLY_WEBHOOK_SECRET", parameter="/flags/secret")},
+    ),
+    ({"LAUNCHDARKLY_WEBHOOK_UNSIGNED": "allow"}, {"allow_unsigned_webhooks": True}),
+    ({"LAUNCHDARKLY_WEBHOOK_UNSIGNED": "refuse"}, {}),
+    (
+        {"LAUNCHDARKLY_ENVIRONMENT": "proj/default:env/production"},
+        {"environment": EnvironmentResource("default", "production")},
+    ),
+    (
+        {
+            "LAUNCHDARKLY_BASE_URI": "https://sdk.eu.launchdarkly.com",
+            "LAUNCHDARKLY_STREAM_URI": "http://relay:8030/",
+            "LAUNCHDARKLY_EVENTS_URI": "https://events.eu.launchdarkly.com/path",
+        },
+        {
+            "uris": LaunchDarklyUris(
+                base="https://sdk.eu.launchdarkly.com",
+                stream="http://relay:8030/",
+                events="https://events.eu.launchdarkly.com/path",
+            )
+        },
+    ),
+    ({"LAUNCHDARKLY_FLAG_FILE": "flags.json"}, {"flag_file": "flags.json"}),
+    ({"EVALUATION_MODE": "daemon"}, {}),
+    ({"EVALUATION_MODE": "direct", "REDIS_URL": ""}, {"direct_mode": True, "redis_url": None}),
+    ({"REDIS_URL": "rediss://:pw@cache.example.com:6380/2"}, {"redis_url": "rediss://:pw@cache.example.com:6380/2"}),
+    ({"REDIS_URL": "unix:///run/valkey.sock"}, {"redis_url": "unix:///run/valkey.sock"}),
+    ({"REDIS_URL": "embedded"}, {"redis_url": "embedded"}),
+    ({"REDIS_URL": "", "DYNAMODB_TABLE": "flags"}, {"redis_url": None, "dynamodb_table": "flags"}),
+    ({"STORE_PREFIX": "{launchdarkly}"}, {"store_prefix": "{launchdarkly}"}),
+    ({"STORE_CACHE_SECONDS": "0"}, {"store_cache_seconds": 0.0}),
+    ({"STORE_CACHE_SECONDS": "2.5"}, {"store_cache_seconds": 2.5}),
+    ({"EVALUATE_AUTH": "iam"}, {"evaluate_auth": "iam"}),
+    ({"EVALUATE_AUTH": "none"}, {"evaluate_auth": "none"}),
+    (
+        {"EVALUATE_TOKEN_SHA256": f" {DIGEST_A.upper()},\n{DIGEST_B}, "},
+        {"token_digests": frozenset({DIGEST_A, DIGEST_B})},
+    ),
+    ({"CORS_ALLOW_ORIGIN": "https://app.example.com:8443"}, {"cors_allow_origin": "https://app.example.com:8443"}),
+    ({"CORS_ALLOW_ORIGIN": "*"}, {"cors_allow_origin": "*"}),
+]
+
+
+@pytest.mark.parametrize(("variables", "changed"), VALID)
+def test_valid_settings_are_read(variables: dict[str, str], changed: dict[str, Any]) -> None:
+    assert load_settings({**REDIS, **variables}) == dataclasses.replace(DEFAULTS, **changed)
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    names = {name for variables, _ in VALID for name in variables} - {"REDIS_URL"}
+    assert load_settings({**dict.fromkeys(names, ""), **REDIS}) == DEFAULTS
+
+
+def test_the_mode_has_a_name() -> None:
+    assert load_settings(REDIS).mode == "daemon"
+    assert load_settings({"EVALUATION_MODE": "direct"}).mode == "direct"
+
+
+_NOT_A_DIGEST = (
+    "EVALUATE_TOKEN_SHA256 holds an entry that is not a SHA-256 digest; expected 64 hexadecimal digits each, "
+    "separated by commas (the digest of a token, never the token)."
+)
+INVALID: list[tuple[dict[str, str], str]] = [
+    (
+        {"REDIS_URL": ""},
+        "Neither REDIS_URL nor DYNAMODB_TABLE is set; daemon mode needs exactly one of them.",
+    ),
+    (
+        {"DYNAMODB_TABLE": "flags"},
+        "REDIS_URL and DYNAMODB_TABLE are both set; set exactly one of them.",
+    ),
+    (
+        {"EVALUATION_MODE": "direct"},
+        "REDIS_URL is set, but EVALUATION_MODE is 'direct', which uses no store; unset one.",
+    ),
+    (
+        {"EVALUATION_MODE": "direct", "REDIS_URL": "", "DYNAMODB_TABLE": "flags"},
+        "DYNAMODB_TABLE is set, but EVALUATION_MODE is 'direct', which uses no store; unset one.",
+    ),
+    (
+        {"LAUNCHDARKLY_SDK_KEY": PASSWORD, "LAUNCHDARKLY_SDK_KEY_PARAMETER": "/key"},
+        "LAUNCHDARKLY_SDK_KEY and LAUNCHDARKLY_SDK_KEY_PARAMETER are both set; set one of them.",
+    ),
+    (
+        {"LAUNCHDARKLY_WEBHOOK_SECRET": PASSWORD, "LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER": "/secret"},
+        "LAUNCHDARKLY_WEBHOOK_SECRET and LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER are both set; set one of them.",
+    ),
+    ({"EVALUATION_MODE": "Daemon"}, "EVALUATION_MODE is 'Daemon'; expected one of: daemon, direct."),
+    (
+        {"LAUNCHDARKLY_WEBHOOK_UNSIGNED": "true"},
+        "LAUNCHDARKLY_WEBHOOK_UNSIGNED is 'true'; expected one of: allow, refuse.",
+    ),
+    ({"EVALUATE_AUTH": "basic"}, "EVALUATE_AUTH is 'basic'; expected one of: token, iam, none."),
+    *(
+        ({"REDIS_URL": url}, "REDIS_URL must start with redis://, rediss:// or unix://, or be 'embedded'.")
+        for url in (f"http://:{PASSWORD}@localhost", f"localhost:6379?password={PASSWORD}", "Embedded")
+    ),
+    *(
+        (
+            {"LAUNCHDARKLY_ENVIRONMENT": resource},
+            f"LAUNCHDARKLY_ENVIRONMENT is {resource!r}; expected a LaunchDarkly resource such as "
+            "proj/default:env/production.",
+        )
+        for resource in ("production", "proj/default", "proj/:env/production", "proj/a:env/b:flag/c", "proj/a;t:env/b")
+    ),
+    *(
+        ({name: uri}, f"{name} is {uri!r}; expected a URL that starts with https:// or http://.")
+        for name in ("LAUNCHDARKLY_BASE_URI", "LAUNCHDARKLY_STREAM_URI", "LAUNCHDARKLY_EVENTS_URI")
+        for uri in ("relay:8030", "ftp://relay", "https://", "http:///path", "https://a relay")
+    ),
+    *(
+        (
+            {"STORE_CACHE_SECONDS": seconds},
+            f"STORE_CACHE_SECONDS is {seconds!r}; expected a number of seconds, 0 or more.",
+        )
+        for seconds in ("-1", "soon", "nan", "inf", "1e999", "15s")
+    ),
+    *(
+        ({"EVALUATE_TOKEN_SHA256": digests}, _NOT_A_DIGEST)
+        for digests in (PASSWORD, f"{DIGEST_A},{PASSWORD}", DIGEST_A + "0", DIGEST_A[:-1], "g" * 64)
+    ),
+    *(
+        (
+            {"CORS_ALLOW_ORIGIN": origin},
+            f"CORS_ALLOW_ORIGIN is {origin!r}; expected one origin such as https://app.example.com, or *.",
+        )
+        for origin in ("app.example.com", "https://app.example.com/", "https://a.example,https://b.example", "https://")
+    ),
+]
+
+
+@pytest.mark.parametrize(("variables", "message"), INVALID)
+def test_an_invalid_setting_is_an_error_that_names_it_and_holds_no_secret(
+    variables: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings({**REDIS, **variables})
+    assert str(raised.value) == message
+    assert PASSWORD not in message
+
+
+def test_settings_can_be_logged_without_their_secrets() -> None:
+    settings = load_settings(
+        {
+            "LAUNCHDARKLY_SDK_KEY": PASSWORD,
+            "LAUNCHDARKLY_WEBHOOK_SECRET": PASSWORD,
+            "REDIS_URL": f"redis://:{PASSWORD}@localhost",
+        }
+    )
+    assert PASSWORD not in repr(settings)
+
+
+def test_a_secret_is_missed_where_it_is_needed_and_not_before() -> None:
+    settings = load_settings(REDIS)
+    assert not settings.sdk_key.is_configured
+    with pytest.raises(ConfigurationError) as raised:
+        settings.sdk_key.read()
+    assert str(raised.value) == "LAUNCHDARKLY_SDK_KEY is not set; set it or LAUNCHDARKLY_SDK_KEY_PARAMETER."
+
+
+def test_a_secret_in_the_environment_is_read_from_there() -> None:
+    secret = load_settings({**REDIS, "LAUNCHDARKLY_SDK_KEY": "sdk-1"}).sdk_key
+    assert secret.is_configured
+    assert secret.read() == "sdk-1"
+
+
+def test_settings_come_from_the_environment_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://from-the-process")
+    monkeypatch.setenv("STORE_PREFIX", "shop")
+    settings = load_settings()
+    assert (settings.redis_url, settings.store_prefix) == ("redis://from-the-process", "shop")
