@@ -13,7 +13,7 @@ from ldclient.context import Context
 
 from chalicelib.errors import InvalidContext
 
-_USER_STRINGS = ("name", "firstName", "lastName", "email", "country", "avatar", "ip", "secondary")
+_USER_STRINGS = ("name", "firstName", "lastName", "email", "country", "avatar", "ip")
 _NOT_CUSTOM = ("kind", "key", "name", "anonymous", "_meta")
 """Names in ``custom`` that would collide with a context's own properties: left out."""
 
@@ -31,18 +31,16 @@ def parse_context(data: object) -> Context:
 def _from_legacy_user(user: dict[str, Any]) -> Context:
     if "key" not in user:
         raise InvalidContext("A context must have a 'kind' and a 'key'; a legacy user must have a 'key'.")
-    key = _typed(user, "key", str)
-    if key is None:
-        raise InvalidContext("The user's 'key' must be a string, not null.")
+    key = user["key"]
+    if not isinstance(key, str):
+        raise InvalidContext(f"The user's 'key' must be a string, not {_json_type(key)}.")
     strings = {name: _typed(user, name, str) for name in _USER_STRINGS}
     attributes = {
         name: value
         for name, value in (_typed(user, "custom", dict) or {}).items()
         if name not in _NOT_CUSTOM and value is not None
     }
-    attributes.update(
-        (name, value) for name, value in strings.items() if value is not None and name not in ("name", "secondary")
-    )
+    attributes.update((name, value) for name, value in strings.items() if value is not None and name != "name")
     # The constructor, because the builder refuses an empty key, which legacy users may have.
     return Context(
         kind=Context.DEFAULT_KIND,
