@@ -7,11 +7,15 @@ rules of LaunchDarkly's Go SDK, which its services use.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ldclient.context import Context
 
 from chalicelib.errors import InvalidContext
+
+MAX_LEVELS = 100
+"""Of objects and arrays within each other: far more than a rule can refer to, and safe for whatever recurses."""
 
 _USER_STRINGS = ("name", "firstName", "lastName", "email", "country", "avatar", "ip")
 _NOT_CUSTOM = ("kind", "key", "name", "anonymous", "_meta")
@@ -22,10 +26,28 @@ def parse_context(data: object) -> Context:
     """A valid context from a context or legacy user JSON. Raises InvalidContext that says what is wrong."""
     if not isinstance(data, dict):
         raise InvalidContext(f"A context must be a JSON object, not {_json_type(data)}.")
+    if _is_deeper(data, MAX_LEVELS):
+        raise InvalidContext(f"The context is nested too deeply: at most {MAX_LEVELS} levels are accepted.")
     context = Context.from_dict(data) if "kind" in data else _from_legacy_user(data)
     if not context.valid:
         raise InvalidContext(f"Invalid context: {context.error}.")
     return context
+
+
+def _is_deeper(data: object, levels: int) -> bool:
+    """Looked at level by level, because Python's own recursion limit is what this guards."""
+    layer: list[object] = [data]
+    for _ in range(levels):
+        layer = [child for each in layer for child in _children(each) if isinstance(child, (dict, list))]
+        if not layer:
+            return False
+    return True
+
+
+def _children(value: object) -> Collection[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _from_legacy_user(user: dict[str, Any]) -> Context:

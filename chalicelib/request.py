@@ -18,12 +18,15 @@ def parse_json(body: bytes) -> Any:
     if not body:
         raise InvalidRequest("The body is empty; expected a JSON object.")
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
-    except ValueError as error:
-        position = f" at line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise InvalidRequest(f"The body is not valid JSON{position}.") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest("The body is not valid UTF-8.") from None
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON at line {error.lineno} column {error.colno}.") from None
+    except ValueError:
+        raise InvalidRequest("The body is not valid JSON: it holds a number with too many digits.") from None
 
 
 def checked_size(body: bytes) -> bytes:

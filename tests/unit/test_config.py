@@ -90,6 +90,9 @@ def test_the_mode_has_a_name() -> None:
     assert load_settings({"EVALUATION_MODE": "direct"}).mode == "direct"
 
 
+_NOT_A_RESOURCE = (
+    "LAUNCHDARKLY_ENVIRONMENT is {!r}; expected a LaunchDarkly resource such as proj/default:env/production."
+)
 _NOT_A_DIGEST = (
     "EVALUATE_TOKEN_SHA256 holds an entry that is not a SHA-256 digest; expected 64 hexadecimal digits each, "
     "separated by commas (the digest of a token, never the token)."
@@ -130,11 +133,7 @@ INVALID: list[tuple[dict[str, str], str]] = [
         for url in (f"http://:{PASSWORD}@localhost", f"localhost:6379?password={PASSWORD}", "Embedded")
     ),
     *(
-        (
-            {"LAUNCHDARKLY_ENVIRONMENT": resource},
-            f"LAUNCHDARKLY_ENVIRONMENT is {resource!r}; expected a LaunchDarkly resource such as "
-            "proj/default:env/production.",
-        )
+        ({"LAUNCHDARKLY_ENVIRONMENT": resource}, _NOT_A_RESOURCE.format(resource))
         for resource in ("production", "proj/default", "proj/:env/production", "proj/a:env/b:flag/c", "proj/a;t:env/b")
     ),
     *(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.contexts import parse_context
+from chalicelib.contexts import MAX_LEVELS, parse_context
 from chalicelib.errors import InvalidContext
 
 Json = dict[str, Any]
@@ -163,3 +163,22 @@ def test_anything_else_is_an_error_that_says_what_is_wrong(data: object, message
     with pytest.raises(InvalidContext) as raised:
         parse_context(data)
     assert str(raised.value) == message
+
+
+def nested(levels: int) -> Json:
+    """A user that is this many objects and arrays deep."""
+    value: object = []
+    for level in range(levels - 3):
+        value = [value] if level % 2 else {"in": value}
+    return {"key": "u1", "custom": {"deep": value}}
+
+
+def test_a_context_may_be_as_deep_as_a_caller_can_mean() -> None:
+    assert parse_context(nested(MAX_LEVELS)).valid
+
+
+@pytest.mark.parametrize("levels", [MAX_LEVELS + 1, 950, 100_000])
+def test_a_deeper_context_is_an_error_and_not_a_recursion_error_later(levels: int) -> None:
+    with pytest.raises(InvalidContext) as raised:
+        parse_context(nested(levels))
+    assert str(raised.value) == "The context is nested too deeply: at most 100 levels are accepted."

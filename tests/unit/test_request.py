@@ -1,0 +1,105 @@
+"""Requests taken apart: strict JSON, options, entity tags."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib.errors import InvalidRequest
+from chalicelib.evaluation import Options
+from chalicelib.request import MAX_BODY_BYTES, checked_size, matches_etag, options_from_query, parse_json
+
+VALID_JSON: list[tuple[bytes, object]] = [
+    (b'{"key": "u1"}', {"key": "u1"}),
+    (b' \r\n\t{"key" : "u1"}\n', {"key": "u1"}),
+    ('{"key": "ключ 🔑"}'.encode(), {"key": "ключ 🔑"}),
+    (b'\xef\xbb\xbf{"key": "with a byte order mark"}', {"key": "with a byte order mark"}),
+    (b'{"key": "first", "key": "last"}', {"key": "last"}),
+    (b"[1, 2.5, -3e2, true, null]", [1, 2.5, -300.0, True, None]),
+    (b"36893488147419103232", 2**65),
+    (b'"\\ud83d\\udd11"', "🔑"),
+]
+
+
+@pytest.mark.parametrize(("body", "value"), VALID_JSON)
+def test_json_is_parsed(body: bytes, value: object) -> None:
+    assert parse_json(body) == value
+
+
+INVALID_JSON: list[tuple[bytes, str]] = [
+    (b"", "The body is empty; expected a JSON object."),
+    (b" ", "The body is not valid JSON at line 1 column 2."),
+    (b"{", "The body is not valid JSON at line 1 column 2."),
+    (b'{"key": "u1",\n}', "The body is not valid JSON at line 2 column 1."),
+    (b"{'key': 'u1'}", "The body is not valid JSON at line 1 column 2."),
+    (b'{"key": "u1"} {}', "The body is not valid JSON at line 1 column 15."),
+    (b'{"key": "a\nb"}', "The body is not valid JSON at line 1 column 11."),
+    (b"key=u1", "The body is not valid JSON at line 1 column 1."),
+    (b'{"score": NaN}', "The body is not valid JSON: NaN is not a JSON number."),
+    (b'{"score": Infinity}', "The body is not valid JSON: Infinity is not a JSON number."),
+    (b"-Infinity", "The body is not valid JSON: -Infinity is not a JSON number."),
+    (b'{"key": "\xff"}', "The body is not valid UTF-8."),
+    (b'{"key": "\xed\xa0\x80"}', "The body is not valid UTF-8."),
+    ('{"key": "u1"}'.encode("utf-16"), "The body is not valid UTF-8."),
+    (b"[" * 100_000, "The body is nested too deeply."),
+    (b"9" * 10_000, "The body is not valid JSON: it holds a number with too many digits."),
+]
+
+
+@pytest.mark.parametrize(("body", "message"), INVALID_JSON, ids=[message for _, message in INVALID_JSON])
+def test_what_is_not_strict_json_is_refused(body: bytes, message: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        parse_json(body)
+    assert str(raised.value) == message
+
+
+def test_a_body_may_be_as_long_as_any_context() -> None:
+    body = b" " * MAX_BODY_BYTES
+    assert checked_size(body) is body
+    with pytest.raises(InvalidRequest) as raised:
+        checked_size(body + b" ")
+    assert str(raised.value) == "The body has 1000001 bytes; at most 1000000 are accepted."
+
+
+OPTIONS: list[tuple[dict[str, list[str]], Options]] = [
+    ({}, Options()),
+    ({"unknown": ["x"]}, Options()),
+    ({"withReasons": ["true"], "clientSideOnly": ["true"]}, Options(with_reasons=True, client_side_only=True)),
+    ({"withReasons": ["false"], "clientSideOnly": ["false"]}, Options()),
+    ({"withReasons": ["false", "true"]}, Options(with_reasons=True)),
+    ({"flags": ["a,b"]}, Options(flags=("a", "b"))),
+    ({"flags": ["a,b", "c,,a"]}, Options(flags=("a", "b", "c"))),
+    ({"flags": [""]}, Options(flags=())),
+]
+
+
+@pytest.mark.parametrize(("query", "options"), OPTIONS)
+def test_options_come_from_the_query(query: dict[str, list[str]], options: Options) -> None:
+    assert options_from_query(query) == options
+
+
+@pytest.mark.parametrize("name", ["withReasons", "clientSideOnly"])
+@pytest.mark.parametrize("value", ["", "1", "True", "yes"])
+def test_an_option_that_is_not_true_or_false_is_refused(name: str, value: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        options_from_query({name: [value]})
+    assert str(raised.value) == f"The query parameter {name} must be true or false."
+
+
+ETAGS: list[tuple[str | None, bool]] = [
+    (None, False),
+    ("", False),
+    ('"tag"', True),
+    ('W/"tag"', True),
+    ('"other", "tag"', True),
+    ('"other",W/"tag" ', True),
+    ("*", True),
+    ('"other"', False),
+    ('"ta"', False),
+    ("tag", False),
+    ('"TAG"', False),
+]
+
+
+@pytest.mark.parametrize(("if_none_match", "matches"), ETAGS)
+def test_if_none_match_is_compared_with_the_tag(if_none_match: str | None, matches: bool) -> None:
+    assert matches_etag(if_none_match, '"tag"') is matches
