@@ -41,7 +41,7 @@ def _check_token(accepted: frozenset[str], headers: Mapping[str, str]) -> None:
         raise InvalidToken("A token is required: send it as 'Authorization: Bearer <token>' or 'X-API-Key: <token>'.")
     if len(presented) > 1:
         raise InvalidToken("The Authorization and X-API-Key headers hold different tokens; send one.")
-    digest = hashlib.sha256(presented.pop().encode("utf-8", "surrogateescape")).hexdigest()
+    digest = hashlib.sha256(presented.pop().encode("utf-8", "surrogatepass")).hexdigest()
     # No early exit: the time taken does not tell which digest came near.
     if not sum(hmac.compare_digest(digest, each) for each in accepted):
         raise InvalidToken("The token is not accepted.")
