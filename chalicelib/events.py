@@ -33,14 +33,19 @@ def parse_event(event: object) -> EventRequest:
     if not isinstance(event, dict):
         raise InvalidRequest(f"The event must be a JSON object: {_FORMS}.")
     request: dict[str, Any] = event
-    if "detail-type" in event and isinstance(event.get("detail"), dict):
+    if not _is_context(event) and "detail-type" in event and isinstance(event.get("detail"), dict):
         request = event["detail"]  # an EventBridge envelope
-    if "kind" in request or "key" in request:
+    if _is_context(request):
         return EventRequest(contexts=(request,), options=Options())
     subjects = [name for name in ("context", "user", "contexts") if name in request]
     if len(subjects) != 1:
         raise InvalidRequest(f"The event must hold exactly one subject: {_FORMS}.")
     return _wrapped(request, subjects[0])
+
+
+def _is_context(event: dict[str, Any]) -> bool:
+    """A context or user itself, whatever other attributes it has."""
+    return "kind" in event or "key" in event
 
 
 def _wrapped(event: dict[str, Any], subject: str) -> EventRequest:

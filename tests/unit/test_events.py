@@ -1,0 +1,177 @@
+"""The event of ``on_event``: every form, and what it answers over a data set in memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from ldclient.client import LDClient
+
+from chalicelib.clients import daemon_client
+from chalicelib.errors import FlagNotFound, InvalidContext, InvalidRequest
+from chalicelib.evaluation import Options
+from chalicelib.events import EventRequest, answer_event, parse_event
+from chalicelib.feature_stores import SnapshotFeatureStore
+from tests.data import boolean_flag
+
+Json = dict[str, Any]
+
+USER: Json = {"kind": "user", "key": "anna"}
+LEGACY: Json = {"key": "anna", "custom": {"plan": "gold"}}
+MULTI: Json = {"kind": "multi", "user": {"key": "anna"}, "organization": {"key": "acme"}}
+ALL = Options()
+CHOSEN: Json = {"flags": ["b", "a", "b"], "withReasons": True, "clientSideOnly": True}
+CHOSEN_OPTIONS = Options(with_reasons=True, client_side_only=True, flags=("b", "a"))
+
+
+def eventbridge(detail: object) -> Json:
+    return {
+        "version": "0",
+        "id": "17793124-05d4-b198-2fde-7ededc63b103",
+        "detail-type": "Visitor arrived",
+        "source": "shop.visitors",
+        "account": "123456789012",
+        "time": "2026-05-01T12:00:00Z",
+        "region": "eu-central-1",
+        "resources": [],
+        "detail": detail,
+    }
+
+
+FORMS: list[tuple[str, Json, EventRequest]] = [
+    ("a context", USER, EventRequest((USER,), ALL)),
+    ("a legacy user", LEGACY, EventRequest((LEGACY,), ALL)),
+    ("a multi-context", MULTI, EventRequest((MULTI,), ALL)),
+    (
+        "a context with attributes that look like options",
+        {**USER, "flags": ["x"], "user": 1},
+        EventRequest(({**USER, "flags": ["x"], "user": 1},), ALL),
+    ),
+    (
+        "a context with attributes that look like EventBridge's",
+        {**USER, "detail-type": "x", "detail": {}},
+        EventRequest(({**USER, "detail-type": "x", "detail": {}},), ALL),
+    ),
+    ("context", {"context": MULTI}, EventRequest((MULTI,), ALL)),
+    ("user", {"user": LEGACY}, EventRequest((LEGACY,), ALL)),
+    ("a bad context, which is found out later", {"context": 7}, EventRequest((7,), ALL)),
+    ("one flag", {"context": USER, "flag": "a"}, EventRequest((USER,), ALL, flag="a")),
+    ("one flag of a user", {"user": LEGACY, "flag": "a"}, EventRequest((LEGACY,), ALL, flag="a")),
+    ("null options", {"context": USER, "flag": None, "flags": None}, EventRequest((USER,), ALL)),
+    ("options", {"context": USER, **CHOSEN}, EventRequest((USER,), CHOSEN_OPTIONS)),
+    ("no flags", {"context": USER, "flags": []}, EventRequest((USER,), Options(flags=()))),
+    ("a batch", {"contexts": [USER, 7, LEGACY]}, EventRequest((USER, 7, LEGACY), ALL, is_batch=True)),
+    ("an empty batch", {"contexts": []}, EventRequest((), ALL, is_batch=True)),
+    ("a batch with options", {"contexts": [USER], **CHOSEN}, EventRequest((USER,), CHOSEN_OPTIONS, is_batch=True)),
+    ("EventBridge, a context", eventbridge(USER), EventRequest((USER,), ALL)),
+    ("EventBridge, a request", eventbridge({"user": LEGACY, "flag": "a"}), EventRequest((LEGACY,), ALL, flag="a")),
+    ("EventBridge, a batch", eventbridge({"contexts": [USER]}), EventRequest((USER,), ALL, is_batch=True)),
+]
+
+
+@pytest.mark.parametrize(("event", "request_"), [row[1:] for row in FORMS], ids=[row[0] for row in FORMS])
+def test_every_documented_form_is_understood(event: Json, request_: EventRequest) -> None:
+    assert parse_event(event) == request_
+
+
+FORMS_IN_WORDS = (
+    "a context or user itself, {'context': ...}, {'user': ...}, or {'contexts': [...]}, "
+    "with optional flag, flags, withReasons and clientSideOnly"
+)
+NO_OBJECT = f"The event must be a JSON object: {FORMS_IN_WORDS}."
+NO_SUBJECT = f"The event must hold exactly one subject: {FORMS_IN_WORDS}."
+INVALID: list[tuple[object, str]] = [
+    (None, NO_OBJECT),
+    ([USER], NO_OBJECT),
+    ("anna", NO_OBJECT),
+    ({}, NO_SUBJECT),
+    ({"flag": "a"}, NO_SUBJECT),
+    ({"context": USER, "user": LEGACY}, NO_SUBJECT),
+    ({"context": USER, "contexts": [USER]}, NO_SUBJECT),
+    (eventbridge({}), NO_SUBJECT),
+    (eventbridge("anna"), NO_SUBJECT),
+    ({"contexts": USER}, "The event's 'contexts' must be an array of contexts."),
+    ({"contexts": None}, "The event's 'contexts' must be an array of contexts."),
+    (
+        {"contexts": [USER], "flag": "a"},
+        "The event's 'flag' must be a flag key, and cannot go with 'contexts'; use 'flags'.",
+    ),
+    (
+        {"context": USER, "flag": 7},
+        "The event's 'flag' must be a flag key, and cannot go with 'contexts'; use 'flags'.",
+    ),
+    ({"context": USER, "flags": "a,b"}, "The event's 'flags' must be an array of flag keys."),
+    ({"context": USER, "flags": ["a", 7]}, "The event's 'flags' must be an array of flag keys."),
+    ({"context": USER, "withReasons": "true"}, "The event's 'withReasons' must be true or false."),
+    ({"context": USER, "withReasons": 1}, "The event's 'withReasons' must be true or false."),
+    ({"user": LEGACY, "clientSideOnly": None}, "The event's 'clientSideOnly' must be true or false."),
+]
+
+
+@pytest.mark.parametrize(("event", "message"), INVALID)
+def test_any_other_event_is_an_error_that_says_what_was_expected(event: object, message: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        parse_event(event)
+    assert str(raised.value) == message
+
+
+@dataclass(frozen=True)
+class InMemory:
+    client: LDClient
+    feature_store: SnapshotFeatureStore
+
+
+@pytest.fixture
+def source() -> InMemory:
+    flags = [boolean_flag("a", 3), boolean_flag("b", 4, value=False, clientSide=True)]
+    feature_store = SnapshotFeatureStore(
+        {"features": {flag["key"]: json.dumps(flag).encode() for flag in flags}, "segments": {}}
+    )
+    return InMemory(daemon_client(feature_store), feature_store)
+
+
+A = {"value": True, "variation": 0, "version": 3}
+B = {"value": False, "variation": 1, "version": 4}
+FALLTHROUGH = {"reason": {"kind": "FALLTHROUGH"}}
+NO_KEY = "A context must have a 'kind' and a 'key'; a legacy user must have a 'key'."
+
+ANSWERS: list[tuple[Json, Json]] = [
+    (USER, {"flags": {"a": A, "b": B}}),
+    ({"user": LEGACY, "withReasons": True}, {"flags": {"a": {**A, **FALLTHROUGH}, "b": {**B, **FALLTHROUGH}}}),
+    ({"context": USER, "clientSideOnly": True}, {"flags": {"b": B}}),
+    ({"context": USER, "flags": ["b", "missing"]}, {"flags": {"b": B}}),
+    ({"context": USER, "flags": []}, {"flags": {}}),
+    ({"context": USER, "flag": "a"}, {"flag": {"key": "a", **A, **FALLTHROUGH}}),
+    ({"contexts": []}, {"results": []}),
+    (
+        {"contexts": [USER, {}, None, LEGACY], "flags": ["a"]},
+        {
+            "results": [
+                {"flags": {"a": A}},
+                {"error": NO_KEY},
+                {"error": "A context must be a JSON object, not null."},
+                {"flags": {"a": A}},
+            ]
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "answer"), ANSWERS)
+def test_an_event_is_answered(source: InMemory, event: Json, answer: Json) -> None:
+    assert answer_event(source, parse_event(event)) == answer
+
+
+def test_outside_a_batch_a_bad_context_raises(source: InMemory) -> None:
+    for options in ({}, {"flag": "a"}):
+        with pytest.raises(InvalidContext) as raised:
+            answer_event(source, parse_event({"context": {}, **options}))
+        assert str(raised.value) == NO_KEY
+
+
+def test_an_unknown_flag_raises(source: InMemory) -> None:
+    with pytest.raises(FlagNotFound) as raised:
+        answer_event(source, parse_event({"context": USER, "flag": "missing"}))
+    assert str(raised.value) == "There is no flag 'missing'."
