@@ -69,7 +69,7 @@ class SyncRecord:
                 segments=int(fields["segments"]),
                 source=str(fields["source"]),
             )
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError):
             return None
 
 
@@ -128,7 +128,7 @@ def stored_item(text: bytes) -> Item:
 
 def _version(fields: object) -> int:
     version = fields.get("version") if isinstance(fields, Mapping) else None
-    return version if isinstance(version, int) else UNREADABLE
+    return version if isinstance(version, int) and not isinstance(version, bool) else UNREADABLE
 
 
 def merge_never_backwards(stored: DataSet, fetched: DataSet) -> Merge:
