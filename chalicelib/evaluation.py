@@ -89,9 +89,14 @@ class _Selection:
 
 
 def select_flags(source: FlagSource, keys: Collection[str] | None) -> FlagSource:
-    """A source that lists only these flags (None: all of them), and costs only these. Unknown keys are left out."""
+    """A source that lists only these flags (None: all of them), and costs only these. Unknown keys are left out.
+
+    Raises FetchTimedOut in direct mode before the first data set has arrived.
+    """
     if keys is None:
         return source
+    if not source.feature_store.initialized:
+        raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
     feature_store = SelectedFlags(source.feature_store, keys)
     return _Selection(daemon_client(feature_store), feature_store)
 

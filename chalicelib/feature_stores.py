@@ -28,6 +28,10 @@ Callback = Callable[[Any], Any]
 class ReadableFeatureStore(Protocol):
     """What evaluation needs beside the SDK's FeatureStore."""
 
+    @property
+    def initialized(self) -> bool:
+        """Whether there is a data set; only in direct mode it may still have to arrive."""
+
     def get(self, kind: VersionedDataKind, key: str, callback: Callback) -> Any: ...
 
     def all(self, kind: VersionedDataKind, callback: Callback) -> Any: ...

