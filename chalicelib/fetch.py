@@ -46,7 +46,8 @@ def fetch_data_set(
     """
     feature_store = InMemoryFeatureStore()
     with fetch_client(settings, feature_store) as client:
-        _wait_for_data_set(client, patience.data_set)
+        # The SDK reads a flag file while it starts: by now it is there, or it cannot be read.
+        _wait_for_data_set(client, patience.data_set if settings.flag_file is None else 0.0)
         if settings.flag_file is None:
             _wait_for_announced(feature_store, announcements, patience)
         return _copy(feature_store)
@@ -80,7 +81,7 @@ def _failure(error: DataSourceErrorInfo | None, seconds: float) -> LaunchDarklyU
     if error.kind == DataSourceErrorKind.ERROR_RESPONSE:
         return LaunchDarklyUnreachable(f"LaunchDarkly answered HTTP {error.status_code}.")
     if error.kind == DataSourceErrorKind.INVALID_DATA:
-        return LaunchDarklyUnreachable("The data set cannot be read: it is not valid JSON or YAML.")
+        return LaunchDarklyUnreachable("The data set cannot be read: it is missing, or not valid JSON or YAML.")
     return LaunchDarklyUnreachable("LaunchDarkly cannot be reached, or its data set cannot be read.")
 
 

@@ -77,9 +77,11 @@ class Refresher:
         self._store = store
         self._fetch = fetch
         self._source = source
+        # Nothing caches a flag file: a lower version in it is somebody's edit.
+        self._merge = _as_fetched if source == "file" else merge_never_backwards
 
     def refresh(self, announcement: Announcement | None) -> Refreshed | Coalesced:
-        """Refresh on a webhook's word; never backwards.
+        """Refresh on a webhook's word; never backwards, except from a flag file.
 
         Raises LaunchDarklyUnavailable, StoreUnavailable, RefreshRefused, RefreshConflict or RefreshBusy;
         the store then holds what it held.
@@ -89,7 +91,7 @@ class Refresher:
             if owner is None:
                 record = self._store.read_sync_record()
                 return Coalesced(None if record is None else record.revision)
-            return self._refresh(owner, merge_never_backwards, announcement)
+            return self._refresh(owner, self._merge, announcement)
 
     def reconcile(self, *, force: bool) -> Refreshed:
         """Make the store what LaunchDarkly says, whatever the stored versions: heals versions that restarted.
