@@ -46,3 +46,15 @@ def segment(key: str, version: int = 1, *included: str, **fields: Any) -> Json:
 
 def by_key(*items: Json) -> dict[str, Json]:
     return {item["key"]: item for item in items}
+
+
+EXAMPLE_CONTEXTS: tuple[Json, ...] = (
+    {"kind": "user", "key": "vip-customer"},
+    {"kind": "user", "key": "blocked-customer", "email": "b@example.com", "country": "DE", "appVersion": "1.9.3"},
+    {"kind": "user", "key": "anna", "country": "FR", "preferences": {"density": "compact"}, "appVersion": "2.4.0"},
+    {"kind": "user", "key": "carl", "groups": ["beta"], "email": "carl@example.com", "appVersion": "3.1.0-beta.1"},
+    {"kind": "user", "key": "mallory", "email": "mallory@example.com", "groups": ["alpha", "beta"]},
+    {"kind": "organization", "key": "acme", "employees": 500},
+    {"kind": "multi", "user": {"key": "ключ", "country": "AT"}, "organization": {"key": "initech", "employees": 499}},
+)
+"""Between them they reach every target, rule and segment of the examples, and nothing at all."""
