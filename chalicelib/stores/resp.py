@@ -9,7 +9,11 @@ Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
 
 from __future__ import annotations
 
+import io
 import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -72,23 +76,31 @@ def parse_address(url: str) -> Address:
 class Connection:
     """A connection that is opened by its first command. Not thread-safe.
 
-    Commands raise OSError (TimeoutError among them) when the server cannot be reached or hangs up, and
-    ServerError when it refuses. After an OSError the next command connects anew.
+    Commands raise OSError (TimeoutError among them) when the server cannot be reached, hangs up or does
+    not speak the protocol, and ServerError when it refuses. After an OSError the next command connects anew.
     """
 
-    def __init__(self, address: Address, timeout_seconds: float) -> None:
-        """``timeout_seconds`` bounds connecting, and each wait for more data."""
+    def __init__(self, address: Address) -> None:
         self._address = address
-        self._timeout_seconds = timeout_seconds
-        self._socket: socket.socket | None = None
+        self._wire: _Wire | None = None
 
-    def execute(self, *commands: tuple[str, ...]) -> list[Reply]:
-        """The replies of the commands, sent as one pipeline. Raises the first ServerError in them, or in an EXEC's."""
+    @property
+    def is_open(self) -> bool:
+        return self._wire is not None
+
+    def execute(self, *commands: tuple[str, ...], wait_seconds: float) -> list[Reply]:
+        """The replies of the commands, sent as one pipeline. Raises the first ServerError in them, or in an EXEC's.
+
+        ``wait_seconds`` is for all waits together, that for the connection included.
+        """
         try:
-            replies = self._exchange(commands)
+            replies = self._exchange(commands, wait_seconds)
         except OSError:
             self.close()
             raise
+        except ValueError:
+            self.close()
+            raise _not_redis() from None
         for reply in replies:
             for each in reply if isinstance(reply, list) else (reply,):
                 if isinstance(each, ServerError):
@@ -96,19 +108,21 @@ class Connection:
         return replies
 
     def close(self) -> None:
-        if self._socket is not None:
+        if self._wire is not None:
             self._stream.close()
-            self._socket.close()
-            self._socket = None
+            self._wire = None
 
-    def _exchange(self, commands: tuple[tuple[str, ...], ...]) -> list[Reply]:
+    def _exchange(self, commands: tuple[tuple[str, ...], ...], wait_seconds: float) -> list[Reply]:
         greeting: tuple[tuple[str, ...], ...] = ()
-        if self._socket is None:
-            self._socket = _connect(self._address, self._timeout_seconds)
-            self._stream = self._socket.makefile("rb", buffering=1 << 18)
+        patience = _Patience(wait_seconds)
+        if self._wire is None:
+            with patience.waiting() as seconds_left:
+                self._wire = _Wire(_connect(self._address, seconds_left), patience)
+            self._stream = io.BufferedReader(self._wire, buffer_size=1 << 18)
             greeting = _greeting(self._address)
+        self._wire.patience = patience
         # Logging in costs no round trip of its own.
-        self._socket.sendall(b"".join(_encode(command) for command in (*greeting, *commands)))
+        self._wire.sendall(b"".join(_encode(command) for command in (*greeting, *commands)))
         replies = [self._read() for _ in (*greeting, *commands)]
         refused = next((reply for reply in replies[: len(greeting)] if isinstance(reply, ServerError)), None)
         if refused is not None:
@@ -131,13 +145,64 @@ class Connection:
             return rest
         if kind == b"-":
             return ServerError(rest.decode(errors="replace"))
-        raise ConnectionResetError("the server does not speak Redis's protocol")
+        raise _not_redis()
 
     def _read_bulk(self, length: int) -> bytes:
         data: bytes = self._stream.read(length + 2)
         if len(data) < length + 2:
             raise ConnectionResetError("the server closed the connection")
         return data[:-2]
+
+
+class _Patience:
+    """For how long an exchange may still wait for the network. What it does between the waits is free.
+
+    A time-out for each wait would let a server that trickles its answer hold a request for any time; a
+    deadline would keep a slow function from ever reading a large data set.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds_left = seconds
+
+    @contextmanager
+    def waiting(self) -> Iterator[float]:
+        """What is left, in seconds; what the block takes of it is gone. Raises TimeoutError when nothing is."""
+        if self._seconds_left <= 0:
+            raise TimeoutError
+        started = time.monotonic()
+        try:
+            yield self._seconds_left
+        finally:
+            self._seconds_left -= time.monotonic() - started
+
+
+class _Wire(io.RawIOBase):
+    """A socket as a stream that waits no longer than ``patience`` has left."""
+
+    def __init__(self, connected: socket.socket, patience: _Patience) -> None:
+        self._socket = connected
+        self.patience = patience
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with self.patience.waiting() as seconds_left:
+            self._socket.settimeout(seconds_left)
+            return self._socket.recv_into(buffer)
+
+    def sendall(self, data: bytes) -> None:
+        with self.patience.waiting() as seconds_left:
+            self._socket.settimeout(seconds_left)
+            self._socket.sendall(data)
+
+    def close(self) -> None:
+        self._socket.close()
+        super().close()
+
+
+def _not_redis() -> OSError:
+    return ConnectionResetError("the server does not speak Redis's protocol")
 
 
 def _connect(address: Address, timeout_seconds: float) -> socket.socket:

@@ -1,0 +1,82 @@
+"""Fixtures of the read path's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from chalicelib.snapshot import Snapshots
+from chalicelib.stores import Store
+from tests.conftest import App, LoadApp
+from tests.read.parts import AppProcess, Clock, CountedReads, Proxy, StoreServer
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[StoreServer]:
+    """A Valkey server of the test's own, to be broken."""
+    server = StoreServer(tmp_path)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def proxy(server: StoreServer) -> Iterator[Proxy]:
+    """What stands between the reader and that server."""
+    proxy = Proxy(server.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+class Reader:
+    """An app in daemon mode, the clock of its snapshots, and how often they ask the store."""
+
+    def __init__(self, app: App, clock: Clock) -> None:
+        self.app = app
+        self.clock = clock
+        self.reads = CountedReads(app.module.store())
+        snapshots = Snapshots(cast(Store, self.reads), app.module.settings().store_cache_seconds, clock)
+        app.module.snapshots = lambda: snapshots
+
+
+ReaderOf = Callable[..., Reader]
+
+
+@pytest.fixture
+def reader_of(load_app: LoadApp, clock: Clock) -> ReaderOf:
+    """A reader of the store at this URL, with further settings."""
+
+    def reader_of(redis_url: str, **settings: str) -> Reader:
+        return Reader(load_app({"REDIS_URL": redis_url, "EVALUATE_AUTH": "none", **settings}), clock)
+
+    return reader_of
+
+
+@pytest.fixture
+def reader(reader_of: ReaderOf, proxy: Proxy) -> Reader:
+    """A reader behind the proxy."""
+    return reader_of(proxy.url)
+
+
+StartProcess = Callable[[str], AppProcess]
+
+
+@pytest.fixture
+def start_process() -> Iterator[StartProcess]:
+    """Starts an app in a process of its own over the store at this URL."""
+    started: list[AppProcess] = []
+
+    def start(redis_url: str) -> AppProcess:
+        started.append(AppProcess(redis_url))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()

@@ -1,0 +1,101 @@
+"""No request waits a second for the store: shown by what each of its waits may take, never by a clock."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+
+from chalicelib.errors import StoreUnavailable
+from chalicelib.snapshot import Snapshots
+from chalicelib.stores import redis as redis_store
+from chalicelib.stores.redis import RedisStore
+from tests.data import boolean_flag
+from tests.read.conftest import Reader
+from tests.read.parts import ANNA, Clock, Listener, Mode, Proxy, StoreServer, data_set, refresh_store
+
+
+def test_all_waits_of_a_request_add_up_to_less_than_a_second() -> None:
+    reads = 2  # the sync record, and the data set when its revision is new
+    assert reads * (redis_store.HELD_WAIT_SECONDS + redis_store.NEW_WAIT_SECONDS) < 1
+
+
+def test_a_warm_request_reads_the_store_twice_at_most(reader: Reader, server: StoreServer) -> None:
+    refresh_store(server.url, data_set([boolean_flag("shiny", 1)]))
+    reader.app.evaluate(ANNA)
+    assert reader.reads.count == 1
+    reader.app.evaluate(ANNA)
+    assert reader.reads.count == 2
+    refresh_store(server.url, data_set([boolean_flag("shiny", 2)]))
+    reader.app.evaluate(ANNA)
+    assert reader.reads.count == 4
+
+
+READS = pytest.mark.parametrize("read", [RedisStore.read_sync_record, RedisStore.read_data_set])
+Read = Callable[[RedisStore], object]
+
+
+@READS
+def test_a_read_tries_the_connection_it_holds_and_one_new_one(read: Read, server: StoreServer, proxy: Proxy) -> None:
+    store = RedisStore(proxy.url, "launchdarkly")
+    store.read_sync_record()
+    proxy.mode = Mode.SILENT
+    with pytest.raises(StoreUnavailable, match="did not answer in time"):
+        read(store)
+    assert _connections(proxy) == 2
+
+
+@READS
+def test_a_read_without_a_connection_tries_one_new_one(read: Read, server: StoreServer, proxy: Proxy) -> None:
+    store = RedisStore(proxy.url, "launchdarkly")
+    proxy.mode = Mode.SILENT
+    with pytest.raises(StoreUnavailable, match="did not answer in time"):
+        read(store)
+    assert _connections(proxy) == 1
+
+
+def _connections(proxy: Proxy) -> int:
+    """How many there were before this one, which is accepted after all of them."""
+    proxy.mode = Mode.FORWARD
+    with socket.create_connection(("127.0.0.1", proxy.port)) as mine:
+        mine.sendall(b"PING\r\n")
+        assert mine.recv(7) == b"+PONG\r\n"
+    return proxy.connections - 1
+
+
+@pytest.fixture
+def trickling_port() -> Iterator[int]:
+    """A server whose answers are correct, and take 10 seconds of many small steps."""
+    stopped = threading.Event()
+
+    def trickle(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.sendall(b"$500\r\n")
+            while not stopped.wait(0.02):
+                connection.sendall(b"x")
+
+    listener = Listener(trickle)
+    yield listener.port
+    stopped.set()
+    listener.close()
+
+
+def test_a_store_that_trickles_its_answer_is_given_up(trickling_port: int) -> None:
+    with pytest.raises(StoreUnavailable, match="did not answer in time"):
+        RedisStore(f"redis://127.0.0.1:{trickling_port}", "launchdarkly").read_sync_record()
+
+
+def test_a_store_that_stays_away_is_a_new_error_for_every_request(server: StoreServer) -> None:
+    """One error raised again and again would gather a traceback of every request, contexts included."""
+    server.kill()
+    snapshots = Snapshots(RedisStore(server.url, "launchdarkly"), 15.0, Clock())
+    errors = []
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable) as raised:
+            snapshots.current()
+        errors.append(raised.value)
+    assert len({id(error) for error in errors}) == len(errors)
+    assert {str(error) for error in errors} == {"The flag store cannot be reached."}
