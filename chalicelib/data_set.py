@@ -20,6 +20,9 @@ KINDS = (FEATURES, SEGMENTS)
 UNREADABLE = -1
 """The version of a stored item that does not parse: whatever LaunchDarkly sends replaces it."""
 
+_YEAR_9999_MS = 253_402_300_799_999
+"""The last millisecond that RFC 3339 can write."""
+
 
 class Item(NamedTuple):
     """One flag or segment: its version, and its JSON text as stored."""
@@ -62,15 +65,16 @@ class SyncRecord:
         """The record, or None when the text is not one: then the store counts as filled by somebody else."""
         try:
             fields = json.loads(text)
-            return cls(
+            record = cls(
                 revision=str(fields["revision"]),
                 synced_at_ms=int(fields["synced_at"]),
                 flags=int(fields["flags"]),
                 segments=int(fields["segments"]),
                 source=str(fields["source"]),
             )
-        except (ValueError, TypeError, KeyError, OverflowError):
+        except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
             return None
+        return record if 0 <= record.synced_at_ms <= _YEAR_9999_MS else None
 
 
 @dataclass(frozen=True)

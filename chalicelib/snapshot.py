@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from ldclient.client import LDClient
 
 from chalicelib.clients import daemon_client
-from chalicelib.data_set import StoredDataSet, SyncRecord, revision_of
+from chalicelib.data_set import FEATURES, SEGMENTS, StoredDataSet, SyncRecord, revision_of
 from chalicelib.errors import StoreNotInitialized, StoreUnavailable
 from chalicelib.feature_stores import SnapshotFeatureStore
 from chalicelib.stores import Store
@@ -52,7 +52,7 @@ class Snapshots:
         self._clock = clock
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
-        self._failure: StoreUnavailable | None = None
+        self._failure: str | None = None
         self._retry_at = 0.0
 
     def current(self) -> Snapshot:
@@ -63,52 +63,63 @@ class Snapshots:
         """
         with self._lock:
             if self._failure is None or self._clock() >= self._retry_at:
-                self._try_store()
-            if self._failure is None and self._snapshot is not None:
-                return self._snapshot
-            return self._last_known()
+                self._ask_store()
+            if self._snapshot is None:
+                # A new error each time: raising a kept one again would pile up its traceback.
+                raise StoreUnavailable(self._failure)
+            return self._snapshot if self._failure is None else replace(self._snapshot, stale=True)
 
-    def _try_store(self) -> None:
+    def _ask_store(self) -> None:
         try:
             self._snapshot = self._fresh()
-            self._failure = None
         except StoreUnavailable as failure:
             if self._failure is None:
                 logger.error("serving without the store: %s", failure)
-            self._failure = failure
+            self._failure = str(failure)
             self._retry_at = self._clock() + _RETRY_SECONDS
-
-    def _last_known(self) -> Snapshot:
-        if self._snapshot is None:
-            assert self._failure is not None
-            raise self._failure
-        return replace(self._snapshot, stale=True)
+        else:
+            self._failure = None
 
     def _fresh(self) -> Snapshot:
-        record = self._store.read_sync_record()
         held = self._snapshot
-        if held is not None and record is not None and record.revision == held.revision:
+        if held is None:
+            return self._read()
+        record = self._store.read_sync_record()
+        if record is not None and record.revision == held.revision:
             return held if record == held.record else replace(held, record=record)
-        if held is not None and record is None and held.record is None and self._is_reusable(held):
+        if record is None and held.record is None and self._clock() - held.read_at < self._reuse_seconds:
             return held
-        return self._snapshot_of(self._store.read_data_set())
+        return self._read()
 
-    def _is_reusable(self, snapshot: Snapshot) -> bool:
-        return self._clock() - snapshot.read_at < self._reuse_seconds
-
-    def _snapshot_of(self, stored: StoredDataSet) -> Snapshot:
+    def _read(self) -> Snapshot:
+        """The store's content as a snapshot; the held one, with all that it has decoded, when it is the same."""
+        stored, held = self._store.read_data_set(), self._snapshot
         if not stored.initialized and stored.record is None:
-            if self._snapshot is None:
-                raise StoreNotInitialized(
-                    "The flag store was never filled; POST a webhook or invoke reconcile to fill it."
-                )
-            # A failover to an empty replica, or somebody flushed the store: what we hold is still the best answer.
-            raise StoreUnavailable("The flag store came back empty.")
+            raise _empty(was_filled=held is not None)
+        if _has_lost_items(stored):
+            raise StoreUnavailable("The flag store has lost its flags or segments; it may be evicting keys.")
+        revision = revision_of(stored.texts) if stored.record is None else stored.record.revision
+        if held is not None and revision == held.revision:
+            return replace(held, record=stored.record, read_at=self._clock())
         feature_store = SnapshotFeatureStore(stored.texts)
-        return Snapshot(
-            client=daemon_client(feature_store),
-            feature_store=feature_store,
-            revision=revision_of(stored.texts) if stored.record is None else stored.record.revision,
-            record=stored.record,
-            read_at=self._clock(),
-        )
+        return Snapshot(daemon_client(feature_store), feature_store, revision, stored.record, read_at=self._clock())
+
+
+def _empty(was_filled: bool) -> StoreUnavailable | StoreNotInitialized:
+    if was_filled:
+        # A failover to an empty replica, or somebody flushed the store: what we hold is still the best answer.
+        return StoreUnavailable("The flag store came back empty.")
+    return StoreNotInitialized("The flag store was never filled; POST a webhook or invoke reconcile to fill it.")
+
+
+def _has_lost_items(stored: StoredDataSet) -> bool:
+    """Whether the sync record counts flags or segments and there is not one.
+
+    A store that evicts keys (``maxmemory-policy allkeys-lru``) drops a hash whole, and keeps the sync
+    record, which every request reads. Without its flags every answer would be a 404; without its segments
+    every answer would be wrong.
+    """
+    record = stored.record
+    return record is not None and any(
+        count > 0 and not stored.texts[kind] for kind, count in ((FEATURES, record.flags), (SEGMENTS, record.segments))
+    )
