@@ -5,6 +5,7 @@ Every LaunchDarkly client of the app is made here, so what each may do on the ne
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from ldclient.client import LDClient
@@ -12,6 +13,7 @@ from ldclient.config import Config, HTTPConfig
 from ldclient.interfaces import FeatureStore
 
 from chalicelib.config import Settings
+from chalicelib.errors import UnreadableItem
 
 _DAEMON_MODE_KEY = "daemon-mode-has-no-sdk-key"
 """The SDK wants a key even where it never contacts LaunchDarkly."""
@@ -21,10 +23,16 @@ _FETCH_HTTP = HTTPConfig(connect_timeout=3.0, read_timeout=5.0)
 
 def daemon_client(feature_store: FeatureStore) -> LDClient:
     """A client that evaluates from ``feature_store`` alone: no connection, no events, no thread."""
+    logging.getLogger("ldclient.util").addFilter(_is_news)
     return LDClient(
         Config(_DAEMON_MODE_KEY, feature_store=feature_store, use_ldd=True, send_events=False, diagnostic_opt_out=True),
         start_wait=0,
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """The SDK logs an unreadable item at every evaluation that meets it; the feature store has logged it once."""
+    return UnreadableItem.__name__ not in record.getMessage()
 
 
 def direct_client(settings: Settings, feature_store: FeatureStore, start_wait_seconds: float) -> LDClient:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import math
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -65,7 +67,7 @@ class _ReadOnlyFeatureStore(FeatureStore):
 
 
 class SnapshotFeatureStore(_ReadOnlyFeatureStore):
-    """The data set of one revision. An item is decoded when it is first asked for, and kept.
+    """The data set of one revision. An item is decoded when it is first asked for, and kept. Thread-safe.
 
     Decoding costs about 50 microseconds an item; most functions evaluate a few flags of many.
     """
@@ -73,51 +75,63 @@ class SnapshotFeatureStore(_ReadOnlyFeatureStore):
     def __init__(self, texts: Mapping[str, Mapping[str, bytes]]) -> None:
         self._texts = texts
         self._decoded: dict[str, dict[str, Any]] = {FEATURES.namespace: {}, SEGMENTS.namespace: {}}
-        self._unreadable: dict[tuple[str, str], str] = {}
+        self._unreadable: dict[tuple[str, str], None] = {}
+        self._lock = threading.Lock()
 
     def get(self, kind: VersionedDataKind, key: str, callback: Callback = lambda item: item) -> Any:
         """The item, or None when there is none. Raises UnreadableItem."""
         item = self._item(kind, key)
-        return callback(None if item is None or item.deleted else item)
+        if item is None and (kind.namespace, key) in self._unreadable:
+            raise UnreadableItem(f"The stored item {kind.namespace}/{key} cannot be read.")
+        return callback(item)
 
     def all(self, kind: VersionedDataKind, callback: Callback = lambda items: items) -> Any:
         """Every readable item by key."""
         with _collector_paused():
-            readable = {key: self._readable_item(kind, key) for key in self._texts[kind.namespace]}
-        return callback({key: item for key, item in readable.items() if item is not None and not item.deleted})
+            items = {key: self._item(kind, key) for key in self._texts[kind.namespace]}
+        return callback({key: item for key, item in items.items() if item is not None})
 
     def unreadable_flags(self) -> Collection[str]:
-        return [key for namespace, key in self._unreadable if namespace == FEATURES.namespace]
+        return [key for namespace, key in tuple(self._unreadable) if namespace == FEATURES.namespace]
 
     @property
     def unreadable_count(self) -> int:
         """Flags and segments that were asked for and could not be decoded."""
         return len(self._unreadable)
 
-    def _readable_item(self, kind: VersionedDataKind, key: str) -> Any:
-        try:
-            return self._item(kind, key)
-        except UnreadableItem:
-            return None
-
     def _item(self, kind: VersionedDataKind, key: str) -> Any:
+        """The item; None when there is none, and when it is deleted or unreadable."""
+        text = self._texts[kind.namespace].get(key)
+        if text is None:
+            return None  # and nothing to keep: callers may ask for any number of unknown keys
         decoded = self._decoded[kind.namespace]
         if key not in decoded:
-            text = self._texts[kind.namespace].get(key)
-            decoded[key] = None if text is None else self._decode(kind, key, text)
+            with self._lock:
+                if key not in decoded:
+                    decoded[key] = self._decode(kind, key, text)
         return decoded[key]
 
     def _decode(self, kind: VersionedDataKind, key: str, text: bytes) -> Any:
-        known = self._unreadable.get((kind.namespace, key))
-        if known is not None:
-            raise UnreadableItem(known)
         try:
-            return kind.decode(json.loads(text))
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-            message = f"The stored item {kind.namespace}/{key} cannot be read: {type(error).__name__}."
-            self._unreadable[kind.namespace, key] = message
-            logger.error(message)
-            raise UnreadableItem(message) from error
+            item = kind.decode(_JSON.decode(text.decode()))
+            if not item.deleted and item.key != key:
+                raise ValueError("It is stored under another key than its own.")
+        except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RecursionError) as error:
+            self._unreadable[kind.namespace, key] = None
+            logger.error("stored item %s/%s cannot be read: %s: %s", kind.namespace, key, type(error).__name__, error)
+            return None
+        return None if item.deleted else item
+
+
+def _finite(literal: str) -> float:
+    """Python's JSON knows NaN and Infinity, and makes one of 1e999; in an answer they would not be JSON."""
+    number = float(literal)
+    if not math.isfinite(number):
+        raise ValueError("A number is not finite.")
+    return number
+
+
+_JSON = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
 
 
 class SelectedFlags(_ReadOnlyFeatureStore):
@@ -126,7 +140,7 @@ class SelectedFlags(_ReadOnlyFeatureStore):
     def __init__(self, feature_store: ReadableFeatureStore, keys: Collection[str]) -> None:
         self._feature_store = feature_store
         self._keys = keys
-        self._unreadable: list[str] = []
+        self._unreadable: dict[str, None] = {}
 
     def get(self, kind: VersionedDataKind, key: str, callback: Callback = lambda item: item) -> Any:
         return self._feature_store.get(kind, key, callback)
@@ -137,14 +151,14 @@ class SelectedFlags(_ReadOnlyFeatureStore):
             try:
                 item = self.get(kind, key)
             except UnreadableItem:
-                self._unreadable.append(key)
+                self._unreadable[key] = None
                 continue
             if item is not None:
                 found[key] = item
         return callback(found)
 
     def unreadable_flags(self) -> Collection[str]:
-        return self._unreadable
+        return tuple(self._unreadable)
 
 
 @contextmanager

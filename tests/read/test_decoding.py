@@ -1,0 +1,93 @@
+"""What an answer costs: only what it needs is decoded, and a 304 needs nothing.
+
+Shown by a store in which everything else cannot be decoded, which would be logged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+from ldclient.versioned_data_kind import FEATURES
+
+from chalicelib.feature_stores import SnapshotFeatureStore
+from tests.data import boolean_flag, segment
+from tests.read.conftest import ReaderOf
+from tests.read.parts import ANNA, as_json
+
+IN_BETA = {"attribute": "", "op": "segmentMatch", "values": ["beta"]}
+NEEDS_OTHERS = boolean_flag(
+    "needs-others",
+    prerequisites=[{"key": "plain", "variation": 0}],
+    rules=[{"clauses": [IN_BETA], "variation": 0}],
+)
+TRUE = {"value": True, "variation": 0, "version": 1}
+
+
+@pytest.fixture(autouse=True)
+def store(redis_url: str) -> redis.Redis:
+    """Two flags and a segment among 5,000 flags and a segment that cannot be decoded."""
+    client = redis.Redis.from_url(redis_url)
+    client.set("launchdarkly:$inited", "")
+    bad: dict[Any, Any] = {f"bad-{number}": "{" for number in range(5000)}
+    client.hset("launchdarkly:features", mapping={**bad, **as_json(boolean_flag("plain"), NEEDS_OTHERS)})
+    client.hset("launchdarkly:segments", mapping={"bad": "{", **as_json(segment("beta", 1, "anna"))})
+    return client
+
+
+@pytest.mark.parametrize(
+    ("query", "answer"),
+    [
+        ("?flags=plain,unknown", {"plain": TRUE}),
+        ("?flags=needs-others", {"needs-others": {**TRUE, "prerequisites": ["plain"]}}),
+        ("?flags=", {}),
+    ],
+)
+def test_only_the_named_flags_and_what_they_need_are_decoded(
+    query: str, answer: object, redis_url: str, reader_of: ReaderOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert reader_of(redis_url).app.evaluate(ANNA, query) == answer
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(("key", "status"), [("plain", 200), ("needs-others", 200), ("unknown", 404)])
+def test_one_flag_decodes_only_what_it_needs(
+    key: str, status: int, redis_url: str, reader_of: ReaderOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert reader_of(redis_url).app.post(f"/evaluate/{key}", ANNA).status_code == status
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("path", ["/evaluate", "/evaluate?flags=bad-1", "/evaluate/bad-1"])
+def test_a_304_decodes_nothing(
+    path: str, redis_url: str, reader_of: ReaderOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = reader_of(redis_url).app.post(path, ANNA)
+    assert answer.status_code == 200
+    assert caplog.records != []
+
+    caplog.clear()
+    another_process = reader_of(redis_url)
+    not_modified = another_process.app.post(path, ANNA, {"If-None-Match": answer.headers["ETag"]})
+    assert (not_modified.status_code, not_modified.body) == (304, b"")
+    assert not_modified.headers["ETag"] == answer.headers["ETag"]
+    assert not_modified.headers["X-Flags-Revision"] == answer.headers["X-Flags-Revision"]
+    assert caplog.records == []
+
+
+def test_flags_are_evaluated_alike_alone_and_among_all(redis_url: str, reader_of: ReaderOf) -> None:
+    reader = reader_of(redis_url)
+    everything = reader.app.evaluate(ANNA, "?withReasons=true")
+    assert len(everything) == 5002
+    some = reader.app.evaluate(ANNA, "?withReasons=true&flags=needs-others,bad-7,unknown")
+    assert some == {key: everything[key] for key in ("needs-others", "bad-7")}
+    event = {"context": ANNA, "withReasons": True, "flags": ["needs-others", "bad-7", "unknown"]}
+    assert reader.app.invoke("on_event", event)["flags"] == some
+
+
+def test_asking_for_unknown_flags_takes_no_memory() -> None:
+    feature_store = SnapshotFeatureStore({"features": {}, "segments": {}})
+    for number in range(100):
+        assert feature_store.get(FEATURES, f"unknown-{number}") is None
+    assert feature_store._decoded == {"features": {}, "segments": {}}
