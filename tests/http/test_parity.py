@@ -1,0 +1,145 @@
+"""Evaluation is the SDK's, bit for bit: by way of the refresh, the store and every entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+from ldclient.client import LDClient
+from ldclient.config import Config
+from ldclient.context import Context
+
+from tests import parity
+from tests.conftest import App
+from tests.data import EXAMPLE_CONTEXTS, Json, example_data
+from tests.fake_launchdarkly import FakeLaunchDarkly
+
+
+@pytest.fixture
+def parity_app(app: App, launchdarkly: FakeLaunchDarkly) -> App:
+    """The app over a store that the real refresh has filled with the table's flags and segments."""
+    launchdarkly.replace(parity.FLAGS, parity.ALL_SEGMENTS)
+    answer = app.invoke("reconcile", {})
+    assert (answer["flags"], answer["segments"]) == (len(parity.FLAGS), len(parity.ALL_SEGMENTS))
+    return app
+
+
+@pytest.fixture
+def sdk(launchdarkly: FakeLaunchDarkly, parity_app: App) -> Iterator[LDClient]:
+    """A plain SDK client that streams the same data into memory."""
+    config = Config("sdk-key", stream_uri=launchdarkly.uri, send_events=False, diagnostic_opt_out=True)
+    with LDClient(config, start_wait=30) as client:
+        assert client.is_initialized()
+        yield client
+
+
+def details_of_the_sdk(client: LDClient, context: Json) -> dict[str, Json]:
+    details = {key: client.variation_detail(key, Context.from_dict(context), None) for key in parity.FLAGS}
+    return {
+        key: {"value": detail.value, "variation": detail.variation_index, "reason": detail.reason}
+        for key, detail in details.items()
+    }
+
+
+def state_of_the_sdk(client: LDClient, context: Json) -> dict[str, Json]:
+    """Everything that the SDK hands to a front end, by flag: values, versions, reasons, tracking, prerequisites."""
+    state = client.all_flags_state(Context.from_dict(context), with_reasons=True).to_json_dict()
+    return {key: {"value": state[key], **meta} for key, meta in state["$flagsState"].items()}
+
+
+def details_in(answers: dict[str, Json]) -> dict[str, Json]:
+    return {
+        key: {name: answer.get(name) for name in ("value", "variation", "reason")} for key, answer in answers.items()
+    }
+
+
+def test_each_flag_by_itself_is_evaluated_as_the_sdk_does(parity_app: App, sdk: LDClient) -> None:
+    for context in parity.CONTEXTS.values():
+        expected = details_of_the_sdk(sdk, context)
+        for key, flag in parity.FLAGS.items():
+            answer = parity_app.post("/evaluate/" + quote(key, safe=""), context)
+            assert (answer.status_code, answer.json_body) == (
+                200,
+                {"key": key, **expected[key], "version": flag["version"]},
+            )
+
+
+def test_all_flags_at_once_are_evaluated_as_the_sdk_does(parity_app: App, sdk: LDClient) -> None:
+    for context in parity.CONTEXTS.values():
+        answer = parity_app.evaluate(context, "?withReasons=true")
+        assert details_in(answer) == details_of_the_sdk(sdk, context)
+        assert answer == state_of_the_sdk(sdk, context)
+
+
+def test_chosen_flags_find_prerequisites_and_segments_that_were_not_chosen(parity_app: App, sdk: LDClient) -> None:
+    for context in parity.CONTEXTS.values():
+        expected = state_of_the_sdk(sdk, context)
+        for key in ("prerequisites of prerequisites", "segment nested", "circle one"):
+            assert parity_app.evaluate(context, f"?withReasons=true&flags={quote(key)}") == {key: expected[key]}
+
+
+def test_an_event_is_evaluated_as_the_sdk_does(parity_app: App, sdk: LDClient) -> None:
+    contexts = list(parity.CONTEXTS.values())
+    batch = parity_app.invoke("on_event", {"contexts": contexts, "withReasons": True})
+    assert batch["results"] == [{"flags": state_of_the_sdk(sdk, context)} for context in contexts]
+    for context in contexts[:6]:
+        single = parity_app.invoke("on_event", {"context": context, "withReasons": True})
+        assert details_in(single["flags"]) == details_of_the_sdk(sdk, context)
+        one = parity_app.invoke("on_event", {"context": context, "flag": "circle one"})["flag"]
+        assert details_in({"circle one": one}) == {"circle one": details_of_the_sdk(sdk, context)["circle one"]}
+
+
+# The table itself: each case is what its name says, or the comparison above would prove little.
+
+
+def test_every_clause_and_segment_matches_the_contexts_that_the_table_says(parity_app: App) -> None:
+    evaluated = {name: parity_app.evaluate(parity.CONTEXTS[name]) for name in parity.EVERYBODY}
+
+    def matched_by(key: str) -> set[str]:
+        return {name for name, answer in evaluated.items() if answer[key]["value"] == parity.MATCH}
+
+    clauses = {key: names for key, _, names in parity.CLAUSES}
+    assert {key: matched_by(key) for key in clauses} == clauses
+    segments = {each["key"]: names for each, names in parity.SEGMENTS}
+    assert {key: matched_by(f"segment {key}") for key in segments} == segments
+
+
+def test_every_rollout_puts_somebody_on_either_side(parity_app: App) -> None:
+    evaluated = [parity_app.evaluate(context, "?withReasons=true") for context in parity.CONTEXTS.values()]
+    one_sided = {
+        "of a share of a thousandth",
+        "of another kind",
+        "experiment of a kind",
+        "by a literal name, because it has no kind",
+    }
+    for name in parity.ROLLOUTS.keys() - one_sided:
+        assert len({answer[f"rollout {name}"]["variation"] for answer in evaluated}) >= 2, name
+    assert {answer["in half"]["value"] for answer in evaluated} == {parity.MATCH, parity.FALLTHROUGH}
+    reasons = [answer["rollout experiment"]["reason"] for answer in evaluated]
+    assert {bool(reason.get("inExperiment")) for reason in reasons} == {True, False}
+
+
+def test_malformed_flags_are_errors_or_defaults_and_nothing_else_suffers(parity_app: App) -> None:
+    answer = parity_app.evaluate(parity.CONTEXTS["anna"], "?withReasons=true")
+    reasons = {flag["key"]: answer[flag["key"]]["reason"] for flag in parity.MALFORMED}
+    errors = {key for key, reason in reasons.items() if reason == {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"}}
+    assert errors >= {"rule out of range", "rule of nothing", "target out of range", "requires itself", "circle one"}
+    assert answer["targets"]["reason"] == {"kind": "TARGET_MATCH"}
+
+
+def test_the_example_contexts_reach_every_rule_and_target_of_the_examples(
+    app: App, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(**example_data())
+    app.invoke("reconcile", {})
+    reached = {
+        (key, answer["reason"].get("ruleId") or answer["reason"]["kind"])
+        for context in EXAMPLE_CONTEXTS
+        for key, answer in app.evaluate(context, "?withReasons=true").items()
+    }
+    flags = launchdarkly.flags.values()
+    assert reached >= {(flag["key"], rule["id"]) for flag in flags for rule in flag["rules"]}
+    assert reached >= {(flag["key"], "TARGET_MATCH") for flag in flags if flag["targets"] or flag["contextTargets"]}
+    assert reached >= {("one-click-payment", kind) for kind in ("PREREQUISITE_FAILED", "FALLTHROUGH")}
+    assert ("maintenance-mode", "OFF") in reached
