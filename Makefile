@@ -11,11 +11,12 @@ OUT ?= build/package
 .venv/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m compileall -q app.py chalicelib  # or `chalice local` restarts for the bytecode that it writes
 	touch $@
 
 ## run: the app on http://127.0.0.1:8000, with an embedded Valkey that is filled from examples/flags.json
-run: .venv/installed
-	exec $(BIN)/chalice local --stage local --port $(PORT)
+run: .venv/installed  # without the reloader, which would restart for an edited flag file as for any other
+	exec $(BIN)/chalice local --stage local --port $(PORT) --no-autoreload
 
 ## test: the whole suite, real servers included
 test: .venv/installed
