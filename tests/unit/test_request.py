@@ -29,7 +29,7 @@ INVALID_JSON: list[tuple[bytes, str]] = [
     (b"", "The body is empty; expected a JSON object."),
     (b" ", "The body is not valid JSON at line 1 column 2."),
     (b"{", "The body is not valid JSON at line 1 column 2."),
-    (b'{"key": "u1",\n}', "The body is not valid JSON at line 2 column 1."),
+    (b'{"key": "u1"\n"kind": "user"}', "The body is not valid JSON at line 2 column 1."),
     (b"{'key': 'u1'}", "The body is not valid JSON at line 1 column 2."),
     (b'{"key": "u1"} {}', "The body is not valid JSON at line 1 column 15."),
     (b'{"key": "a\nb"}', "The body is not valid JSON at line 1 column 11."),
