@@ -6,6 +6,7 @@ folder, the flag file among them. `make run` does without.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -67,7 +68,7 @@ class LocalServer:
 
     def valkey(self) -> psutil.Process:
         """The Valkey server that runs now; from here on its process and the ones above it are known."""
-        self.processes |= set(psutil.Process(self.process.pid).children(recursive=True))
+        self.processes |= set(_descendants(self.process.pid))
         (valkey,) = (each for each in self.running() if each.name() == "valkey-server")
         return valkey
 
@@ -76,9 +77,18 @@ class LocalServer:
         return [each for each in self.processes if _is_running(each)]
 
     def kill(self) -> None:
-        for process in self.running():
-            process.kill()
-        self.process.wait()
+        """Chalice and its worker; the guardian has left their process group, but ends with the worker."""
+        self.processes |= set(_descendants(self.process.pid))
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        eventually(lambda: not self.running())
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _is_running(process: psutil.Process) -> bool:
