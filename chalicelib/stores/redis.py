@@ -38,7 +38,10 @@ HELD_WAIT_SECONDS = 0.2
 """For a connection that is already open: it may have died unnoticed while the function was frozen."""
 
 NEW_WAIT_SECONDS = 0.25
-"""For the new connection that replaces it, or that is the first. A request reads twice at most: 0.9 s in all."""
+"""For the new connection that replaces it. A request reads twice at most: 0.9 s in all."""
+
+FIRST_WAIT_SECONDS = 0.9
+"""For the first connection of a cold function, which reads once, and may have a name to resolve and TLS to begin."""
 
 WRITE_TIMEOUT_SECONDS = 5.0
 
@@ -76,7 +79,8 @@ class RedisStore:
                 if self._connection.is_open:
                     with suppress(OSError):
                         return self._connection.execute(*commands, wait_seconds=HELD_WAIT_SECONDS)
-                return self._connection.execute(*commands, wait_seconds=NEW_WAIT_SECONDS)
+                wait_seconds = NEW_WAIT_SECONDS if self._connection.was_open else FIRST_WAIT_SECONDS
+                return self._connection.execute(*commands, wait_seconds=wait_seconds)
             except ServerError as error:
                 raise StoreUnavailable(f"The flag store refused a command: {error}") from error
             except OSError as error:

@@ -83,6 +83,7 @@ class Connection:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._wire: _Wire | None = None
+        self.was_open = False
 
     @property
     def is_open(self) -> bool:
@@ -118,6 +119,7 @@ class Connection:
         if self._wire is None:
             with patience.waiting() as seconds_left:
                 self._wire = _Wire(_connect(self._address, seconds_left), patience)
+            self.was_open = True
             self._stream = io.BufferedReader(self._wire, buffer_size=1 << 18)
             greeting = _greeting(self._address)
         self._wire.patience = patience

@@ -21,6 +21,7 @@ from tests.read.parts import ANNA, Clock, Listener, Mode, Proxy, StoreServer, da
 def test_all_waits_of_a_request_add_up_to_less_than_a_second() -> None:
     reads = 2  # the sync record, and the data set when its revision is new
     assert reads * (redis_store.HELD_WAIT_SECONDS + redis_store.NEW_WAIT_SECONDS) < 1
+    assert redis_store.FIRST_WAIT_SECONDS < 1  # a cold function reads once, over its first connection
 
 
 def test_a_warm_request_reads_the_store_twice_at_most(reader: Reader, server: StoreServer) -> None:
