@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,9 +27,10 @@ from chalice.app import Chalice, LambdaFunctionEvent, Rate, Request, Response
 
 from chalicelib import errors
 from chalicelib.access import check_access
-from chalicelib.config import Settings, load_settings
+from chalicelib.config import Settings, deployment_name, load_settings
 from chalicelib.contexts import parse_context
 from chalicelib.evaluation import etag, evaluate_flag, evaluate_flags, select_flags
+from chalicelib.metrics import metric_line
 from chalicelib.request import checked_size, matches_etag, options_from_query, parse_json
 from chalicelib.snapshot import Snapshot, Snapshots
 from chalicelib.stores import Store, open_store
@@ -84,7 +88,8 @@ def webhook() -> Response:
     change = change_in(parse_json(body), settings().environment)
     if isinstance(change, str):
         return _ignored(change)
-    outcome = refresher().refresh(change.announcement)
+    with measured_refresh():
+        outcome = refresher().refresh(change.announcement)
     return Response({"status": "refreshed" if isinstance(outcome, Refreshed) else "coalesced", **asdict(outcome)})
 
 
@@ -132,7 +137,9 @@ def reconcile(event: LambdaFunctionEvent) -> Json:
     """Refresh the store without a webhook; ``{"force": true}`` also on the word of an empty data set."""
     if settings().direct_mode:
         return {"status": "ignored", "reason": "EVALUATION_MODE is 'direct': there is no store to refresh."}
-    return {"status": "refreshed", **asdict(refresher().reconcile(force=event.to_dict().get("force") is True))}
+    with measured_refresh():
+        outcome = refresher().reconcile(force=event.to_dict().get("force") is True)
+    return {"status": "refreshed", **asdict(outcome)}
 
 
 # A schedule's event class insists on EventBridge's envelope; `chalice invoke` sends what the user wrote.
@@ -199,7 +206,16 @@ def direct_flags() -> DirectFlags:
 
 def current_flags() -> Snapshot | DirectFlags:
     """What this request evaluates from, from its start to its end."""
-    return direct_flags() if settings().direct_mode else snapshots().current()
+    if settings().direct_mode:
+        return direct_flags()
+    try:
+        snapshot = snapshots().current()
+    except (errors.StoreUnavailable, errors.StoreNotInitialized):
+        emit({"StoreErrors": 1})
+        raise
+    if snapshot.stale:
+        emit({"StaleAnswers": 1})
+    return snapshot
 
 
 def _refresher_of(store: Store) -> Refresher:
@@ -208,6 +224,34 @@ def _refresher_of(store: Store) -> Refresher:
 
     source = "launchdarkly" if settings().flag_file is None else "file"
     return Refresher(store, functools.partial(fetch_data_set, settings()), source)
+
+
+# Metrics, on Lambda only.
+
+
+@contextmanager
+def measured_refresh() -> Iterator[None]:
+    begun, failed = time.monotonic(), True
+    try:
+        yield
+        failed = False
+    finally:
+        milliseconds = round((time.monotonic() - begun) * 1000)
+        emit({"RefreshFailures": int(failed), "RefreshMilliseconds": milliseconds, **_data_age()})
+
+
+def _data_age() -> dict[str, float]:
+    try:
+        record = store().read_sync_record()
+    except errors.FlagsError:  # no store, no age
+        return {}
+    return {} if record is None else {"DataAgeSeconds": max(0.0, time.time() - record.synced_at_ms / 1000)}
+
+
+def emit(values: dict[str, float]) -> None:
+    deployment = deployment_name()
+    if deployment is not None:
+        sys.stdout.write(metric_line(deployment, values, int(time.time() * 1000)) + "\n")
 
 
 # Requests and answers.

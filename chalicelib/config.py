@@ -116,6 +116,12 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     )
 
 
+def deployment_name(environment: Mapping[str, str] | None = None) -> str | None:
+    """``<app>-<stage>``, from the name that Chalice gives to a function; None where this is no Lambda function."""
+    function_name = (os.environ if environment is None else environment).get("AWS_LAMBDA_FUNCTION_NAME")
+    return None if function_name is None else function_name.rpartition("-")[0] or function_name
+
+
 def _store(env: Mapping[str, str], direct_mode: bool) -> tuple[str | None, str | None]:
     redis_url, table = env.get("REDIS_URL"), env.get("DYNAMODB_TABLE")
     if direct_mode:

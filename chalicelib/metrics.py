@@ -1,0 +1,37 @@
+"""CloudWatch metrics as lines on stdout, in the embedded metric format: no client, no permission, no waiting.
+
+Namespace ``ServerlessFlags``, dimension ``Deployment`` (``<app>-<stage>``):
+
+- ``RefreshFailures``: 0 or 1 for each refresh, so the sum counts failures and the sample count refreshes.
+- ``RefreshMilliseconds``: how long it took, waiting for other refreshes included.
+- ``DataAgeSeconds``: age of what the store held when it ended; left out while the store cannot tell.
+- ``StaleAnswers``: 1 for each answer from memory because the store is out of reach.
+- ``StoreErrors``: 1 for each evaluation refused because there is nothing to evaluate from.
+
+An evaluation that goes well writes no line: CloudWatch charges for each byte.
+
+Format: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+_NAMESPACE = "ServerlessFlags"
+_UNITS = {
+    "RefreshFailures": "Count",
+    "RefreshMilliseconds": "Milliseconds",
+    "DataAgeSeconds": "Seconds",
+    "StaleAnswers": "Count",
+    "StoreErrors": "Count",
+}
+
+
+def metric_line(deployment: str, values: Mapping[str, float], unix_ms: int) -> str:
+    """One line of JSON that CloudWatch Logs turns into these metrics."""
+    metrics = [{"Name": name, "Unit": _UNITS[name]} for name in values]
+    directive = {"Namespace": _NAMESPACE, "Dimensions": [["Deployment"]], "Metrics": metrics}
+    return json.dumps(
+        {"_aws": {"Timestamp": unix_ms, "CloudWatchMetrics": [directive]}, "Deployment": deployment, **values}
+    )

