@@ -1,0 +1,59 @@
+"""What `chalice package` makes of every stage: valid templates with the settings that were meant."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.data import PROJECT
+
+BIN = Path(sys.executable).parent
+STAGES = list(json.loads((PROJECT / ".chalice" / "config.json").read_text())["stages"])
+READS = {"dynamodb:GetItem", "dynamodb:Query"}
+WRITES = {"dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}
+LOGS = {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
+
+
+def package(stage: str, package_format: str, out: Path) -> None:
+    chalice: list[str | Path] = [BIN / "chalice", "--project-dir", PROJECT]
+    command = [*chalice, "package", "--stage", stage, "--pkg-format", package_format, out]
+    environment = {**os.environ, "AWS_DEFAULT_REGION": "eu-central-1"}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_cloudformation_template_of_every_stage_is_valid(stage: str, tmp_path: Path) -> None:
+    package(stage, "cloudformation", tmp_path)
+    lint = subprocess.run([BIN / "cfn-lint", tmp_path / "sam.json"], capture_output=True, text=True)
+    assert (lint.returncode, lint.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_terraform_package_of_every_stage_has_its_three_functions(stage: str, tmp_path: Path) -> None:
+    package(stage, "terraform", tmp_path)
+    template = json.loads((tmp_path / "chalice.tf.json").read_text())
+    functions = template["resource"]["aws_lambda_function"]
+    sizes = {name: (function["memory_size"], function["timeout"]) for name, function in functions.items()}
+    assert sizes == {"api_handler": (1024, 30), "on_event": (1024, 60), "reconcile": (512, 60)}
+    policies = template["resource"]["aws_iam_role_policy"]
+    assert {name: _actions(policy) for name, policy in policies.items()} == _expected_actions(stage)
+
+
+def _actions(role_policy: dict[str, Any]) -> set[str]:
+    return {action for statement in json.loads(role_policy["policy"])["Statement"] for action in statement["Action"]}
+
+
+def _expected_actions(stage: str) -> dict[str, set[str]]:
+    if stage == "local":
+        return dict.fromkeys(("api_handler_role", "on_event_role", "reconcile_role"), LOGS)
+    return {
+        "api_handler_role": LOGS | READS | WRITES | {"ssm:GetParameter"},
+        "on_event_role": LOGS | READS,
+        "reconcile_role": LOGS | READS | WRITES | {"ssm:GetParameter"},
+    }
