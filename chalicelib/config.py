@@ -13,6 +13,30 @@ from dataclasses import dataclass, field
 
 from chalicelib.errors import ConfigurationError
 
+VARIABLES = frozenset(
+    {
+        "LAUNCHDARKLY_SDK_KEY",
+        "LAUNCHDARKLY_SDK_KEY_PARAMETER",
+        "LAUNCHDARKLY_WEBHOOK_SECRET",
+        "LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER",
+        "LAUNCHDARKLY_WEBHOOK_UNSIGNED",
+        "LAUNCHDARKLY_ENVIRONMENT",
+        "LAUNCHDARKLY_BASE_URI",
+        "LAUNCHDARKLY_STREAM_URI",
+        "LAUNCHDARKLY_EVENTS_URI",
+        "LAUNCHDARKLY_FLAG_FILE",
+        "EVALUATION_MODE",
+        "REDIS_URL",
+        "DYNAMODB_TABLE",
+        "STORE_PREFIX",
+        "STORE_CACHE_SECONDS",
+        "EVALUATE_AUTH",
+        "EVALUATE_TOKEN_SHA256",
+        "CORS_ALLOW_ORIGIN",
+    }
+)
+"""Every variable that means something here, so that a misspelt one can be told from another's."""
+
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _ENVIRONMENT_RESOURCE = re.compile(r"proj/([^:;/]+):env/([^:;/]+)")
 _HTTP_URI = re.compile(r"https?://[^\s/]\S*")
@@ -43,6 +67,17 @@ class Secret:
         from chalicelib.parameters import read_parameter  # boto3 is only imported where SSM is used
 
         return read_parameter(self.parameter, setting=f"{self.variable}_PARAMETER")
+
+    def rotated_from(self, known: str) -> str | None:
+        """The secret when SSM holds another one than ``known``, which ``read`` gave; else None.
+
+        SSM is asked at most once a minute. Raises as ``read`` does.
+        """
+        if self.parameter is None:
+            return None
+        from chalicelib.parameters import rotated_parameter
+
+        return rotated_parameter(self.parameter, known, setting=f"{self.variable}_PARAMETER")
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,17 @@ def fetch_data_set(
 
     ``announcements`` holds an entry for each webhook that this fetch covers, None for one that
     announces no version. Raises a LaunchDarklyUnavailable that says why when the data set does not
-    arrive, and ConfigurationError without an SDK key.
+    arrive, and ConfigurationError without an SDK key. A rejected key that was rotated in SSM is replaced.
     """
+    try:
+        return _fetch(settings, announcements, patience)
+    except SdkKeyRejected:
+        if settings.sdk_key.rotated_from(settings.sdk_key.read()) is None:
+            raise
+        return _fetch(settings, announcements, patience)
+
+
+def _fetch(settings: Settings, announcements: Collection[Announcement | None], patience: Patience) -> DataSet:
     feature_store = InMemoryFeatureStore()
     with fetch_client(settings, feature_store) as client:
         # The SDK reads a flag file while it starts: by now it is there, or it cannot be read.

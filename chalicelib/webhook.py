@@ -1,4 +1,4 @@
-"""A LaunchDarkly webhook: its signature, and what its audit-log entry says has changed. Pure.
+"""A LaunchDarkly webhook: its signature, and what its audit-log entry says has changed. Pure, but for the secret.
 
 An entry may hold a member's e-mail address: it is never logged and never part of a message.
 
@@ -39,12 +39,22 @@ class Change:
 
 
 def verify_webhook(settings: Settings, body: bytes, signature: str | None) -> None:
-    """Raises InvalidSignature unless the settings accept this body with this ``X-LD-Signature``."""
+    """Raises InvalidSignature unless the settings accept this body with this ``X-LD-Signature``.
+
+    A signature that the known secret did not make may be made with a new one: see Secret.rotated_from.
+    """
     if settings.allow_unsigned_webhooks and not signature:
         return
     if not settings.webhook_secret.is_configured:
         raise InvalidSignature("Every webhook is refused, because LAUNCHDARKLY_WEBHOOK_SECRET is not set.")
-    verify_signature(body, signature, settings.webhook_secret.read())
+    secret = settings.webhook_secret.read()
+    try:
+        verify_signature(body, signature, secret)
+    except InvalidSignature:
+        rotated = settings.webhook_secret.rotated_from(secret) if signature else None
+        if rotated is None:
+            raise
+        verify_signature(body, signature, rotated)
 
 
 def verify_signature(body: bytes, signature: str | None, secret: str) -> None:

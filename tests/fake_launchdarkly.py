@@ -40,6 +40,7 @@ class FakeLaunchDarkly:
         self.fault: Fault | None = None
         self.delay_seconds = delay_seconds
         self.sdk_keys: list[str] = []
+        self.revoked_sdk_keys: set[str] = set()
         self.put_override: Json | None = None
         """An old or odd data set that new streams start with instead of the current one."""
         self._lock = threading.RLock()
@@ -131,9 +132,11 @@ class _StreamHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         launchdarkly = self.server.launchdarkly
         time.sleep(launchdarkly.delay_seconds)
-        put, stream = launchdarkly.open_stream(self.headers.get("Authorization", ""))
+        sdk_key = self.headers.get("Authorization", "")
+        put, stream = launchdarkly.open_stream(sdk_key)
+        fault = Fault.UNAUTHORIZED if sdk_key in launchdarkly.revoked_sdk_keys else launchdarkly.fault
         try:
-            self._serve(launchdarkly.fault, put, stream)
+            self._serve(fault, put, stream)
         except OSError:
             pass  # the SDK has hung up
         finally:
