@@ -46,3 +46,12 @@ class Aws:
 
     def put_secret(self, name: str, value: str) -> None:
         self.client("ssm").put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
+
+    def create_table(self, name: str, partition_key: str = "namespace") -> None:
+        keys = {partition_key: "HASH", "key": "RANGE"}
+        self.client("dynamodb").create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+            KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in keys.items()],
+        )

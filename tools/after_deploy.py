@@ -1,0 +1,73 @@
+"""What follows `chalice deploy`: the logs expire, the store is filled, and the next step is printed.
+
+`python -m tools.after_deploy production`. The expiry is set here and not by Chalice's log_retention_in_days, with which
+Chalice 1.34 can package neither for CloudFormation nor for Terraform (https://github.com/aws/chalice/issues/2079).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tools.stages import FUNCTIONS, Stage, StageError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="after_deploy", description="Finish the deployment of a stage.")
+    parser.add_argument("stage", help="a stage of .chalice/config.json")
+    parser.add_argument("--log-days", type=int, default=30, help="how long the functions' logs are kept")
+    options = parser.parse_args(arguments)
+    try:
+        stage = Stage(options.stage)
+        url = stage.url()
+        _expire_logs(stage, options.log_days)
+        print(_first_fill(stage))
+    except StageError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (ClientError, BotoCoreError) as error:
+        print(f"AWS: {error}", file=sys.stderr)
+        return 1
+    print(_next_steps(stage, url))
+    return 0
+
+
+def _expire_logs(stage: Stage, days: int) -> None:
+    logs = boto3.client("logs")
+    for function in FUNCTIONS:
+        group = f"/aws/lambda/{stage.deployment}-{function}"
+        with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
+            logs.create_log_group(logGroupName=group)
+        logs.put_retention_policy(logGroupName=group, retentionInDays=days)
+
+
+def _first_fill(stage: Stage) -> str:
+    """Run reconcile now, not in up to five minutes. Raises StageError with the function's own message."""
+    client = boto3.client("lambda", config=Config(read_timeout=90, retries={"total_max_attempts": 1}))
+    answer = client.invoke(FunctionName=f"{stage.deployment}-reconcile", Payload=b"{}")
+    outcome = json.loads(answer["Payload"].read())
+    if "FunctionError" in answer:
+        raise StageError(f"Deployed, but the store could not be filled. {outcome.get('errorMessage')}")
+    if outcome["status"] == "ignored":
+        return str(outcome["reason"])
+    return f"The store holds {outcome['flags']} flags and {outcome['segments']} segments."
+
+
+def _next_steps(stage: Stage, url: str) -> str:
+    return (
+        f"Deployed to {url}\n"
+        f"Next: make webhook STAGE={stage.name} (with LAUNCHDARKLY_ACCESS_TOKEN set), which has LaunchDarkly\n"
+        f"announce each change to {url}webhook; until then reconcile looks every five minutes.\n"
+        f"Try: curl {url}evaluate -H 'Authorization: Bearer <token>' -H 'Content-Type: application/json' "
+        """-d '{"kind": "user", "key": "anna"}'"""
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
