@@ -4,9 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
 STAGE ?= production
+LOG_DAYS ?= 30
 OUT ?= build/package
 
-.PHONY: run test check package bench clean
+.PHONY: run test check package bench clean preflight deploy webhook undeploy named-stage
 
 .venv/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv .venv
@@ -38,6 +39,27 @@ package: .venv/installed
 ## bench: measure everything side by side; writes docs/benchmarks.md and docs/cold-start.svg
 bench: .venv/installed
 	$(BIN)/python -m benchmarks
+
+## preflight: whether STAGE can be deployed; changes nothing
+preflight: .venv/installed named-stage
+	$(BIN)/python -m tools.preflight $(STAGE)
+
+## deploy: check STAGE, deploy its package with `chalice deploy`, fill its store
+deploy: preflight package
+	$(BIN)/chalice deploy --stage $(STAGE)
+	$(BIN)/python -m tools.after_deploy $(STAGE) --log-days $(LOG_DAYS)
+
+## webhook: have LaunchDarkly announce changes to the deployed STAGE (needs LAUNCHDARKLY_ACCESS_TOKEN)
+webhook: .venv/installed named-stage
+	$(BIN)/python -m tools.register_webhook $(STAGE) $(OPTIONS)
+
+## undeploy: delete what deploy created of STAGE, but its logs
+undeploy: .venv/installed named-stage
+	$(BIN)/chalice delete --stage $(STAGE)
+	@echo "The table, the SSM parameters, the logs and LaunchDarkly's webhook are still there."
+
+named-stage:
+	@test "$(origin STAGE)" != file || { echo "Which stage? For example: STAGE=dev"; exit 1; }
 
 clean:
 	rm -rf .venv build vendor .chalice/deployments
