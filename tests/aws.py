@@ -55,3 +55,14 @@ class Aws:
             AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
             KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in keys.items()],
         )
+
+    def credentials_of(self, role: str) -> dict[str, str]:
+        """What Lambda gives to a function with this role (an ARN)."""
+        answer = self.client("sts").assume_role(RoleArn=role, RoleSessionName="function")["Credentials"]
+        return {
+            "AWS_ENDPOINT_URL": self.uri,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ACCESS_KEY_ID": answer["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": answer["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": answer["SessionToken"],
+        }

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 import requests
 from moto.apigateway.models import APIGatewayBackend
-from moto.awslambda.models import LambdaFunction
+from moto.awslambda.models import LambdaFunction, lambda_backends
+from moto.core.exceptions import JsonRESTError
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.responses import DynamoHandler
 from moto.logs.responses import LogsResponse
 from moto.ssm.responses import SimpleSystemManagerResponse
@@ -76,25 +78,34 @@ class LambdaService:
         self._aws = aws
         self._folder = folder
         self._runtime = lambda_runtime()
-        self._instances = ExitStack()
-        self._running: dict[str, Function] = {}
+        self._stack = ExitStack()
+        self._instances: dict[str, Function] = {}
 
-    def run(self, function: LambdaFunction, event: object) -> tuple[str, bool, str]:
+    def instance(self, name: str) -> Function:
+        """The instance of the function with this name; its process starts with the first event."""
+        if name not in self._instances:
+            function = lambda_backends[DEFAULT_ACCOUNT_ID][self._aws.region].get_function(name)
+            self._instances[name] = self._stack.enter_context(self._new_instance(function))
+        return self._instances[name]
+
+    def packages(self) -> set[Path]:
+        """Where the packages of the instances are."""
+        return set(self._folder.iterdir())
+
+    def stop(self) -> None:
+        """End all instances; the next invocation is a cold start."""
+        self._stack.close()
+        self._instances.clear()
+
+    def invoke(self, function: LambdaFunction, event: object) -> tuple[str, bool, str]:
         """In the words of moto: the payload, whether it is an error, and the log."""
-        if function.function_name not in self._running:
-            self._running[function.function_name] = self._start(function)
-        instance = self._running[function.function_name]
+        instance = self.instance(function.function_name)
         try:
             return json.dumps(instance.invoke(event).payload), False, instance.log()
         except InvocationError as error:
             return str(error).partition("\n")[0], True, instance.log()
 
-    def stop(self) -> None:
-        """End all instances; the next invocation is a cold start."""
-        self._instances.close()
-        self._running.clear()
-
-    def _start(self, function: LambdaFunction) -> Function:
+    def _new_instance(self, function: LambdaFunction) -> Function:
         package = self._folder / function.code_sha_256.replace("/", "-")
         if not package.exists():
             _unzip_read_only(function.code_bytes, package)
@@ -103,7 +114,7 @@ class LambdaService:
             **self._aws.credentials_of(function.role),
             "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
         }
-        return self._instances.enter_context(Function(package, str(function.handler), environment, self._runtime))
+        return Function(package, str(function.handler), environment, self._runtime)
 
 
 def _unzip_read_only(package: bytes, target: Path) -> None:
@@ -119,13 +130,14 @@ def deployable(aws: Aws, folder: Path) -> Iterator[LambdaService]:
     service = LambdaService(aws, folder)
     import_api, put_api = APIGatewayBackend.import_rest_api, APIGatewayBackend.put_rest_api
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LambdaFunction, "_invoke_lambda", lambda function, event=None: service.run(function, event))
+        patch.setattr(LambdaFunction, "_invoke_lambda", lambda function, event=None: service.invoke(function, event))
         patch.setattr(APIGatewayBackend, "import_rest_api", lambda self, doc, *rest: import_api(self, _v3(doc), *rest))
         patch.setattr(
             APIGatewayBackend, "put_rest_api", lambda self, key, doc, **rest: put_api(self, key, _v3(doc), **rest)
         )
         for handler in (DynamoHandler, LogsResponse, SimpleSystemManagerResponse):
             patch.setattr(handler, "_determine_resource", _resource, raising=False)
+        patch.setattr("moto.iam.access_control.AccessDeniedError", _denied)
         yield service
     service.stop()
 
@@ -139,14 +151,19 @@ def _v3(document: Json) -> Json:
 def _resource(request: Any) -> str:
     """The ARN that a request is about. Without this, moto checks the action of a policy and not its resource."""
     body = json.loads(request.raw_body)
-    table = body.get("TableName") or next(iter(body.get("RequestItems", {})), None)
-    if table is not None:
-        resource = f"dynamodb:{request.region}:{request.current_account}:table/{table}"
-    elif "logGroupName" in body:
-        resource = f"logs:{request.region}:{request.current_account}:log-group:{body['logGroupName']}"
-    else:
-        resource = f"ssm:{request.region}:{request.current_account}:parameter/{body['Name'].lstrip('/')}"
-    return f"arn:aws:{resource}"
+    place = f"{request.region}:{request.current_account}"
+    if table := body.get("TableName") or next(iter(body.get("RequestItems", {})), None):
+        return f"arn:aws:dynamodb:{place}:table/{table}"
+    if group := body.get("logGroupName"):
+        return f"arn:aws:logs:{place}:log-group:{group}"
+    if parameter := body.get("Name"):
+        return f"arn:aws:ssm:{place}:parameter/{parameter.lstrip('/')}"
+    return "*"
+
+
+def _denied(user_arn: str, action: str) -> JsonRESTError:
+    """As these services say it; moto's own answer is XML, which nobody who asks them reads."""
+    return JsonRESTError("AccessDeniedException", f"User: {user_arn} is not authorized to perform: {action}")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tests.data import PROJECT
 BIN = Path(sys.executable).parent
 STAGES = list(json.loads((PROJECT / ".chalice" / "config.json").read_text())["stages"])
 READS = {"dynamodb:GetItem", "dynamodb:Query"}
-WRITES = {"dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}
+WRITES = {"dynamodb:BatchWriteItem", "dynamodb:UpdateItem"}
 LOGS = {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
 
 

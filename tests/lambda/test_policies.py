@@ -1,0 +1,139 @@
+"""Each function may do what it has to, and nothing besides: every action is allowed, and every action is needed."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from benchmarks.lambda_runtime import InvocationError
+from tests.aws import Aws
+from tests.data import PROJECT, boolean_flag
+from tests.deployed import FUNCTIONS, USER, Deployed, Deployments
+from tests.deployment import enforced
+
+Policy = dict[str, Any]
+
+STAGE = "production"
+
+
+def policy_of(function: str, stage: str = STAGE) -> Policy:
+    """As it stands in the repository."""
+    policy: Policy = json.loads((PROJECT / ".chalice" / f"policy-{stage}{FUNCTIONS[function]}.json").read_text())
+    return policy
+
+
+def actions_of(policy: Policy) -> list[str]:
+    return [action for statement in policy["Statement"] for action in statement["Action"]]
+
+
+def without(policy: Policy, action: str) -> Policy:
+    statements = [
+        {**statement, "Action": [each for each in statement["Action"] if each != action]}
+        for statement in policy["Statement"]
+    ]
+    return {**policy, "Statement": [statement for statement in statements if statement["Action"]]}
+
+
+def elsewhere(policy: Policy, sid: str) -> Policy:
+    """The same with one statement for another table, parameter or log group."""
+    statements = [
+        {**each, "Resource": each["Resource"][0].rstrip("*") + "-other"} if each["Sid"] == sid else each
+        for each in policy["Statement"]
+    ]
+    return {**policy, "Statement": statements}
+
+
+@pytest.fixture(scope="module")
+def deployed(deployments: Deployments) -> Iterator[Deployed]:
+    deployments.account.create_table(f"serverless-flags-{STAGE}")
+    deployed = deployments.deploy(STAGE, {})
+    yield deployed
+    deployed.project.make("undeploy")
+
+
+def denials(deployed: Deployed, account: Aws, function: str, policy: Policy) -> list[str]:
+    """What goes wrong when ``function`` does, cold, everything that it is for, and its role has this policy."""
+    name = deployed.name + FUNCTIONS[function]
+    role = f"{deployed.name}-{function}"
+    deployed.service.stop()
+    account.client("iam").put_role_policy(RoleName=role, PolicyName=role, PolicyDocument=json.dumps(policy))
+    deployed.service.instance(name)
+    credentials = account.credentials_of(f"arn:aws:iam::123456789012:role/{role}")
+    with enforced(account):
+        return [
+            *of_logging(credentials, f"/aws/lambda/{deployed.name}{FUNCTIONS[function]}"),
+            *of_use(deployed, function),
+        ]
+
+
+def of_logging(credentials: dict[str, str], group: str) -> list[str]:
+    """What Lambda does with the function's role for its log."""
+    logs = boto3.client(
+        "logs",
+        endpoint_url=credentials["AWS_ENDPOINT_URL"],
+        region_name=credentials["AWS_DEFAULT_REGION"],
+        aws_access_key_id=credentials["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=credentials["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=credentials["AWS_SESSION_TOKEN"],
+    )
+    stream = f"instance-{time.monotonic_ns()}"
+    event = {"timestamp": int(time.time() * 1000), "message": "START"}
+    try:
+        logs.create_log_group(logGroupName=f"{group}-{stream}")
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
+        logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])
+    except ClientError as error:
+        return [str(error)]
+    return []
+
+
+def of_use(deployed: Deployed, function: str) -> list[str]:
+    try:
+        if function == "on_event":
+            deployed.invoke("on_event", USER)
+            return []
+        version = time.monotonic_ns()  # something has changed, so something is written
+        deployed.launchdarkly.put_flag(boolean_flag("shiny", version))
+        if function == "reconcile":
+            deployed.invoke("reconcile", {})
+            return []
+        answers = [deployed.announce("shiny", version), deployed.evaluate()]
+    except InvocationError as error:
+        return [str(error).partition("\n")[0]]
+    return [str(body) for status, body in answers if status != 200]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_may_do_all_that_it_is_for(deployed: Deployed, account: Aws, function: str) -> None:
+    assert denials(deployed, account, function, policy_of(function)) == []
+
+
+ACTIONS = [(function, action) for function in FUNCTIONS for action in actions_of(policy_of(function))]
+STATEMENTS = [(function, each["Sid"]) for function in FUNCTIONS for each in policy_of(function)["Statement"]]
+
+
+@pytest.mark.parametrize(("function", "action"), ACTIONS)
+def test_a_function_needs_each_action(deployed: Deployed, account: Aws, function: str, action: str) -> None:
+    told = denials(deployed, account, function, without(policy_of(function), action))
+    assert told
+    assert [each for each in told if not re.search("AccessDeniedException|lacks ssm:GetParameter", each)] == []
+
+
+@pytest.mark.parametrize(("function", "sid"), STATEMENTS)
+def test_a_statement_for_another_resource_does_not_help(
+    deployed: Deployed, account: Aws, function: str, sid: str
+) -> None:
+    assert denials(deployed, account, function, elsewhere(policy_of(function), sid))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_policies_of_dev_are_those_of_production_for_its_own_table_and_secrets(function: str) -> None:
+    production = json.dumps(policy_of(function, "production"))
+    assert json.loads(production.replace("production", "dev")) == policy_of(function, "dev")
