@@ -78,7 +78,7 @@ def answered(view: Callable[..., Response]) -> Callable[..., Response]:
 @answered
 def webhook() -> Response:
     """LaunchDarkly announces a change: refresh the store."""
-    from chalicelib.refresh import Refreshed
+    from chalicelib.refresh import ANSWER_SECONDS, Refreshed
     from chalicelib.webhook import change_in, verify_webhook
 
     if settings().direct_mode:
@@ -89,7 +89,7 @@ def webhook() -> Response:
     if isinstance(change, str):
         return _ignored(change)
     with measured_refresh():
-        outcome = refresher().refresh(change.announcement)
+        outcome = refresher().refresh(change.announcement, min(ANSWER_SECONDS, _seconds_left()))
     return Response({"status": "refreshed" if isinstance(outcome, Refreshed) else "coalesced", **asdict(outcome)})
 
 
@@ -261,6 +261,12 @@ def _request() -> Request:
     request = app.current_request
     assert request is not None  # Chalice sets it before it calls a view
     return request
+
+
+def _seconds_left() -> float:
+    """Until Lambda ends this invocation, but for a second to answer in."""
+    remaining_ms: float = app.lambda_context.get_remaining_time_in_millis()
+    return remaining_ms / 1000 - 1
 
 
 def _raw_body() -> bytes:

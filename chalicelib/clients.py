@@ -18,8 +18,6 @@ from chalicelib.errors import UnreadableItem
 _DAEMON_MODE_KEY = "daemon-mode-has-no-sdk-key"
 """The SDK wants a key even where it never contacts LaunchDarkly."""
 
-_FETCH_HTTP = HTTPConfig(connect_timeout=3.0, read_timeout=5.0)
-
 
 def daemon_client(feature_store: FeatureStore) -> LDClient:
     """A client that evaluates from ``feature_store`` alone: no connection, no events, no thread."""
@@ -48,20 +46,25 @@ def direct_client(settings: Settings, feature_store: FeatureStore, start_wait_se
     )
 
 
-def fetch_client(settings: Settings, feature_store: FeatureStore) -> LDClient:
-    """A client that fills ``feature_store`` from LaunchDarkly's stream and sends nothing. Returns at once.
+def fetch_client(settings: Settings, feature_store: FeatureStore, patience_seconds: float) -> LDClient:
+    """A client that fills ``feature_store`` from LaunchDarkly's stream and sends nothing.
 
-    Raises ConfigurationError without an SDK key.
+    Returns when the data set is there, or after a second at most: what else there is to wait for, the
+    caller decides. ``patience_seconds``: how long LaunchDarkly may be silent, and a second more, before the
+    connection is given up. Closing the client ends its thread and its connection; only an attempt to
+    connect that hangs keeps it waiting, for that long. Raises ConfigurationError without an SDK key.
     """
+    from chalicelib.fetch_stream import FetchStream
+
     return LDClient(
         Config(
             feature_store=feature_store,
             send_events=False,
             diagnostic_opt_out=True,
-            http=_FETCH_HTTP,
-            **_source(settings, auto_update=False),
+            http=HTTPConfig(connect_timeout=min(2.0, patience_seconds), read_timeout=patience_seconds + 1.0),
+            **{"update_processor_class": FetchStream, **_source(settings, auto_update=False)},
         ),
-        start_wait=0,
+        start_wait=min(1.0, patience_seconds),
     )
 
 

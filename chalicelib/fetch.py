@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ldclient.client import LDClient
@@ -25,14 +25,14 @@ _POLL_SECONDS = 0.01
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a fetch waits, in seconds; ten in all, well inside API Gateway's 29."""
+    """How long a fetch waits, in seconds: eight in all (``refresh.py`` says what that is part of)."""
 
-    data_set: float = 7.0
+    data_set: float = 5.0
     """Until the whole data set has arrived."""
     announced: float = 3.0
     """After that, until every announced version has arrived on the open stream."""
     settle: float = 1.0
-    """Instead, when a webhook announced no version: LaunchDarkly's caches lag behind its webhooks."""
+    """At least so much of that when a webhook announced no version: LaunchDarkly's caches lag behind its webhooks."""
 
 
 def fetch_data_set(
@@ -54,53 +54,60 @@ def fetch_data_set(
 
 def _fetch(settings: Settings, announcements: Collection[Announcement | None], patience: Patience) -> DataSet:
     feature_store = InMemoryFeatureStore()
-    with fetch_client(settings, feature_store) as client:
-        # The SDK reads a flag file while it starts: by now it is there, or it cannot be read.
-        _wait_for_data_set(client, patience.data_set if settings.flag_file is None else 0.0)
-        if settings.flag_file is None:
+    deadline = time.monotonic() + patience.data_set
+    with fetch_client(settings, feature_store, patience.data_set) as client:
+        if settings.flag_file is not None:
+            _check_file(client)
+        else:
+            _wait_for_data_set(client, deadline)
             _wait_for_announced(feature_store, announcements, patience)
         return _copy(feature_store)
 
 
-def _wait_for_data_set(client: LDClient, seconds: float) -> None:
-    status_provider = client.data_source_status_provider
+def _check_file(client: LDClient) -> None:
+    """The SDK reads a flag file while it starts: by now it is there, or it cannot be read."""
+    if client.data_source_status_provider.status.state != DataSourceState.VALID:
+        raise LaunchDarklyUnreachable("The data set cannot be read: it is missing, or not valid JSON or YAML.")
 
-    def settled() -> bool:
-        # is_initialized() proves nothing here: it stays true after a failed refresh.
-        status = status_provider.status
-        return status.state == DataSourceState.VALID or _is_rejection(status.error)
 
-    _wait_until(settled, seconds)
-    status = status_provider.status
-    if status.state != DataSourceState.VALID:
-        raise _failure(status.error, seconds)
+def _wait_for_data_set(client: LDClient, deadline: float) -> None:
+    # Not is_initialized(), which proves nothing: it stays true after a failed refresh.
+    provider = client.data_source_status_provider
+    while (status := provider.status).state != DataSourceState.VALID:
+        # The SDK goes on retrying a rejected key for minutes; there is nothing to wait for.
+        if _is_rejection(status.error) or time.monotonic() >= deadline:
+            raise _failure(status.error)
+        time.sleep(_POLL_SECONDS)
 
 
 def _is_rejection(error: DataSourceErrorInfo | None) -> bool:
-    """The SDK goes on retrying a rejected key for minutes; there is nothing to wait for."""
     return error is not None and error.kind == DataSourceErrorKind.ERROR_RESPONSE and error.status_code in (401, 403)
 
 
-def _failure(error: DataSourceErrorInfo | None, seconds: float) -> LaunchDarklyUnavailable:
+def _failure(error: DataSourceErrorInfo | None) -> LaunchDarklyUnavailable:
+    """What kept the data set from arriving: the last thing that went wrong, or (None) nothing but time."""
     if error is None:
-        return FetchTimedOut(f"LaunchDarkly did not deliver the data set within {seconds:g} seconds.")
-    logger.warning("fetch failed: %s %s %s", error.kind.value, error.status_code, error.message)
+        return FetchTimedOut("LaunchDarkly did not deliver the data set in time.")
+    logger.warning("LaunchDarkly's stream failed: %s", error.message)
     if _is_rejection(error):
         return SdkKeyRejected(f"LaunchDarkly rejected the SDK key (HTTP {error.status_code}).")
     if error.kind == DataSourceErrorKind.ERROR_RESPONSE:
         return LaunchDarklyUnreachable(f"LaunchDarkly answered HTTP {error.status_code}.")
     if error.kind == DataSourceErrorKind.INVALID_DATA:
-        return LaunchDarklyUnreachable("The data set cannot be read: it is missing, or not valid JSON or YAML.")
-    return LaunchDarklyUnreachable("LaunchDarkly cannot be reached, or its data set cannot be read.")
+        return LaunchDarklyUnreachable("LaunchDarkly sent a data set that cannot be read.")
+    return LaunchDarklyUnreachable("LaunchDarkly cannot be reached, or the connection to it broke.")
 
 
 def _wait_for_announced(
     feature_store: InMemoryFeatureStore, announcements: Collection[Announcement | None], patience: Patience
 ) -> None:
-    announced = [announcement for announcement in announcements if announcement is not None]
-    if len(announced) < len(announcements):
-        time.sleep(patience.settle)
-    _wait_until(lambda: all(_has_arrived(feature_store, each) for each in announced), patience.announced)
+    start = time.monotonic()
+    settled_at = start + (patience.settle if None in announcements else 0.0)
+    awaited = [announcement for announcement in announcements if announcement is not None]
+    while time.monotonic() < start + patience.announced:
+        if time.monotonic() >= settled_at and all(_has_arrived(feature_store, each) for each in awaited):
+            return
+        time.sleep(_POLL_SECONDS)
 
 
 def _has_arrived(feature_store: InMemoryFeatureStore, announcement: Announcement) -> bool:
@@ -113,12 +120,3 @@ def _copy(feature_store: InMemoryFeatureStore) -> DataSet:
         name: {key: fetched_item(item.to_json_dict()) for key, item in feature_store.all(kind, dict).items()}
         for name, kind in _KINDS.items()
     }
-
-
-def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(_POLL_SECONDS)
-    return True

@@ -28,7 +28,7 @@ from chalicelib.data_set import (
     texts_of,
 )
 from chalicelib.errors import RefreshBusy, RefreshRefused, StoreUnavailable
-from chalicelib.stores import Store
+from chalicelib.stores import Backlog, Store
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +38,16 @@ Fetch = Callable[[Collection[Announcement | None]], DataSet]
 MergeRule = Callable[[DataSet, DataSet], Merge]
 """(stored, fetched) -> what to store."""
 
-LOCK_SECONDS = 15.0
-"""Longer than any refresh (ten seconds for the fetch, then the write), so only a dead one loses its lock."""
+LOCK_SECONDS = 13.0
+"""Longer than any refresh: two seconds of gathering, eight of fetching, three of writing. Only a dead one loses it."""
 
-WAIT_SECONDS = 14.0
-"""For the lock. With a refresh of its own after it, a webhook still answers before API Gateway's 29 s."""
+ANSWER_SECONDS = 27.0
+"""In which a webhook has its answer, well before API Gateway's 29. It leaves fourteen to get the lock: a
+webhook outwaits the lock of an instance that died."""
 
-_POLL_SECONDS = (0.05, 0.15)
+_GATHER_SECONDS = 2.0
+_QUIET_SECONDS = 0.3
+_POLL_SECONDS = (0.1, 0.3)
 
 
 @dataclass(frozen=True)
@@ -71,46 +74,57 @@ class Coalesced:
 
 
 class Refresher:
-    """Refreshes ``store`` from ``fetch``. ``source`` goes into the sync record: ``launchdarkly`` or ``file``."""
+    """Refreshes ``store`` from ``fetch``. ``source`` goes into the sync record: ``launchdarkly`` or ``file``.
 
-    def __init__(self, store: Store, fetch: Fetch, source: str) -> None:
+    ``lock_seconds`` is how long a refresh may take, and how long one that died keeps others out.
+    """
+
+    def __init__(self, store: Store, fetch: Fetch, source: str, lock_seconds: float = LOCK_SECONDS) -> None:
         self._store = store
         self._fetch = fetch
         self._source = source
+        self._lock_seconds = lock_seconds
         # Nothing caches a flag file: a lower version in it is somebody's edit.
         self._merge = _as_fetched if source == "file" else merge_never_backwards
 
-    def refresh(self, announcement: Announcement | None) -> Refreshed | Coalesced:
+    def refresh(
+        self, announcement: Announcement | None, within_seconds: float = ANSWER_SECONDS
+    ) -> Refreshed | Coalesced:
         """Refresh on a webhook's word; never backwards, except from a flag file.
 
-        Raises LaunchDarklyUnavailable, StoreUnavailable, RefreshRefused, RefreshConflict or RefreshBusy;
-        the store then holds what it held.
+        Raises LaunchDarklyUnavailable, StoreUnavailable, RefreshRefused, RefreshConflict or, when other
+        refreshes leave no time for this one, RefreshBusy; it has then changed nothing.
         """
         ticket = self._store.take_ticket(announcement)
-        with self._lock(unless_covered=ticket) as owner:
+        with self._turn(within_seconds, ticket) as owner:
             if owner is None:
                 record = self._store.read_sync_record()
                 return Coalesced(None if record is None else record.revision)
-            return self._refresh(owner, self._merge, announcement)
+            return self._refresh(owner, self._gathered_backlog(), self._merge, announcement)
 
-    def reconcile(self, *, force: bool) -> Refreshed:
+    def reconcile(self, *, force: bool, within_seconds: float = ANSWER_SECONDS) -> Refreshed:
         """Make the store what LaunchDarkly says, whatever the stored versions: heals versions that restarted.
 
         ``force`` lets an empty data set replace a non-empty one. Raises as ``refresh`` does.
         """
-        with self._lock() as owner:
+        with self._turn(within_seconds) as owner:
             assert owner is not None  # only a ticket can be covered
-            return self._refresh(owner, _as_fetched, may_empty=force)
+            return self._refresh(owner, self._store.read_backlog(), _as_fetched, may_empty=force)
 
     def _refresh(
-        self, owner: str, merge: MergeRule, announcement: Announcement | None = None, *, may_empty: bool = False
+        self,
+        owner: str,
+        backlog: Backlog,
+        merge: MergeRule,
+        announcement: Announcement | None = None,
+        *,
+        may_empty: bool = False,
     ) -> Refreshed:
-        backlog = self._store.read_backlog()
         fetched = self._fetch(backlog.announcements)
         with self._store.update(owner) as update:
             stored = update.stored.items()
             if item_count(fetched) == 0 and item_count(stored) > 0 and not may_empty:
-                raise _refused(stored)
+                raise _refusal(stored)
             merged = merge(stored, fetched)
             record = self._record(merged.data_set)
             update.commit(merged.data_set, record, backlog)
@@ -124,6 +138,20 @@ class Refresher:
             held_back=merged.held_back,
         )
 
+    def _gathered_backlog(self) -> Backlog:
+        """The backlog once webhooks have stopped coming in, or after _GATHER_SECONDS.
+
+        Changes come in bursts: a fetch that began with the first webhook would be followed by another for the rest.
+        """
+        deadline = time.monotonic() + _GATHER_SECONDS
+        backlog = self._store.read_backlog()
+        while time.monotonic() < deadline:
+            time.sleep(_QUIET_SECONDS)
+            previous, backlog = backlog, self._store.read_backlog()
+            if backlog.ticket == previous.ticket:
+                break
+        return backlog
+
     def _record(self, data_set: DataSet) -> SyncRecord:
         return SyncRecord(
             revision=revision_of(texts_of(data_set)),
@@ -134,24 +162,32 @@ class Refresher:
         )
 
     @contextmanager
-    def _lock(self, unless_covered: int | None = None) -> Iterator[str | None]:
-        """The lock, as its owner's name; or None when this ticket was covered while waiting for it.
+    def _turn(self, seconds: float, ticket: int | None = None) -> Iterator[str | None]:
+        """The refresh lock, as its owner's name; or None when this ticket was covered while waiting for it.
 
-        Raises RefreshBusy after WAIT_SECONDS.
+        Raises RefreshBusy when neither comes about in time.
         """
         owner = uuid.uuid4().hex
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not self._store.try_lock(owner, LOCK_SECONDS):
-            if self._is_covered(unless_covered):
-                yield None
-                return
-            if time.monotonic() >= deadline:
-                raise RefreshBusy(f"Other refreshes were under way for {WAIT_SECONDS:g} seconds.")
-            time.sleep(random.uniform(*_POLL_SECONDS))
         try:
-            yield None if self._is_covered(unless_covered) else owner
+            yield self._wait_for_turn(owner, seconds, ticket)
         finally:
             self._unlock(owner)
+
+    def _wait_for_turn(self, owner: str, seconds: float, ticket: int | None) -> str | None:
+        start = time.monotonic()
+        may_start = True
+        while True:
+            has_lock = may_start and self._store.try_lock(owner, self._lock_seconds)
+            if self._is_covered(ticket):
+                return None
+            if has_lock:
+                return owner
+            waited = time.monotonic() - start
+            if waited >= seconds:
+                raise RefreshBusy(f"Other refreshes were under way for {seconds:.0f} seconds.")
+            # Too late for a refresh of its own, a webhook can still be covered by the one under way.
+            may_start = waited < seconds - self._lock_seconds
+            time.sleep(random.uniform(*_POLL_SECONDS))
 
     def _is_covered(self, ticket: int | None) -> bool:
         return ticket is not None and self._store.read_covered() >= ticket
@@ -172,10 +208,8 @@ def _holds(data_set: DataSet, announcement: Announcement) -> bool:
     return announcement.is_met_by(None if item is None else item.version)
 
 
-def _refused(stored: DataSet) -> RefreshRefused:
-    message = (
+def _refusal(stored: DataSet) -> RefreshRefused:
+    return RefreshRefused(
         f"LaunchDarkly sent an empty data set; the store keeps its {len(stored[FEATURES])} flags and "
         f'{len(stored[SEGMENTS])} segments. Invoke reconcile with {{"force": true}} to empty it.'
     )
-    logger.error(message)
-    return RefreshRefused(message)

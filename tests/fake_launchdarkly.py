@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import queue
+import select
 import threading
 import time
 from enum import Enum
@@ -28,6 +29,7 @@ class Fault(Enum):
     SILENT = "answers 200 and never sends an event"
     GARBAGE = "sends a put that is not JSON"
     DROP_MID_PUT = "closes the connection in the middle of the data"
+    DROP_AFTER_PUT = "closes the connection after the data"
     FLAG_IS_NO_OBJECT = "sends a flag that is a string"
 
 
@@ -152,7 +154,7 @@ class _StreamHandler(BaseHTTPRequestHandler):
 
     def _serve(self, fault: Fault | None, put: bytes, stream: queue.Queue[bytes | None]) -> None:
         if fault is Fault.HANG:
-            self._hold_open(stream)
+            self._hang(stream)
             return
         if fault is not None and isinstance(fault.value, int):
             self.send_response(fault.value)
@@ -172,7 +174,14 @@ class _StreamHandler(BaseHTTPRequestHandler):
             put = sse("put", {"path": "/", "data": {"flags": {"broken": "flag"}, "segments": {}}})
         if fault is not Fault.SILENT:
             self._chunk(put)
-        self._hold_open(stream)
+        if fault is not Fault.DROP_AFTER_PUT:
+            self._hold_open(stream)
+
+    def _hang(self, stream: queue.Queue[bytes | None]) -> None:
+        """Send nothing until the server closes or the SDK has hung up."""
+        while not select.select([self.connection], [], [], 0.05)[0]:
+            if not stream.empty() and stream.get() is None:
+                return
 
     def _hold_open(self, stream: queue.Queue[bytes | None]) -> None:
         """Send what follows until the server closes or, as a heartbeat tells, the SDK has hung up."""
