@@ -43,7 +43,8 @@ NEW_WAIT_SECONDS = 0.25
 FIRST_WAIT_SECONDS = 0.9
 """For the first connection of a cold function, which reads once, and may have a name to resolve and TLS to begin."""
 
-WRITE_TIMEOUT_SECONDS = 5.0
+WRITE_TIMEOUT_SECONDS = 3.0
+"""For one command, or for the transaction with a whole data set."""
 
 # Redis's documented way to free a lock that may have expired and been taken by another owner.
 _UNLOCK = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
@@ -96,8 +97,8 @@ class RedisStore:
             return int(pipeline.execute()[1])
 
     def read_covered(self) -> int:
-        with _write_errors():
-            return int(self._writer.get(self.key("$covered")) or 0)
+        (ticket,) = self._ask(("GET", self.key("$covered")))
+        return int(ticket or 0)
 
     def read_backlog(self) -> Backlog:
         with _write_errors(), self._writer.pipeline(transaction=True) as pipeline:
@@ -111,8 +112,7 @@ class RedisStore:
             return bool(self._writer.set(self.key("$lock"), owner, nx=True, px=int(seconds * 1000)))
 
     def unlock(self, owner: str) -> None:
-        with _write_errors():
-            self._writer.eval(_UNLOCK, 1, self.key("$lock"), owner)
+        self._ask(("EVAL", _UNLOCK, "1", self.key("$lock"), owner))
 
     @contextmanager
     def update(self, owner: str) -> Iterator[_RedisUpdate]:
@@ -159,7 +159,17 @@ class _RedisUpdate:
         self._pipeline.set(key("$sync"), record.to_json())
         self._pipeline.set(key("$covered"), backlog.ticket)
         self._pipeline.ltrim(key("$announced"), len(backlog.announcements), -1)
-        self._pipeline.execute()
+        self._execute(record)
+
+    def _execute(self, record: SyncRecord) -> None:
+        import redis
+
+        try:
+            self._pipeline.execute()
+        except (redis.ConnectionError, redis.TimeoutError, redis.WatchError):
+            # The reply was lost, but was the write? The store knows.
+            if self._store.read_sync_record() != record:
+                raise
 
     def _queue_changes(self, kind: str, data_set: DataSet) -> None:
         """Only what differs: an unchanged environment costs no item writes."""
@@ -193,21 +203,47 @@ def _announcement(text: bytes) -> Announcement | None:
 
 @contextmanager
 def _write_errors() -> Iterator[None]:
-    """redis-py's errors in our words: the server's reason for a refusal (OOM, READONLY), never an address."""
+    """redis-py's errors in our words."""
     import redis
 
     try:
         yield
     except redis.WatchError as error:
-        raise RefreshConflict("Another refresh wrote to the store meanwhile; nothing was written.") from error
-    except redis.AuthenticationError as error:
-        raise StoreUnavailable("The flag store refused the user name or password in REDIS_URL.") from error
-    except (redis.TimeoutError, redis.ConnectionError) as error:
-        raise StoreUnavailable(_out_of_reach(error)) from error
+        # redis-py also raises this, with the cause as its context, when the connection is lost while watching.
+        if error.__context__ is None:
+            raise RefreshConflict("Another refresh wrote to the store meanwhile; nothing was written.") from error
+        raise StoreUnavailable(_what_is_wrong(error.__context__)) from error
     except redis.RedisError as error:
-        raise StoreUnavailable(f"The flag store refused a command: {error}") from error
+        raise StoreUnavailable(_what_is_wrong(error)) from error
 
 
-def _out_of_reach(error: Exception) -> str:
-    did_not_answer = "timeout" in type(error).__name__.lower()
+_CLUSTER = (
+    "The flag store is a Redis Cluster: STORE_PREFIX must be a hash tag such as {launchdarkly}, and REDIS_URL "
+    "must name the node that holds its slot."
+)
+
+
+def _what_is_wrong(error: BaseException) -> str:
+    """One of the usual conditions (the nearest class first), or else the server's own words; never an address."""
+    import redis
+
+    conditions: dict[type[Exception], str] = {
+        redis.AuthenticationError: "The flag store refused the user name or password in REDIS_URL.",
+        redis.BusyLoadingError: "The flag store is still loading its data.",
+        redis.ConnectionError: "The flag store cannot be reached.",
+        redis.TimeoutError: "The flag store did not answer in time.",
+        redis.ReadOnlyError: "The flag store is a read-only replica; REDIS_URL must name the primary.",
+        redis.OutOfMemoryError: "The flag store is out of memory (OOM command not allowed).",
+        redis.exceptions.ClusterCrossSlotError: _CLUSTER,
+        redis.exceptions.AskError: _CLUSTER,
+    }
+    for condition, message in conditions.items():
+        if isinstance(error, condition):
+            return message
+    # In a pipeline redis-py puts the command before the server's words, and so the beginning of a flag.
+    return f"The flag store refused a command: {str(error).rpartition('of pipeline caused error: ')[2]}"
+
+
+def _out_of_reach(error: OSError) -> str:
+    did_not_answer = isinstance(error, TimeoutError)
     return "The flag store did not answer in time." if did_not_answer else "The flag store cannot be reached."

