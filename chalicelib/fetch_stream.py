@@ -25,8 +25,6 @@ class FetchStream(StreamingUpdateProcessor):
 
     def __init__(self, config: Config, store: FeatureStore, ready: ThreadEvent) -> None:
         super().__init__(config, store, ready, None)
-        self._http = _http_factory(config)
-        self._pool = self._http.create_pool_manager(1, self._uri)
 
     def stop(self) -> None:
         """Return when the thread and its connection are gone, at most one read time-out later.
@@ -39,15 +37,15 @@ class FetchStream(StreamingUpdateProcessor):
             if self._sse is not None:
                 self._sse.close()
             self.join(_CLOSE_SECONDS)
-        self._pool.clear()
 
     def _create_sse_client(self) -> SSEClient:
+        http = _http_factory(self._config)
         return SSEClient(
             connect=ConnectStrategy.http(
                 url=self._uri,
-                headers=self._http.base_headers,
-                pool=self._pool,
-                urllib3_request_options={"timeout": self._http.timeout},
+                headers=http.base_headers,
+                pool=http.create_pool_manager(1, self._uri),
+                urllib3_request_options={"timeout": http.timeout},
             ),
             # The SDK's thread decides what to do about an error, and how long to wait.
             error_strategy=ErrorStrategy.always_continue(),
@@ -62,3 +60,8 @@ class FetchStream(StreamingUpdateProcessor):
             return bool(super()._process_message(store, msg))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise json.JSONDecodeError(f"{type(error).__name__}: {error}", "", 0) from error
+
+    def _handle_error(self, error: Exception) -> bool:
+        # Its frames hold the response, and that a socket, until the garbage collector comes by.
+        error.__traceback__ = None
+        return bool(super()._handle_error(error))
