@@ -159,16 +159,18 @@ class _RedisUpdate:
         self._pipeline.set(key("$sync"), record.to_json())
         self._pipeline.set(key("$covered"), backlog.ticket)
         self._pipeline.ltrim(key("$announced"), len(backlog.announcements), -1)
-        self._execute(record)
+        with _write_errors():
+            self._execute(record)
 
     def _execute(self, record: SyncRecord) -> None:
         import redis
 
         try:
             self._pipeline.execute()
-        except (redis.ConnectionError, redis.TimeoutError, redis.WatchError):
-            # The reply was lost, but was the write? The store knows.
-            if self._store.read_sync_record() != record:
+        except redis.RedisError as error:
+            # The reply may be lost, but was the write? The store knows.
+            is_lost = isinstance(_cause(error), (redis.ConnectionError, redis.TimeoutError))
+            if not is_lost or self._store.read_sync_record() != record:
                 raise
 
     def _queue_changes(self, kind: str, data_set: DataSet) -> None:
@@ -208,13 +210,18 @@ def _write_errors() -> Iterator[None]:
 
     try:
         yield
-    except redis.WatchError as error:
-        # redis-py also raises this, with the cause as its context, when the connection is lost while watching.
-        if error.__context__ is None:
-            raise RefreshConflict("Another refresh wrote to the store meanwhile; nothing was written.") from error
-        raise StoreUnavailable(_what_is_wrong(error.__context__)) from error
     except redis.RedisError as error:
-        raise StoreUnavailable(_what_is_wrong(error)) from error
+        cause = _cause(error)
+        if isinstance(cause, redis.WatchError):
+            raise RefreshConflict("Another refresh wrote to the store meanwhile; nothing was written.") from error
+        raise StoreUnavailable(_what_is_wrong(cause)) from error
+
+
+def _cause(error: redis.RedisError) -> BaseException:
+    """Of a connection that is lost while watching redis-py makes a WatchError too, with the cause as its context."""
+    import redis
+
+    return error.__context__ or error if isinstance(error, redis.WatchError) else error
 
 
 _CLUSTER = (

@@ -43,15 +43,26 @@ class RedisProxy:
             self._forward(client, server)
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
+        transaction = b""
         while True:
             for source in select.select([client, server], [], [])[0]:
                 data = source.recv(1 << 20)
                 if not data:
                     return
-                if source is client and self.on_write is not None and b"$covered" in data and b"EXEC" in data:
-                    rest = self.on_write(data)
-                    server.sendall(rest)
-                    if rest == data:
-                        server.recv(1 << 20)  # done, but nobody is told
+                if source is server:
+                    client.sendall(data)
+                    continue
+                transaction += data
+                if b"MULTI" in transaction and b"EXEC" not in transaction:
+                    continue
+                if self.on_write is not None and b"$covered" in transaction and b"EXEC" in transaction:
+                    _lose(transaction, self.on_write(transaction), server)
                     return
-                (server if source is client else client).sendall(data)
+                server.sendall(transaction)
+                transaction = b""
+
+
+def _lose(write: bytes, rest: bytes, server: socket.socket) -> None:
+    server.sendall(rest)
+    if rest == write:
+        server.recv(1 << 20)  # it is done, but nobody is told
