@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 _KINDS: dict[str, VersionedDataKind] = {kind.namespace: kind for kind in (FEATURES, SEGMENTS)}
 _POLL_SECONDS = 0.01
 
+_HAS_BEEN_VALID = (DataSourceState.VALID, DataSourceState.INTERRUPTED)
+"""The SDK calls a data source interrupted only once it was valid; before that it stays at initializing."""
+
 
 @dataclass(frozen=True)
 class Patience:
@@ -66,14 +69,14 @@ def _fetch(settings: Settings, announcements: Collection[Announcement | None], p
 
 def _check_file(client: LDClient) -> None:
     """The SDK reads a flag file while it starts: by now it is there, or it cannot be read."""
-    if client.data_source_status_provider.status.state != DataSourceState.VALID:
+    if client.data_source_status_provider.status.state not in _HAS_BEEN_VALID:
         raise LaunchDarklyUnreachable("The data set cannot be read: it is missing, or not valid JSON or YAML.")
 
 
 def _wait_for_data_set(client: LDClient, deadline: float) -> None:
     # Not is_initialized(), which proves nothing: it stays true after a failed refresh.
     provider = client.data_source_status_provider
-    while (status := provider.status).state != DataSourceState.VALID:
+    while (status := provider.status).state not in _HAS_BEEN_VALID:
         # The SDK goes on retrying a rejected key for minutes; there is nothing to wait for.
         if _is_rejection(status.error) or time.monotonic() >= deadline:
             raise _failure(status.error)

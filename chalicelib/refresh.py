@@ -38,12 +38,12 @@ Fetch = Callable[[Collection[Announcement | None]], DataSet]
 MergeRule = Callable[[DataSet, DataSet], Merge]
 """(stored, fetched) -> what to store."""
 
-LOCK_SECONDS = 13.0
-"""Longer than any refresh: two seconds of gathering, eight of fetching, three of writing. Only a dead one loses it."""
+LOCK_SECONDS = 12.0
+"""Two to gather, eight to fetch, two to write: longer than a refresh takes, so that only a dead one loses it."""
 
-ANSWER_SECONDS = 27.0
-"""In which a webhook has its answer, well before API Gateway's 29. It leaves fourteen to get the lock: a
-webhook outwaits the lock of an instance that died."""
+ANSWER_SECONDS = 25.0
+"""In which a webhook has its answer, but for what a store that hangs adds to it: API Gateway waits for 29.
+It leaves thirteen to get the lock: a webhook outwaits the lock of an instance that died."""
 
 _GATHER_SECONDS = 2.0
 _QUIET_SECONDS = 0.3

