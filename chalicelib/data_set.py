@@ -89,9 +89,15 @@ class StoredDataSet:
     record: SyncRecord | None
     initialized: bool
 
-    def items(self) -> DataSet:
-        """Every item with its version; an item that does not parse has the version UNREADABLE."""
-        return {kind: {key: stored_item(text) for key, text in self.texts[kind].items()} for kind in KINDS}
+    def items(self, known: DataSet | None = None) -> DataSet:
+        """Every item with its version; an item that does not parse has the version UNREADABLE.
+
+        An item of the same text in ``known`` is taken from there: in an environment of which little has
+        changed, little has to be parsed.
+        """
+        return {
+            kind: {key: _known_item(known, kind, key, text) for key, text in self.texts[kind].items()} for kind in KINDS
+        }
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,11 @@ class Merge:
 def fetched_item(fields: Mapping[str, object]) -> Item:
     """An item as LaunchDarkly sent it. The text is canonical, so that equal content has one revision."""
     return Item(version=_version(fields), text=json.dumps(fields, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _known_item(known: DataSet | None, kind: str, key: str, text: bytes) -> Item:
+    item = None if known is None else known[kind].get(key)
+    return item if item is not None and item.text == text else stored_item(text)
 
 
 def stored_item(text: bytes) -> Item:

@@ -100,7 +100,7 @@ class Refresher:
             if owner is None:
                 record = self._store.read_sync_record()
                 return Coalesced(None if record is None else record.revision)
-            return self._refresh(owner, self._gathered_backlog(), self._merge, announcement)
+            return self._refresh(owner, self._gathered_backlog(ticket), self._merge, announcement)
 
     def reconcile(self, *, force: bool, within_seconds: float = ANSWER_SECONDS) -> Refreshed:
         """Make the store what LaunchDarkly says, whatever the stored versions: heals versions that restarted.
@@ -122,7 +122,7 @@ class Refresher:
     ) -> Refreshed:
         fetched = self._fetch(backlog.announcements)
         with self._store.update(owner) as update:
-            stored = update.stored.items()
+            stored = update.stored.items(fetched)
             if item_count(fetched) == 0 and item_count(stored) > 0 and not may_empty:
                 raise _refusal(stored)
             merged = merge(stored, fetched)
@@ -138,13 +138,16 @@ class Refresher:
             held_back=merged.held_back,
         )
 
-    def _gathered_backlog(self) -> Backlog:
-        """The backlog once webhooks have stopped coming in, or after _GATHER_SECONDS.
+    def _gathered_backlog(self, ticket: int) -> Backlog:
+        """The backlog: at once for a webhook that is alone; in a burst, when no more come in, or after _GATHER_SECONDS.
 
-        Changes come in bursts: a fetch that began with the first webhook would be followed by another for the rest.
+        The fetch of the first one is soon followed by another for those that came meanwhile; gathering
+        them keeps it at that.
         """
         deadline = time.monotonic() + _GATHER_SECONDS
         backlog = self._store.read_backlog()
+        if backlog.ticket == ticket and len(backlog.announcements) == 1:
+            return backlog
         while time.monotonic() < deadline:
             time.sleep(_QUIET_SECONDS)
             previous, backlog = backlog, self._store.read_backlog()
