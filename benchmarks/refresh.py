@@ -12,7 +12,7 @@ from ldclient.client import LDClient
 from ldclient.config import Config
 from ldclient.integrations import Redis
 
-from benchmarks.setting import FLAG, PREFIX, Setting
+from benchmarks.setting import FLAG, Setting
 from benchmarks.tables import Table, milliseconds
 from chalicelib.config import load_settings
 from chalicelib.data_set import Announcement
@@ -26,7 +26,7 @@ WEBHOOKS = 200
 def ours(place: Setting) -> Callable[[], object]:
     settings = load_settings(place.variables)
     fetch = partial(fetch_data_set, settings)
-    refresher = Refresher(RedisStore(place.redis_url, PREFIX), fetch, "launchdarkly")
+    refresher = Refresher(RedisStore(place.redis_url, "ours"), fetch, "launchdarkly")
 
     def refresh() -> None:
         version = place.launchdarkly.flags[FLAG]["version"]
@@ -40,7 +40,7 @@ def sdk(place: Setting) -> Callable[[], object]:
 
     def refresh() -> None:
         config = Config("sdk-key", stream_uri=place.launchdarkly.uri, send_events=False, diagnostic_opt_out=True,
-                        feature_store=Redis.new_feature_store(url=place.redis_url, prefix=PREFIX))  # fmt: skip
+                        feature_store=Redis.new_feature_store(url=place.redis_url, prefix="sdk"))  # fmt: skip
         LDClient(config, start_wait=10).close()
 
     return refresh

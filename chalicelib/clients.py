@@ -1,12 +1,16 @@
 """The client factory: the SDK clients of daemon mode, of direct mode, and of a fetch.
 
 Every LaunchDarkly client of the app is made here, so what each may do on the network is stated once.
+
+A client is a reference cycle, which only the garbage collector frees. So none of them owns the feature
+store that it is given: the caller keeps it, and its data set goes when the caller lets go of it.
 """
 
 from __future__ import annotations
 
 import logging
 from typing import Any
+from weakref import proxy
 
 from ldclient.client import LDClient
 from ldclient.config import Config, HTTPConfig
@@ -23,7 +27,13 @@ def daemon_client(feature_store: FeatureStore) -> LDClient:
     """A client that evaluates from ``feature_store`` alone: no connection, no events, no thread."""
     logging.getLogger("ldclient.util").addFilter(_is_news)
     return LDClient(
-        Config(_DAEMON_MODE_KEY, feature_store=feature_store, use_ldd=True, send_events=False, diagnostic_opt_out=True),
+        Config(
+            _DAEMON_MODE_KEY,
+            feature_store=proxy(feature_store),
+            use_ldd=True,
+            send_events=False,
+            diagnostic_opt_out=True,
+        ),
         start_wait=0,
     )
 
@@ -40,7 +50,9 @@ def direct_client(settings: Settings, feature_store: FeatureStore, start_wait_se
     """
     return LDClient(
         Config(
-            feature_store=feature_store, send_events=settings.flag_file is None, **_source(settings, auto_update=True)
+            feature_store=proxy(feature_store),
+            send_events=settings.flag_file is None,
+            **_source(settings, auto_update=True),
         ),
         start_wait=start_wait_seconds,
     )
@@ -58,7 +70,7 @@ def fetch_client(settings: Settings, feature_store: FeatureStore, patience_secon
 
     return LDClient(
         Config(
-            feature_store=feature_store,
+            feature_store=proxy(feature_store),
             send_events=False,
             diagnostic_opt_out=True,
             http=HTTPConfig(connect_timeout=min(2.0, patience_seconds), read_timeout=patience_seconds + 1.0),

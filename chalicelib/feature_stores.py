@@ -6,19 +6,18 @@ SDK's own stores fail whole on it.
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import math
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from ldclient.feature_store import InMemoryFeatureStore
 from ldclient.interfaces import FeatureStore
 from ldclient.versioned_data_kind import FEATURES, SEGMENTS, VersionedDataKind
 
+from chalicelib.collector import collector_paused
 from chalicelib.errors import UnreadableItem
 
 logger = logging.getLogger(__name__)
@@ -87,7 +86,7 @@ class SnapshotFeatureStore(_ReadOnlyFeatureStore):
 
     def all(self, kind: VersionedDataKind, callback: Callback = lambda items: items) -> Any:
         """Every readable item by key."""
-        with _collector_paused():
+        with collector_paused():
             items = {key: self._item(kind, key) for key in self._texts[kind.namespace]}
         return callback({key: item for key, item in items.items() if item is not None})
 
@@ -159,21 +158,3 @@ class SelectedFlags(_ReadOnlyFeatureStore):
 
     def unreadable_flags(self) -> Collection[str]:
         return tuple(self._unreadable)
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """A bulk decode only allocates; the collector would walk the growing heap again and again.
-
-    Freezing and unfreezing moves what was allocated to the oldest generation, unvisited: without it, the
-    next collection of the youngest one would walk all of it.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.unfreeze()
-        if was_enabled:
-            gc.enable()

@@ -13,6 +13,7 @@ from ldclient.interfaces import DataSourceErrorInfo, DataSourceErrorKind, DataSo
 from ldclient.versioned_data_kind import FEATURES, SEGMENTS, VersionedDataKind
 
 from chalicelib.clients import fetch_client
+from chalicelib.collector import collector_paused
 from chalicelib.config import Settings
 from chalicelib.data_set import Announcement, DataSet, fetched_item
 from chalicelib.errors import FetchTimedOut, LaunchDarklyUnavailable, LaunchDarklyUnreachable, SdkKeyRejected
@@ -58,7 +59,7 @@ def fetch_data_set(
 def _fetch(settings: Settings, announcements: Collection[Announcement | None], patience: Patience) -> DataSet:
     feature_store = InMemoryFeatureStore()
     deadline = time.monotonic() + patience.data_set
-    with fetch_client(settings, feature_store, patience.data_set) as client:
+    with collector_paused(), fetch_client(settings, feature_store, patience.data_set) as client:
         if settings.flag_file is not None:
             _check_file(client)
         else:

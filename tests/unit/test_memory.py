@@ -1,0 +1,39 @@
+"""A data set goes when nobody needs it any more: a warm function lives for hours, and flags change."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from chalicelib.clients import daemon_client
+from chalicelib.contexts import parse_context
+from chalicelib.data_set import fetched_item
+from chalicelib.evaluation import Options, evaluate_flags, select_flags
+from chalicelib.feature_stores import SnapshotFeatureStore
+from chalicelib.snapshot import Snapshot
+from tests.data import boolean_flag
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_a_snapshot_is_freed_without_the_garbage_collector(no_collector: None) -> None:
+    feature_store = SnapshotFeatureStore(
+        {"features": {"shiny": fetched_item(boolean_flag("shiny")).text}, "segments": {}}
+    )
+    snapshot = Snapshot(daemon_client(feature_store), feature_store, "revision", None, read_at=0.0)
+    context = parse_context({"kind": "user", "key": "anna"})
+    for selected in (None, ("shiny",)):
+        assert evaluate_flags(select_flags(snapshot, selected), context, Options())["shiny"]["value"] is True
+
+    freed = weakref.ref(feature_store)
+    del snapshot, feature_store
+
+    assert freed() is None
