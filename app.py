@@ -78,7 +78,7 @@ def answered(view: Callable[..., Response]) -> Callable[..., Response]:
 @answered
 def webhook() -> Response:
     """LaunchDarkly announces a change: refresh the store."""
-    from chalicelib.refresh import ANSWER_SECONDS, Refreshed
+    from chalicelib.refresh import ANSWER_SECONDS
     from chalicelib.webhook import change_in, verify_webhook
 
     if settings().direct_mode:
@@ -89,8 +89,8 @@ def webhook() -> Response:
     if isinstance(change, str):
         return _ignored(change)
     with measured_refresh():
-        outcome = refresher().refresh(change.announcement, min(ANSWER_SECONDS, _seconds_left()))
-    return Response({"status": "refreshed" if isinstance(outcome, Refreshed) else "coalesced", **asdict(outcome)})
+        within_seconds = min(ANSWER_SECONDS, _seconds_left())
+        return Response(refresher().refresh(change.announcement, within_seconds).to_json())
 
 
 @app.route("/evaluate", methods=["POST"])
@@ -138,8 +138,7 @@ def reconcile(event: LambdaFunctionEvent) -> Json:
     if settings().direct_mode:
         return {"status": "ignored", "reason": "EVALUATION_MODE is 'direct': there is no store to refresh."}
     with measured_refresh():
-        outcome = refresher().reconcile(force=event.to_dict().get("force") is True)
-    return {"status": "refreshed", **asdict(outcome)}
+        return refresher().reconcile(force=event.to_dict().get("force") is True).to_json()
 
 
 # A schedule's event class insists on EventBridge's envelope; `chalice invoke` sends what the user wrote.

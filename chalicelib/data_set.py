@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,7 +40,9 @@ class SyncRecord:
     """What the last refresh left in the store, beside LaunchDarkly's own keys.
 
     ``revision`` names the content; ``synced_at_ms`` is Unix time in milliseconds by the refresher's
-    clock; ``source`` is ``launchdarkly`` or ``file``.
+    clock; ``source`` is ``launchdarkly`` or ``file``; ``left_out`` items are too large for the store.
+    ``writing`` says that the items are being replaced, or were when the writer died: they are not of
+    this revision alone. A store that replaces them as one step never says so.
     """
 
     revision: str
@@ -48,8 +50,11 @@ class SyncRecord:
     flags: int
     segments: int
     source: str
+    left_out: int = 0
+    writing: bool = False
 
     def to_json(self) -> str:
+        """``writing`` is not part of it, and ``left_out`` only when something is."""
         return json.dumps(
             {
                 "revision": self.revision,
@@ -57,6 +62,7 @@ class SyncRecord:
                 "flags": self.flags,
                 "segments": self.segments,
                 "source": self.source,
+                **({"left_out": self.left_out} if self.left_out else {}),
             }
         )
 
@@ -71,6 +77,7 @@ class SyncRecord:
                 flags=int(fields["flags"]),
                 segments=int(fields["segments"]),
                 source=str(fields["source"]),
+                left_out=int(fields.get("left_out", 0)),
             )
         except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
             return None
@@ -162,6 +169,28 @@ def merge_never_backwards(stored: DataSet, fetched: DataSet) -> Merge:
         if (kind, key) not in held_back:
             merged[kind][key] = item
     return Merge(merged, held_back=len(held_back))
+
+
+def leave_out(data_set: DataSet, can_hold: Callable[[str, str, Item], bool]) -> tuple[DataSet, list[str]]:
+    """The data set without the items that the store (kind, key, item) cannot hold, and the names of these.
+
+    They are left out whole: an older version that did fit would mix two revisions, unnoticed.
+    """
+    left_out = {(kind, key) for kind, key, item in _each(data_set) if not can_hold(kind, key, item)}
+    if not left_out:
+        return data_set, []
+    held = {kind: {key: item for key, item in data_set[kind].items() if (kind, key) not in left_out} for kind in KINDS}
+    return held, sorted(f"{kind}/{key}" for kind, key in left_out)
+
+
+def changes(
+    texts: Mapping[str, Mapping[str, bytes]], data_set: DataSet
+) -> tuple[dict[str, dict[str, Item]], dict[str, list[str]]]:
+    """By kind: the items that ``texts`` holds otherwise or not at all, and the keys that only ``texts`` holds."""
+    changed = {
+        kind: {key: item for key, item in data_set[kind].items() if texts[kind].get(key) != item.text} for kind in KINDS
+    }
+    return changed, {kind: [key for key in texts[kind] if key not in data_set[kind]] for kind in KINDS}
 
 
 def item_count(data_set: DataSet) -> int:

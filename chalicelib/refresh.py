@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from chalicelib.data_set import (
     FEATURES,
@@ -23,6 +23,7 @@ from chalicelib.data_set import (
     Merge,
     SyncRecord,
     item_count,
+    leave_out,
     merge_never_backwards,
     revision_of,
     texts_of,
@@ -56,6 +57,7 @@ class Refreshed:
 
     ``confirmed``: whether it holds at least what the webhook announced; None when nothing was announced.
     ``held_back``: items kept because the stored version is higher than the one LaunchDarkly sent.
+    ``left_out``: items that are too large for the store.
     """
 
     revision: str
@@ -64,6 +66,14 @@ class Refreshed:
     changed: bool
     confirmed: bool | None
     held_back: int
+    left_out: int
+
+    def to_json(self) -> dict[str, str | int | bool | None]:
+        """The answer of the API; ``left_out`` only when something is."""
+        fields = asdict(self)
+        if not self.left_out:
+            del fields["left_out"]
+        return {"status": "refreshed", **fields}
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,10 @@ class Coalesced:
     """A refresh that began after the webhook arrived has covered it; ``revision`` is what is stored."""
 
     revision: str | None
+
+    def to_json(self) -> dict[str, str | None]:
+        """The answer of the API."""
+        return {"status": "coalesced", "revision": self.revision}
 
 
 class Refresher:
@@ -126,16 +140,17 @@ class Refresher:
             if item_count(fetched) == 0 and item_count(stored) > 0 and not may_empty:
                 raise _refusal(stored)
             merged = merge(stored, fetched)
-            record = self._record(merged.data_set)
-            update.commit(merged.data_set, record, backlog)
+            data_set, record = self._storable(merged.data_set)
+            update.commit(data_set, record, backlog)
         before = update.stored.record
         return Refreshed(
             revision=record.revision,
             flags=record.flags,
             segments=record.segments,
             changed=before is None or before.revision != record.revision,
-            confirmed=None if announcement is None else _holds(merged.data_set, announcement),
+            confirmed=None if announcement is None else _holds(data_set, announcement),
             held_back=merged.held_back,
+            left_out=record.left_out,
         )
 
     def _gathered_backlog(self, ticket: int) -> Backlog:
@@ -155,13 +170,18 @@ class Refresher:
                 break
         return backlog
 
-    def _record(self, data_set: DataSet) -> SyncRecord:
-        return SyncRecord(
+    def _storable(self, merged: DataSet) -> tuple[DataSet, SyncRecord]:
+        """What the store can hold of the data set, and the sync record of that."""
+        data_set, left_out = leave_out(merged, self._store.can_hold)
+        for name in left_out:
+            logger.error("left out, because it is too large for the store: %s", name)
+        return data_set, SyncRecord(
             revision=revision_of(texts_of(data_set)),
             synced_at_ms=int(time.time() * 1000),
             flags=len(data_set[FEATURES]),
             segments=len(data_set[SEGMENTS]),
             source=self._source,
+            left_out=len(left_out),
         )
 
     @contextmanager

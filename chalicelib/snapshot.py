@@ -87,6 +87,8 @@ class Snapshots:
         record = self._store.read_sync_record()
         if record is not None and record.revision == held.revision:
             return held if record == held.record else replace(held, record=record)
+        if record is not None and record.writing:
+            return held  # it is complete; the store is not
         if record is None and held.record is None and self._clock() - held.read_at < self._reuse_seconds:
             return held
         return self._read()
@@ -96,6 +98,8 @@ class Snapshots:
         stored, held = self._store.read_data_set(), self._snapshot
         if not stored.initialized and stored.record is None:
             raise _empty(was_filled=held is not None)
+        if held is not None and stored.record is not None and stored.record.writing:
+            return held
         if _has_lost_items(stored):
             raise StoreUnavailable("The flag store has lost its flags or segments; it may be evicting keys.")
         revision = revision_of(stored.texts) if stored.record is None else stored.record.revision

@@ -7,11 +7,11 @@ daemon mode or a Relay Proxy can share it, and beside them a sync record and wha
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from chalicelib.config import Settings
-from chalicelib.data_set import Announcement, DataSet, StoredDataSet, SyncRecord
+from chalicelib.data_set import Announcement, DataSet, Item, StoredDataSet, SyncRecord
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,13 @@ class Backlog:
     """The webhooks that a refresh covers when it starts to fetch now.
 
     ``ticket`` is the highest one handed out. ``announcements`` holds one entry for each webhook since the
-    last refresh; None for a webhook that announces no version.
+    last refresh; None for a webhook that announces no version. ``entries`` are the store's own names for
+    these webhooks, where it needs them to forget them.
     """
 
     ticket: int
     announcements: tuple[Announcement | None, ...]
+    entries: tuple[str, ...] = field(default=(), compare=False)
 
 
 class Update(Protocol):
@@ -34,8 +36,9 @@ class Update(Protocol):
     def commit(self, data_set: DataSet, record: SyncRecord, backlog: Backlog) -> None:
         """Make ``data_set`` and ``record`` the content of the store, and ``backlog`` covered, as one step.
 
-        Raises RefreshConflict, having changed nothing, when the store is no longer as ``stored`` says or
-        the lock was lost.
+        A store that cannot do that in one step marks it, so that readers see ``SyncRecord.writing``
+        until all is done. Raises RefreshConflict when the lock was lost or the store is no longer as
+        ``stored`` says.
         """
 
 
@@ -45,11 +48,18 @@ class Store(Protocol):
     kind: str
     """``redis`` or ``dynamodb``."""
 
+    def can_hold(self, kind: str, key: str, item: Item) -> bool:
+        """Whether the item is within the store's limits. No I/O."""
+
     def read_sync_record(self) -> SyncRecord | None:
         """One small read; None when the store holds no sync record."""
 
     def read_data_set(self) -> StoredDataSet:
-        """Sync record, flags and segments of one moment."""
+        """Sync record, flags and segments of one moment.
+
+        Where a write in progress does not let them be: what is there, each item whole, under a revision
+        of its own and with ``record.writing``.
+        """
 
     def take_ticket(self, announcement: Announcement | None) -> int:
         """Queue a webhook: a number higher than every earlier one. Its announcement is in the backlog from then on."""
