@@ -40,6 +40,7 @@ VARIABLES = frozenset(
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _ENVIRONMENT_RESOURCE = re.compile(r"proj/([^:;/]+):env/([^:;/]+)")
 _HTTP_URI = re.compile(r"https?://[^\s/]\S*")
+_FOR_AWS = re.compile(r"AWS_\w+|HTTPS?_PROXY", re.IGNORECASE)
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -110,6 +111,8 @@ class Settings:
     direct_mode: bool = False
     redis_url: str | None = field(default=None, repr=False)
     dynamodb_table: str | None = None
+    aws: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What is meant for AWS's SDK: region, credentials, endpoint, proxies. It says what each means."""
     store_prefix: str = "launchdarkly"
     store_cache_seconds: float = 15.0
     evaluate_auth: str = "token"
@@ -143,6 +146,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         direct_mode=direct_mode,
         redis_url=redis_url,
         dynamodb_table=dynamodb_table,
+        aws={name: value for name, value in env.items() if _FOR_AWS.fullmatch(name)},
         store_prefix=env.get("STORE_PREFIX", "launchdarkly"),
         store_cache_seconds=_seconds(env, "STORE_CACHE_SECONDS", 15.0),
         evaluate_auth=_choice(env, "EVALUATE_AUTH", ("token", "iam", "none"), "token"),

@@ -85,9 +85,13 @@ def open_store(settings: Settings, embedded_url: str | None = None) -> Store:
 
     ``embedded_url`` is where the embedded server listens, for ``REDIS_URL=embedded``.
     """
-    url = embedded_url or settings.redis_url
-    if url is None:
-        raise NotImplementedError
+    # Imported where used: each loads a client library that the other store's users never need.
+    if settings.dynamodb_table is not None:
+        from chalicelib.stores.dynamodb import DynamoDbStore
+
+        return DynamoDbStore(settings.dynamodb_table, settings.store_prefix, settings.aws)
     from chalicelib.stores.redis import RedisStore
 
+    url = embedded_url or settings.redis_url
+    assert url is not None  # the settings name exactly one store in daemon mode
     return RedisStore(url, settings.store_prefix)

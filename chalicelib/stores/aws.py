@@ -1,0 +1,77 @@
+"""A request to DynamoDB, and how it may be sent: what the two ways of sending one have in common."""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from chalicelib.errors import StoreUnavailable
+
+Json = dict[str, Any]
+"""A request or an answer in DynamoDB's JSON (Any: JSON)."""
+
+Call = Callable[[str, Json], Json]
+"""(operation, request) -> answer. Raises RequestRefused, StoreUnavailable, or ConfigurationError."""
+
+THROTTLED = ("ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded")
+
+_ORDINARY_REGION = re.compile(r"(af|ap|ca|eu|il|me|mx|sa|us)(-gov)?-[a-z]+-\d+")
+"""Of the partitions whose endpoints end in amazonaws.com."""
+
+_EXTRAORDINARY = re.compile(
+    r"AWS_(CA_BUNDLE|CONFIG_FILE|PROFILE|DEFAULT_PROFILE|USE_FIPS_ENDPOINT|USE_DUALSTACK_ENDPOINT"
+    r"|IGNORE_CONFIGURED_ENDPOINT_URLS)|HTTPS?_PROXY",
+    re.IGNORECASE,
+)
+"""What only AWS's SDK knows how to follow."""
+
+
+class RequestRefused(StoreUnavailable):
+    """DynamoDB answered with an error. The message holds its code alone: the rest names accounts and roles."""
+
+    def __init__(self, operation: str, code: str) -> None:
+        self.code = code
+        if code == "ResourceNotFoundException":
+            message = "The table that DYNAMODB_TABLE names does not exist in this account and region."
+        elif code in THROTTLED:
+            message = f"DynamoDB is throttling requests: {code}."
+        else:
+            message = f"DynamoDB refused {operation}: {code}."
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where DynamoDB is, and as whom to ask it."""
+
+    endpoint: str
+    region: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(repr=False)
+
+
+def plain_access(aws: Mapping[str, str]) -> Access | None:
+    """The access that AWS's environment variables alone describe, as they do on Lambda.
+
+    None when there is more to it: no credentials in the environment, a profile, a proxy, an endpoint
+    with a path, another partition. Then AWS's SDK has to find out.
+    """
+    region = aws.get("AWS_DEFAULT_REGION", "")
+    endpoint = aws.get("AWS_ENDPOINT_URL_DYNAMODB") or aws.get("AWS_ENDPOINT_URL")
+    if endpoint is None and _ORDINARY_REGION.fullmatch(region):
+        endpoint = f"https://dynamodb.{region}.amazonaws.com"
+    key_id, secret = aws.get("AWS_ACCESS_KEY_ID"), aws.get("AWS_SECRET_ACCESS_KEY")
+    is_plain = not any(map(_EXTRAORDINARY.fullmatch, aws)) and not os.path.exists(os.path.expanduser("~/.aws/config"))
+    if not (is_plain and region and key_id and secret and endpoint and _is_origin(endpoint)):
+        return None
+    return Access(endpoint.rstrip("/"), region, key_id, secret, aws.get("AWS_SESSION_TOKEN"))
+
+
+def _is_origin(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https") and bool(parts.netloc) and parts.path in ("", "/") and "@" not in url

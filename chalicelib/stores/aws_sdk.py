@@ -1,0 +1,68 @@
+"""Requests to DynamoDB with AWS's SDK: for a refresh, and to read where the access is not plain.
+
+botocore without boto3, which is one import more and adds nothing here.
+"""
+
+from __future__ import annotations
+
+import botocore.session
+from botocore import xform_name
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    NoCredentialsError,
+    NoRegionError,
+    ReadTimeoutError,
+)
+from botocore.parsers import ResponseParserError
+
+from chalicelib.errors import ConfigurationError, StoreUnavailable
+from chalicelib.stores.aws import Call, Json, RequestRefused
+
+ATTEMPTS = 2
+TIMEOUT_SECONDS = 2.0
+"""Per attempt of a write, or of a page of a query."""
+
+_QUICK_SECONDS = 0.4
+"""Per attempt of the small read that each evaluation begins with."""
+
+
+def sdk_call() -> Call:
+    """Requests of a refresh, with the patience for them."""
+    return _call(TIMEOUT_SECONDS)
+
+
+def sdk_read_call() -> Call:
+    """Requests of the read path, which learns within a second that DynamoDB is out of reach."""
+    calls = {"GetItem": _call(_QUICK_SECONDS), "Query": _call(TIMEOUT_SECONDS)}
+    return lambda operation, request: calls[operation](operation, request)
+
+
+def _call(timeout_seconds: float) -> Call:
+    # "legacy" pauses 0.05 s before the second attempt; "standard" up to a second when it is throttled.
+    config = Config(
+        connect_timeout=min(timeout_seconds, 1.0),
+        read_timeout=timeout_seconds,
+        retries={"mode": "legacy", "total_max_attempts": ATTEMPTS},
+    )
+    try:
+        client = botocore.session.get_session().create_client("dynamodb", config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigurationError(f"DYNAMODB_TABLE is set, but AWS is not configured: {error}") from error
+
+    def call(operation: str, request: Json) -> Json:
+        try:
+            answer: Json = getattr(client, xform_name(operation))(**request)
+        except ClientError as error:
+            raise RequestRefused(operation, str(error.response.get("Error", {}).get("Code", "unknown"))) from error
+        except (NoRegionError, NoCredentialsError) as error:
+            raise ConfigurationError(f"DYNAMODB_TABLE is set, but AWS is not configured: {error}") from error
+        except (ConnectTimeoutError, ReadTimeoutError) as error:
+            raise StoreUnavailable("DynamoDB did not answer in time.") from error
+        except (BotoCoreError, ResponseParserError) as error:
+            raise StoreUnavailable(f"DynamoDB cannot be reached ({type(error).__name__}).") from error
+        return answer
+
+    return call

@@ -1,0 +1,184 @@
+"""A DynamoDB that the tests own: moto's server behind a small HTTP proxy, which adds what moto lacks.
+
+The proxy handles one request after the other, because DynamoDB serialises the updates of an item and
+moto's threads do not. It counts requests, and it can be slow, throttle, hand work back, and be stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+Json = dict[str, Any]
+Answer = tuple[int, Any]
+"""Status and body (Any: JSON)."""
+
+Fault = Callable[[str, Json, Callable[[Json], Answer]], Answer]
+"""(operation, request, forward) -> the answer, of moto by ``forward`` or an invented one."""
+
+
+class DynamoDb:
+    """Tables in memory. ``fault`` decides on every request from now on; None lets all through."""
+
+    def __init__(self) -> None:
+        self.fault: Fault | None = None
+        self.delay_seconds = 0.0
+        self.operations: list[str] = []
+        """Of every request since the last ``reset``."""
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)  # moto's log of every request
+        self._moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+        self._moto.start()
+        self.moto_address = self._moto.get_host_and_port()
+        self.lock = threading.Lock()
+        self._tables = 0
+        self._proxy: _Proxy | None = None
+        self.port = 0
+        self.resume()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What boto3, and so the app, needs to find it."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+        }
+
+    def create_table(self) -> str:
+        """The name of a new table in LaunchDarkly's format."""
+        self._tables += 1
+        name = f"flags-{self._tables}"
+        names = ("namespace", "key")
+        self.client().create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": each, "AttributeType": "S"} for each in names],
+            KeySchema=[
+                {"AttributeName": each, "KeyType": kind} for each, kind in zip(names, ("HASH", "RANGE"), strict=True)
+            ],
+        )
+        return name
+
+    def client(self) -> Any:
+        """A boto3 client that bypasses the proxy, for the eyes and hands of a test."""
+        host, port = self.moto_address
+        return boto3.client(
+            "dynamodb",
+            endpoint_url=f"http://{host}:{port}",
+            region_name="us-east-1",
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
+
+    def items(self, table: str) -> list[Json]:
+        pages = self.client().get_paginator("scan").paginate(TableName=table)
+        return [item for page in pages for item in page["Items"]]
+
+    def reset(self) -> None:
+        self.fault = None
+        self.delay_seconds = 0.0
+        self.operations.clear()
+
+    def stop(self) -> None:
+        """Connections are refused from now on; the tables stay."""
+        assert self._proxy is not None
+        self._proxy.stop()
+        self._proxy = None
+
+    def resume(self) -> None:
+        """Answers at the same port, if it was stopped."""
+        if self._proxy is None:
+            self._proxy = _Proxy(("127.0.0.1", self.port), _Handler)
+            self._proxy.start(self)
+            self.port = self._proxy.server_address[1]
+
+    def close(self) -> None:
+        self.stop()
+        self._moto.stop()
+
+
+class _Proxy(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 256
+    dynamodb: DynamoDb
+
+    def start(self, dynamodb: DynamoDb) -> None:
+        self.dynamodb = dynamodb
+        self.connections: set[Any] = set()
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+        for connection in list(self.connections):
+            self.shutdown_request(connection)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer is one packet
+    disable_nagle_algorithm = True
+    server: _Proxy
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.server.connections.discard(self.connection)
+        super().finish()
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):  # the client has given up, or the proxy was stopped
+            super().handle()
+
+    def do_POST(self) -> None:
+        dynamodb = self.server.dynamodb
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        operation = self.headers["X-Amz-Target"].rpartition(".")[2]
+        time.sleep(dynamodb.delay_seconds)
+        with dynamodb.lock:
+            dynamodb.operations.append(operation)
+            answer = dynamodb.fault(operation, body, self._forward) if dynamodb.fault else self._forward(body)
+        self._send(*answer)
+
+    def _forward(self, body: Json) -> Answer:
+        connection = http.client.HTTPConnection(*self.server.dynamodb.moto_address)
+        try:
+            headers = {name: self.headers[name] for name in ("X-Amz-Target", "Content-Type", "Authorization")}
+            connection.request("POST", "/", json.dumps(body), headers)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def _send(self, status: int, answer: Json) -> None:
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/x-amz-json-1.0")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def error(code: str) -> Answer:
+    """An error as DynamoDB sends it; its message names what no answer of ours may name."""
+    message = "arn:aws:iam::123456789012:role/secret is not happy"
+    return 400, {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": message}

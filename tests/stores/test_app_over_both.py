@@ -1,0 +1,117 @@
+"""The app behaves the same over every store: webhook, evaluation, event, reconcile."""
+
+from __future__ import annotations
+
+import functools
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from chalicelib.config import load_settings
+from chalicelib.data_set import FEATURES, Announcement
+from chalicelib.fetch import fetch_data_set
+from chalicelib.refresh import Coalesced, Refreshed, Refresher
+from tests.conftest import App, Environment
+from tests.data import boolean_flag, by_key, example_data, segment
+from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.stores.conftest import OpenStore, over_store
+
+USER = {"kind": "user", "key": "anna"}
+
+
+@pytest.fixture
+def environment(environment: Environment, store_environment: Environment) -> Environment:
+    return over_store(environment, store_environment)
+
+
+def test_a_change_travels_from_the_webhook_to_every_evaluation(app: App, launchdarkly: FakeLaunchDarkly) -> None:
+    launchdarkly.replace(by_key(boolean_flag("shiny", 1, value=False)), by_key(segment("testers", 1, "anna")))
+    first = app.webhook()
+    revision = first.pop("revision")
+    assert first == {
+        "status": "refreshed",
+        "flags": 1,
+        "segments": 1,
+        "changed": True,
+        "confirmed": None,
+        "held_back": 0,
+    }
+    answer = app.post("/evaluate", USER)
+    assert answer.json_body == {"shiny": {"value": False, "variation": 1, "version": 1}}
+    assert answer.headers["X-Flags-Revision"] == revision
+    assert "X-Flags-Stale" not in answer.headers
+    assert app.post("/evaluate", USER, {"If-None-Match": answer.headers["ETag"]}).status_code == 304
+
+    launchdarkly.put_flag(boolean_flag("shiny", 2, value=True))
+    second = app.webhook()
+    assert second["revision"] != revision
+    assert app.post("/evaluate/shiny", USER).json_body == {
+        "key": "shiny",
+        "value": True,
+        "variation": 0,
+        "version": 2,
+        "reason": {"kind": "FALLTHROUGH"},
+    }
+    event = app.invoke("on_event", USER)
+    assert (event["flags"], event["revision"], event["stale"]) == (
+        {"shiny": {"value": True, "variation": 0, "version": 2}},
+        second["revision"],
+        False,
+    )
+
+
+def test_an_unchanged_environment_keeps_its_revision(app: App, launchdarkly: FakeLaunchDarkly) -> None:
+    launchdarkly.replace(**example_data())
+    first = app.invoke("reconcile", {})
+    assert app.invoke("reconcile", {}) == {**first, "changed": False}
+    assert app.webhook() == {**first, "changed": False}
+
+
+def test_a_webhook_never_goes_backwards_and_reconcile_heals(app: App, launchdarkly: FakeLaunchDarkly) -> None:
+    launchdarkly.replace(by_key(boolean_flag("shiny", 7), boolean_flag("other", 1)))
+    app.webhook()
+    launchdarkly.replace(by_key(boolean_flag("shiny", 3, value=False)))
+    assert app.webhook()["held_back"] == 1
+    assert {key: flag["version"] for key, flag in app.evaluate(USER).items()} == {"shiny": 7, "other": 1}
+    assert app.invoke("reconcile", {})["flags"] == 1
+    assert app.evaluate(USER) == {"shiny": {"value": False, "variation": 1, "version": 3}}
+
+
+def test_a_store_that_was_never_filled_is_a_503_that_says_so(app: App) -> None:
+    answer = app.post("/evaluate", USER)
+    assert answer.status_code == 503
+    assert answer.json_body == {
+        "Code": "ServiceUnavailableError",
+        "Message": "The flag store was never filled; POST a webhook or invoke reconcile to fill it.",
+    }
+
+
+def test_an_empty_data_set_does_not_empty_the_store_unless_forced(app: App, launchdarkly: FakeLaunchDarkly) -> None:
+    launchdarkly.replace(by_key(boolean_flag("shiny")))
+    app.webhook()
+    launchdarkly.replace({})
+    assert app.post("/webhook", {"kind": "flag"}).status_code == 503
+    assert app.evaluate(USER) == {"shiny": {"value": True, "variation": 0, "version": 1}}
+    assert app.invoke("reconcile", {"force": True})["flags"] == 0
+    assert app.evaluate(USER) == {}
+
+
+def test_a_burst_of_webhooks_costs_few_fetches_and_loses_no_change(
+    open_another: OpenStore, environment: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    fetch = functools.partial(fetch_data_set, load_settings(environment))
+    instances = [Refresher(open_another(), fetch, "launchdarkly") for _ in range(4)]
+
+    def change_and_announce(number: int) -> Refreshed | Coalesced:
+        key, version = f"flag-{number}", number + 1
+        launchdarkly.put_flag(boolean_flag(key, version))
+        return instances[number % len(instances)].refresh(Announcement(FEATURES, key, version))
+
+    with ThreadPoolExecutor(24) as threads:
+        outcomes = list(threads.map(change_and_announce, range(24)))
+    assert [outcome for outcome in outcomes if isinstance(outcome, Refreshed) and not outcome.confirmed] == []
+    assert launchdarkly.stream_count == sum(isinstance(outcome, Refreshed) for outcome in outcomes) <= 8
+    stored = open_another().read_data_set().items()
+    assert {key: item.version for key, item in stored[FEATURES].items()} == {f"flag-{n}": n + 1 for n in range(24)}
+    assert open_another().read_covered() == 24
+    assert open_another().read_backlog().announcements == ()

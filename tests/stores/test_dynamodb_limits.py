@@ -1,0 +1,141 @@
+"""Data sets and items as large as DynamoDB allows, and larger; and how few requests the usual takes."""
+
+from __future__ import annotations
+
+import collections
+import logging
+from typing import Any
+
+import pytest
+
+from chalicelib.data_set import FEATURES, SEGMENTS, SyncRecord, fetched_item
+from chalicelib.stores import Store, aws_http, aws_sdk
+from chalicelib.stores.dynamodb import DynamoDbStore
+from tests.conftest import App, Environment
+from tests.data import boolean_flag, by_key
+from tests.dynamodb import DynamoDb
+from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.stores.conftest import OpenSdk, OpenStore, evaluated_by, over_store
+from tests.stores.test_store_contract import data_set, record_of, whole, write
+
+USER = {"kind": "user", "key": "anna"}
+
+
+@pytest.fixture
+def store_environment(dynamodb_environment: Environment) -> Environment:
+    return dynamodb_environment
+
+
+@pytest.fixture
+def environment(environment: Environment, store_environment: Environment) -> Environment:
+    return over_store(environment, store_environment)
+
+
+@pytest.fixture
+def moto_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a page of one megabyte, for which DynamoDB needs some milliseconds."""
+    monkeypatch.setitem(aws_http._TIMEOUT_SECONDS, "Query", 60)
+    monkeypatch.setattr(aws_sdk, "TIMEOUT_SECONDS", 60)
+
+
+@pytest.mark.usefixtures("moto_takes_its_time")
+def test_5000_flags_are_written_in_batches_and_read_in_pages(
+    store: Store, open_another: OpenStore, open_sdk: OpenSdk, dynamodb: DynamoDb
+) -> None:
+    flags = [boolean_flag(f"flag-{number}", description="x" * 700) for number in range(5000)]
+    dynamodb.operations.clear()
+    assert write(store, data_set(*flags)) == whole(data_set(*flags))
+    counted = collections.Counter(dynamodb.operations)
+    assert counted["BatchWriteItem"] == 201  # 25 flags each, and the marker
+    assert counted["Query"] > 6  # two of the empty table; flags and segments, the flags in pages
+
+    dynamodb.operations.clear()
+    flags[4321]["version"] = 2
+    assert write(open_another(), data_set(*flags[:4999])) == whole(data_set(*flags[:4999]))
+    assert dynamodb.operations.count("BatchWriteItem") == 1
+    with open_sdk(use_ldd=True) as client:
+        evaluated = evaluated_by(client, USER)
+    assert len(evaluated) == 4999
+    assert evaluated["flag-4321"]["version"] == 2
+
+
+def test_what_has_not_changed_is_not_written(app: App, launchdarkly: FakeLaunchDarkly, dynamodb: DynamoDb) -> None:
+    launchdarkly.replace(by_key(*(boolean_flag(f"flag-{number}") for number in range(30))))
+    app.invoke("reconcile", {})
+    dynamodb.operations.clear()
+    assert app.invoke("reconcile", {})["changed"] is False
+    assert collections.Counter(dynamodb.operations) == {
+        "GetItem": 5,  # lock, backlog, sync record, marker, and the age of the data set as a metric
+        "Query": 2,
+        "UpdateItem": 3,  # lock, sync record, unlock
+    }
+
+
+def test_a_warm_evaluation_is_one_small_read(app: App, launchdarkly: FakeLaunchDarkly, dynamodb: DynamoDb) -> None:
+    launchdarkly.replace(by_key(boolean_flag("shiny")))
+    app.webhook()
+    app.evaluate(USER)
+    dynamodb.operations.clear()
+    app.evaluate(USER)
+    assert dynamodb.operations == ["GetItem"]
+
+
+def large_flag(key: str, version: int, kilobytes: int) -> dict[str, Any]:
+    return boolean_flag(key, version, description="ü" * (kilobytes * 1024 // 6))  # six bytes each, as \u00fc
+
+
+def test_an_item_over_400_kb_is_left_out_and_the_rest_is_stored(
+    app: App,
+    launchdarkly: FakeLaunchDarkly,
+    open_sdk: OpenSdk,
+    store: Store,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("small"), large_flag("large", 1, 390), large_flag("growing", 1, 10)))
+    first = app.webhook()
+    assert (first["flags"], "left_out" in first) == (3, False)
+
+    launchdarkly.put_flag(large_flag("growing", 2, 410))
+    with caplog.at_level(logging.ERROR):
+        second = app.webhook()
+    assert second == {**first, "revision": second["revision"], "flags": 2, "left_out": 1}
+    assert [record.getMessage() for record in caplog.records if record.name == "chalicelib.refresh"] == [
+        "left out, because it is too large for the store: features/growing"
+    ]
+    record = store.read_sync_record()
+    assert record is not None
+    assert record == SyncRecord(second["revision"], record.synced_at_ms, 2, 0, "launchdarkly", left_out=1)
+    assert set(app.evaluate(USER)) == {"small", "large"}
+    assert app.post("/evaluate/growing", USER).status_code == 404
+    with open_sdk(use_ldd=True) as client:
+        assert set(evaluated_by(client, USER)) == {"small", "large"}
+
+    launchdarkly.put_flag(large_flag("growing", 3, 390))
+    third = app.webhook()
+    assert third == {**first, "revision": third["revision"]}
+    assert app.evaluate(USER)["growing"]["version"] == 3
+
+
+def test_the_largest_item_that_counts_as_fitting_fits(store: Store, dynamodb: DynamoDb) -> None:
+    sizes = (404_000, 405_000)
+    fits = [size for size in range(*sizes) if store.can_hold(FEATURES, "flag", fetched_item(sized_flag(size)))]
+    assert fits == list(range(sizes[0], fits[-1] + 1)), "nothing larger fits than something that does not"
+    largest = data_set(sized_flag(fits[-1]))
+    assert write(store, largest) == whole(largest)
+
+
+def sized_flag(size: int) -> dict[str, Any]:
+    return {"key": "flag", "version": 1, "pad": "x" * (size - 36)}
+
+
+@pytest.mark.parametrize(
+    ("key", "fits"), [("x" * 1024, True), ("x" * 1025, False), ("ü" * 512, True), ("ü" * 513, False), ("", False)]
+)
+def test_a_key_that_dynamodb_refuses_is_left_out(key: str, fits: bool) -> None:
+    store = DynamoDbStore("table", "launchdarkly", {})
+    assert store.can_hold(SEGMENTS, key, fetched_item(boolean_flag(key))) is fits
+
+
+def test_the_sync_record_of_redis_has_no_new_fields() -> None:
+    assert "left_out" not in record_of(data_set()).to_json()
+    assert "writing" not in record_of(data_set(), writing=True).to_json()

@@ -1,0 +1,98 @@
+"""Requests to DynamoDB that we sign ourselves are those of AWS's SDK, and only plain access is ours to sign."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from chalicelib.stores.aws import Access, plain_access
+from chalicelib.stores.aws_http import signed_headers
+
+ON_LAMBDA = {
+    "AWS_DEFAULT_REGION": "eu-central-1",
+    "AWS_REGION": "eu-central-1",
+    "AWS_ACCESS_KEY_ID": "ASIAEXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "secret/with+signs=",
+    "AWS_SESSION_TOKEN": "token//with==signs",
+    "AWS_LAMBDA_FUNCTION_NAME": "flags",
+}
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A home in which nobody has configured AWS."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("token", ["token//with==signs", None])
+@pytest.mark.parametrize("endpoint", ["https://dynamodb.eu-central-1.amazonaws.com", "http://127.0.0.1:8000"])
+def test_the_signature_is_that_of_the_aws_sdk(endpoint: str, token: str | None) -> None:
+    body = '{"TableName": "größe"}'.encode()
+    theirs = AWSRequest(
+        "POST",
+        endpoint + "/",
+        headers={"content-type": "application/x-amz-json-1.0", "x-amz-target": "DynamoDB_20120810.GetItem"},
+        data=body,
+    )
+    SigV4Auth(Credentials("ASIAEXAMPLE", "secret/with+signs=", token), "dynamodb", "eu-central-1").add_auth(theirs)
+    moment = datetime.strptime(theirs.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ")
+
+    access = Access(endpoint, "eu-central-1", "ASIAEXAMPLE", "secret/with+signs=", token)
+    assert signed_headers(access, "GetItem", body, moment)["authorization"] == theirs.headers["Authorization"]
+
+
+def test_lambda_gives_plain_access() -> None:
+    assert plain_access(ON_LAMBDA) == Access(
+        "https://dynamodb.eu-central-1.amazonaws.com",
+        "eu-central-1",
+        "ASIAEXAMPLE",
+        "secret/with+signs=",
+        "token//with==signs",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "endpoint"),
+    [
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:5000/"}, "http://127.0.0.1:5000"),
+        ({"AWS_ENDPOINT_URL": "http://other", "AWS_ENDPOINT_URL_DYNAMODB": "https://mine"}, "https://mine"),
+        ({"AWS_DEFAULT_REGION": "us-gov-west-1"}, "https://dynamodb.us-gov-west-1.amazonaws.com"),
+        ({"AWS_DEFAULT_REGION": "cn-north-1", "AWS_ENDPOINT_URL": "https://vpce"}, "https://vpce"),
+    ],
+)
+def test_the_endpoint_is_where_the_aws_sdk_finds_it(changed: dict[str, str], endpoint: str) -> None:
+    access = plain_access({**ON_LAMBDA, **changed})
+    assert access is not None
+    assert access.endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"AWS_ACCESS_KEY_ID": ""},
+        {"AWS_SECRET_ACCESS_KEY": ""},
+        {"AWS_DEFAULT_REGION": ""},
+        {"AWS_DEFAULT_REGION": "cn-north-1"},
+        {"AWS_DEFAULT_REGION": "us-iso-east-1"},
+        {"AWS_PROFILE": "work"},
+        {"AWS_USE_FIPS_ENDPOINT": "true"},
+        {"AWS_CA_BUNDLE": "/etc/ssl/corporate.pem"},
+        {"https_proxy": "http://proxy:3128"},
+        {"AWS_ENDPOINT_URL": "http://gateway/dynamodb"},
+        {"AWS_ENDPOINT_URL": "unix:///run/dynamodb"},
+    ],
+)
+def test_everything_else_is_left_to_the_aws_sdk(changed: dict[str, str]) -> None:
+    assert plain_access({**ON_LAMBDA, **changed}) is None
+
+
+def test_a_configuration_file_is_left_to_the_aws_sdk(home: Path) -> None:
+    (home / ".aws").mkdir()
+    (home / ".aws" / "config").write_text("[default]\nendpoint_url = http://elsewhere\n")
+    assert plain_access(ON_LAMBDA) is None
