@@ -16,7 +16,7 @@ def main() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr  # Chalice logs to stdout
     import app
 
-    client = Client(app.app)
+    client = Client(app.app, stage_name="test")  # a stage without variables of its own
     for line in sys.stdin:
         request = json.loads(line)
         answer = client.http.post(request["path"], body=json.dumps(request["body"]).encode())
