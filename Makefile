@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
 STAGE ?= production
+STORE ?= redis
 LOG_DAYS ?= 30
 OUT ?= build/package
 
@@ -36,9 +37,9 @@ package: .venv/installed
 	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(BIN)/chalice package --stage $(STAGE) $(OUT)
 	$(BIN)/python tools/normalize_package.py .chalice/deployments/*.zip $(OUT)/deployment.zip
 
-## bench: measure everything side by side; writes docs/benchmarks.md and docs/cold-start.svg
+## bench: measure everything side by side, STORE=redis or dynamodb; writes docs/benchmarks*.md and the chart
 bench: .venv/installed
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --store $(STORE)
 
 ## preflight: whether STAGE can be deployed; changes nothing
 preflight: .venv/installed named-stage

@@ -9,10 +9,11 @@ import argparse
 import os
 import platform
 from collections.abc import Iterator
+from pathlib import Path
 
-from benchmarks import cold_start, refresh, warm
-from benchmarks.packages import PROJECT
-from benchmarks.setting import Packages, setting
+from benchmarks import cold_start, cost, refresh, rim, warm
+from benchmarks.packages import PROJECT, package_table
+from benchmarks.setting import Packages, filled_store
 from benchmarks.tables import Table
 
 PARTS = ("cold", "warm", "refresh")
@@ -20,6 +21,7 @@ PARTS = ("cold", "warm", "refresh")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", choices=["redis", "dynamodb"], default="redis")
     parser.add_argument("--runs", type=int, default=15, help="runs of each cold start and refresh")
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 5000], help="numbers of flags")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
@@ -29,46 +31,60 @@ def main() -> None:
         print(measured.to_markdown(), flush=True)
         tables.append(measured)
     if arguments.only == list(PARTS):
-        (PROJECT / "docs" / "benchmarks.md").write_text(document(tables))
+        _document(arguments.store, "md").write_text(document(arguments.store, tables))
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Table]:
-    packages = Packages()
+    packages, store = Packages(), arguments.store
     if "cold" in arguments.only:
+        yield package_table(packages.folder("serverless-flags"))
         measured = {}
         for count in arguments.sizes:
-            with setting(count) as place:
+            with filled_store(store, count) as place:
                 measured[count] = cold_start.measure(packages, place, arguments.runs)
-        (PROJECT / "docs" / "cold-start.svg").write_text(cold_start.chart(measured))
+        if arguments.only == list(PARTS):
+            _document(store, "svg").write_text(cold_start.chart(measured))
         yield cold_start.table(measured, arguments.runs)
     if "warm" in arguments.only:
-        yield from _warm(packages, arguments.sizes)
+        yield from _warm(packages, store, arguments.sizes)
     if "refresh" in arguments.only:
+        runs = min(arguments.runs, 7)
         rows = []
         for count in arguments.sizes:
-            with setting(count) as place:
-                rows += refresh.rows(place, min(arguments.runs, 7))
-        yield refresh.table(rows, min(arguments.runs, 7))
-        with setting(arguments.sizes[0]) as place:
+            with filled_store(store, count) as place:
+                rows += refresh.rows(place, runs)
+        yield refresh.table(rows, runs)
+        with filled_store(store, arguments.sizes[0]) as place:
             yield refresh.burst_table(place)
 
 
-def _warm(packages: Packages, sizes: list[int]) -> Iterator[Table]:
+def _warm(packages: Packages, store: str, sizes: list[int]) -> Iterator[Table]:
     measured = {}
     for count in sizes:
-        with setting(count) as place:
+        with filled_store(store, count) as place:
             measured[count] = warm.measure(packages, place)
     yield warm.table(measured)
-    with setting(sizes[-1]) as place:
+    with filled_store(store, sizes[-1]) as place:
         yield warm.memory_table(packages, place)
+    with filled_store(store, sizes[0]) as place:
         yield warm.freshness_table(packages, place, runs=3)
+        yield rim.table(place)
+        if store == "dynamodb":
+            yield cost.table(packages, place)
 
 
-def document(tables: list[Table]) -> str:
+def _document(store: str, kind: str) -> Path:
+    name = "benchmarks" if kind == "md" else "cold-start"
+    return PROJECT / "docs" / f"{name}{'' if store == 'redis' else '-dynamodb'}.{kind}"
+
+
+def document(store: str, tables: list[Table]) -> str:
+    server = "a real Valkey server" if store == "redis" else "moto's DynamoDB, which is slow, for all sides"
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    command = "make bench" if store == "redis" else "make bench STORE=dynamodb"
     introduction = (
-        f"# Benchmarks\n\nWritten by `make bench` in one run ({machine}). Absolute times are this machine's; the "
-        "ratios are what carries over. All sides of a table were measured in turn in the same run.\n"
+        f"# Benchmarks\n\nWritten by `{command}` in one run ({machine}; {server}). Absolute times are this machine's; "
+        "the ratios are what carries over. All sides of a table were measured in turn in the same run.\n"
     )
     return "\n".join([introduction, *(each.to_markdown() for each in tables)])
 

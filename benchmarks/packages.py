@@ -10,6 +10,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+from benchmarks.tables import Table
+
 PROJECT = Path(__file__).resolve().parent.parent
 BUILD = PROJECT / "build" / "bench"
 CHALICE = [str(Path(sys.executable).with_name("chalice"))]
@@ -70,3 +72,30 @@ def _set_writable(folder: Path, writable: bool) -> None:
     for path in [folder, *folder.rglob("*")]:
         mode = path.stat().st_mode
         path.chmod(mode | stat.S_IWUSR if writable else mode & ~0o222)
+
+
+def package_table(folder: Path) -> Table:
+    """Size and content of our package, by what it is for."""
+    sizes: dict[str, int] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            top = path.relative_to(folder).parts[0]
+            sizes[top] = sizes.get(top, 0) + path.stat().st_size
+    ours = sum(size for name, size in sizes.items() if name in ("app.py", "chalicelib", "chalice", "__pycache__"))
+    largest = sorted(((size, name) for name, size in sizes.items()), reverse=True)[:6]
+    rows = [("zipped", _kilobytes((BUILD / "package" / "deployment.zip").stat().st_size))]
+    rows += [
+        ("unzipped", _kilobytes(sum(sizes.values()))),
+        ("of that, the app and Chalice's runtime", _kilobytes(ours)),
+    ]
+    rows += [(f"`{name}`", _kilobytes(size)) for size, name in largest]
+    return Table(
+        "Package",
+        "The deployment package, sources and bytecode. Nothing of boto3 (Lambda has it), the tests or the tools is in it.",
+        ("", "size"),
+        tuple(rows),
+    )
+
+
+def _kilobytes(size: int) -> str:
+    return f"{size / 1024:,.0f} KB"

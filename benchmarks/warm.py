@@ -10,20 +10,20 @@ import psutil
 
 from benchmarks.environments import Json, environment
 from benchmarks.lambda_runtime import Function
-from benchmarks.setting import FLAG, TEN_FLAGS, Packages, Setting, http_request, invocation
+from benchmarks.setting import FLAG, TEN_FLAGS, Packages, Place, http_request, invocation
 from benchmarks.tables import Table, milliseconds
 
 BLOCKS, PER_BLOCK = 5, 40
 
 
-def measure(packages: Packages, place: Setting) -> dict[str, list[float]]:
+def measure(packages: Packages, place: Place) -> dict[str, list[float]]:
     """Seconds for each kind of request, in blocks taken in turn."""
     uncached = {**place.variables, "CACHE": "off"}
     with (
         packages.function("serverless-flags", place.variables) as ours,
         packages.function("serverless-flags", place.variables, "app.app") as ours_http,
-        packages.function("article", place.variables) as cached,
-        packages.function("article", uncached) as uncached_article,
+        packages.function(place.baseline, place.variables) as cached,
+        packages.function(place.baseline, uncached) as uncached_article,
     ):
         request = http_request("/evaluate", "/evaluate")
         tag = ours_http.invoke(request).payload["headers"]["ETag"]
@@ -60,9 +60,9 @@ def table(measured: dict[int, dict[str, list[float]]]) -> Table:
     )
 
 
-def memory_table(packages: Packages, place: Setting) -> Table:
+def memory_table(packages: Packages, place: Place) -> Table:
     rows = []
-    for label, name in (("ours", "serverless-flags"), ("(b)", "article")):
+    for label, name in (("ours", "serverless-flags"), ("(b)", place.baseline)):
         with packages.function(name, place.variables) as function:
             for _ in range(20):
                 function.invoke(invocation())
@@ -76,10 +76,10 @@ def memory_table(packages: Packages, place: Setting) -> Table:
     )
 
 
-def freshness_table(packages: Packages, place: Setting, runs: int) -> Table:
+def freshness_table(packages: Packages, place: Place, runs: int) -> Table:
     """A flag is switched; the refresh has returned; when does another warm process answer with the new value?"""
     rows = []
-    for label, name in (("ours", "serverless-flags"), ("(b), 15 s cache", "article")):
+    for label, name in (("ours", "serverless-flags"), ("(b), 15 s cache", place.baseline)):
         with packages.function(name, place.variables) as function:
             late = [_switch_and_wait(function, place, version) for version in range(1000, 1000 + runs)]
         requests, seconds = zip(*late, strict=True)
@@ -93,7 +93,7 @@ def freshness_table(packages: Packages, place: Setting, runs: int) -> Table:
     )
 
 
-def _switch_and_wait(function: Function, place: Setting, version: int) -> tuple[int, float]:
+def _switch_and_wait(function: Function, place: Place, version: int) -> tuple[int, float]:
     before = _value(function.invoke(invocation(flag=FLAG)).payload)
     data = environment(place.flag_count)
     data["flags"][FLAG].update(on=False, variations=["old", f"new {version}"], offVariation=1, version=version)
