@@ -86,12 +86,12 @@ def package_table(folder: Path) -> Table:
     rows = [("zipped", _kilobytes((BUILD / "package" / "deployment.zip").stat().st_size))]
     rows += [
         ("unzipped", _kilobytes(sum(sizes.values()))),
-        ("of that, the app and Chalice's runtime", _kilobytes(ours)),
+        ("the app and Chalice's runtime", _kilobytes(ours)),
     ]
     rows += [(f"`{name}`", _kilobytes(size)) for size, name in largest]
     return Table(
         "Package",
-        "The deployment package, sources and bytecode. Nothing of boto3 (Lambda has it), the tests or the tools is in it.",
+        "The deployment package, sources and bytecode. Nothing of boto3 (Lambda has it), tests or tools is in it.",
         ("", "size"),
         tuple(rows),
     )

@@ -44,14 +44,14 @@ def table(place: Place) -> Table:
                 seconds[case].append(time.perf_counter() - start)
         log.disabled = False
         logging.getLogger().removeHandler(handler)
-    floor = median(seconds["neither"])
+    medians = {case: median(each) for case, each in seconds.items()}
     return Table(
         "Token and log",
-        f"One flag over HTTP events in one process, {place.flag_count:,} flags, median of {_ROUNDS:,} requests taken in "
-        "turn; the log goes nowhere, but is written.",
+        f"One flag over HTTP events in one process, {place.flag_count:,} flags, median of {_ROUNDS:,} requests taken "
+        "in turn; the log goes nowhere, but is written.",
         ("", "a request", "more than neither"),
-        tuple((case, _microseconds(median(each)), _microseconds(median(each) - floor)) for case, each in seconds.items()),
-    )  # fmt: skip
+        tuple((case, _us(each), _us(each - medians["neither"])) for case, each in medians.items()),
+    )
 
 
 def _app(variables: dict[str, str]) -> Callable[[], object]:
@@ -69,5 +69,5 @@ def _app(variables: dict[str, str]) -> Callable[[], object]:
     return lambda: module.app(event, _LAMBDA_CONTEXT)
 
 
-def _microseconds(seconds: float) -> str:
+def _us(seconds: float) -> str:
     return f"{seconds * 1e6:.0f} µs"
