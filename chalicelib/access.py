@@ -1,11 +1,12 @@
-"""Who may call the evaluation API. Fails closed."""
+"""Who may call the evaluation API, and which flags they may see. Fails closed."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from enum import Enum
 from typing import Any
 
 from chalicelib.config import Settings
@@ -14,27 +15,34 @@ from chalicelib.errors import InvalidToken
 logger = logging.getLogger(__name__)
 
 
-def check_access(settings: Settings, headers: Mapping[str, str], request_context: Mapping[str, Any]) -> None:
-    """Raises InvalidToken unless the caller may evaluate flags.
+class Access(Enum):
+    """What a caller may see."""
+
+    ALL_FLAGS = "all flags"
+    CLIENT_SIDE_FLAGS = "the flags that are available to client-side SDKs"
+
+
+def check_access(settings: Settings, headers: Mapping[str, str], request_context: Mapping[str, Any]) -> Access:
+    """What the caller may see. Raises InvalidToken when that is nothing.
 
     ``headers`` is case-insensitive; ``request_context`` is API Gateway's, which a caller cannot forge.
     """
     if settings.evaluate_auth == "none":
-        return
+        return Access.ALL_FLAGS
     if settings.evaluate_auth == "iam":
-        _check_signed_by_iam(request_context)
-    else:
-        _check_token(settings.token_digests, headers)
+        return _check_signed_by_iam(request_context)
+    return _check_token(settings, headers)
 
 
-def _check_signed_by_iam(request_context: Mapping[str, Any]) -> None:
-    """API Gateway has checked the signature; an identity without a caller means that it was not deployed to."""
+def _check_signed_by_iam(request_context: Mapping[str, Any]) -> Access:
+    """API Gateway has checked the signature. No caller means that it was not deployed to: `chalice local`, say."""
     if not (request_context.get("identity") or {}).get("userArn"):
         raise InvalidToken("The request must be signed with AWS Signature Version 4.")
+    return Access.ALL_FLAGS
 
 
-def _check_token(accepted: frozenset[str], headers: Mapping[str, str]) -> None:
-    if not accepted:
+def _check_token(settings: Settings, headers: Mapping[str, str]) -> Access:
+    if not settings.token_digests and not settings.client_token_digests:
         logger.error("every evaluation is refused: set EVALUATE_TOKEN_SHA256, or EVALUATE_AUTH to iam or none")
     presented = _presented_tokens(headers)
     if not presented:
@@ -42,9 +50,15 @@ def _check_token(accepted: frozenset[str], headers: Mapping[str, str]) -> None:
     if len(presented) > 1:
         raise InvalidToken("The Authorization and X-API-Key headers hold different tokens; send one.")
     digest = hashlib.sha256(presented.pop().encode("utf-8", "surrogatepass")).hexdigest()
-    # No early exit: the time taken does not tell which digest came near.
-    if not sum(hmac.compare_digest(digest, each) for each in accepted):
+    all_flags, client_side = _is_among(digest, settings.token_digests), _is_among(digest, settings.client_token_digests)
+    if not all_flags and not client_side:
         raise InvalidToken("The token is not accepted.")
+    return Access.ALL_FLAGS if all_flags else Access.CLIENT_SIDE_FLAGS
+
+
+def _is_among(digest: str, accepted: Collection[str]) -> bool:
+    """No early exit: the time taken does not tell which digest came near."""
+    return sum(hmac.compare_digest(digest, each) for each in accepted) > 0
 
 
 def _presented_tokens(headers: Mapping[str, str]) -> set[str]:

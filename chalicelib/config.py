@@ -117,6 +117,7 @@ class Settings:
     store_cache_seconds: float = 15.0
     evaluate_auth: str = "token"
     token_digests: frozenset[str] = frozenset()
+    client_token_digests: frozenset[str] = frozenset()
     cors_allow_origin: str | None = None
 
     @property
@@ -132,6 +133,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     env = {name: value for name, value in (os.environ if environment is None else environment).items() if value}
     direct_mode = _choice(env, "EVALUATION_MODE", ("daemon", "direct"), "daemon") == "direct"
     redis_url, dynamodb_table = _store(env, direct_mode)
+    token_digests, client_token_digests = _token_digests(env)
     return Settings(
         sdk_key=_secret(env, "LAUNCHDARKLY_SDK_KEY"),
         webhook_secret=_secret(env, "LAUNCHDARKLY_WEBHOOK_SECRET"),
@@ -150,7 +152,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         store_prefix=env.get("STORE_PREFIX", "launchdarkly"),
         store_cache_seconds=_seconds(env, "STORE_CACHE_SECONDS", 15.0),
         evaluate_auth=_choice(env, "EVALUATE_AUTH", ("token", "iam", "none"), "token"),
-        token_digests=_digests(env, "EVALUATE_TOKEN_SHA256"),
+        token_digests=token_digests,
+        client_token_digests=client_token_digests,
         cors_allow_origin=_origin(env, "CORS_ALLOW_ORIGIN"),
     )
 
@@ -159,6 +162,15 @@ def deployment_name(environment: Mapping[str, str] | None = None) -> str | None:
     """``<app>-<stage>``, with which Chalice begins the name of a function; None where this is no Lambda function."""
     function = (os.environ if environment is None else environment).get("AWS_LAMBDA_FUNCTION_NAME")
     return None if function is None else function.removesuffix("-on_event").removesuffix("-reconcile")
+
+
+def is_behind_iam(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether API Gateway is to check SigV4 signatures for the stage that is being deployed.
+
+    The one setting that is needed when ``app.py`` is imported: the Chalice CLI puts the stage's variables
+    into the environment and imports it, and what API Gateway does is decided then.
+    """
+    return (os.environ if environment is None else environment).get("EVALUATE_AUTH") == "iam"
 
 
 def _store(env: Mapping[str, str], direct_mode: bool) -> tuple[str | None, str | None]:
@@ -223,6 +235,15 @@ def _seconds(env: Mapping[str, str], variable: str, default: float) -> float:
     if not 0.0 <= seconds < float("inf"):
         raise ConfigurationError(f"{variable} is {value!r}; expected a number of seconds, 0 or more.")
     return seconds
+
+
+def _token_digests(env: Mapping[str, str]) -> tuple[frozenset[str], frozenset[str]]:
+    all_flags, client_side = _digests(env, "EVALUATE_TOKEN_SHA256"), _digests(env, "EVALUATE_CLIENT_TOKEN_SHA256")
+    if all_flags & client_side:
+        raise ConfigurationError(
+            "EVALUATE_TOKEN_SHA256 and EVALUATE_CLIENT_TOKEN_SHA256 hold the same digest; a token is one or the other."
+        )
+    return all_flags, client_side
 
 
 def _digests(env: Mapping[str, str], variable: str) -> frozenset[str]:

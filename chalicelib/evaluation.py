@@ -23,11 +23,16 @@ _UNREADABLE_REASON = {"kind": "ERROR", "errorKind": "EXCEPTION"}
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller asked for. ``flags`` None means all; see ``select_flags``."""
+    """What the caller asked for. ``flags`` None means all; see ``select_flags``.
+
+    ``conceal``: the caller must not learn of flags that client-side SDKs cannot see, not even as the
+    prerequisite of one that they can see.
+    """
 
     with_reasons: bool = False
     client_side_only: bool = False
     flags: tuple[str, ...] | None = None
+    conceal: bool = False
 
 
 class FlagSource(Protocol):
@@ -40,25 +45,27 @@ class FlagSource(Protocol):
     def feature_store(self) -> ReadableFeatureStore: ...
 
 
-def evaluate_flag(source: FlagSource, context: Context, key: str) -> dict[str, Any]:
+def evaluate_flag(source: FlagSource, context: Context, key: str, options: Options = Options()) -> dict[str, Any]:
     """``{"key", "value", "variation", "version", "reason"}`` of one flag.
 
     A flag that cannot be evaluated has the value and variation None and the SDK's error reason.
-    Raises FlagNotFound, and FetchTimedOut in direct mode before the first data set has arrived.
+    Of the options only ``client_side_only`` and ``conceal`` matter. Raises FlagNotFound, and FetchTimedOut
+    in direct mode before the first data set has arrived.
     """
     detail = source.client.variation_detail(key, context, None)
     error = detail.reason.get("errorKind")
-    if error == "FLAG_NOT_FOUND":
-        raise FlagNotFound(f"There is no flag {key[:100]!r}.")
     if error == "CLIENT_NOT_READY":
         raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
-    return {
+    if error == "FLAG_NOT_FOUND" or (options.client_side_only and not _is_client_side(source.feature_store, key)):
+        raise FlagNotFound(f"There is no flag {key[:100]!r}.")
+    evaluated = {
         "key": key,
         "value": detail.value,
         "variation": detail.variation_index,
         "version": _version(source.feature_store, key),
         "reason": detail.reason,
     }
+    return _concealed(evaluated, source.feature_store) if options.conceal else evaluated
 
 
 def evaluate_flags(source: FlagSource, context: Context, options: Options) -> dict[str, dict[str, Any]]:
@@ -79,7 +86,28 @@ def evaluate_flags(source: FlagSource, context: Context, options: Options) -> di
     if not options.client_side_only:
         for key in source.feature_store.unreadable_flags():
             evaluated[key] = {"value": None, **({"reason": _UNREADABLE_REASON} if options.with_reasons else {})}
+    if options.conceal:
+        return {key: _concealed(each, source.feature_store) for key, each in evaluated.items()}
     return evaluated
+
+
+def _concealed(evaluated: dict[str, Any], feature_store: ReadableFeatureStore) -> dict[str, Any]:
+    """The evaluation without the keys of prerequisites that client-side SDKs cannot see."""
+    concealed = dict(evaluated)
+    reason = concealed.get("reason", {})
+    if "prerequisiteKey" in reason and not _is_client_side(feature_store, reason["prerequisiteKey"]):
+        concealed["reason"] = {name: value for name, value in reason.items() if name != "prerequisiteKey"}
+    visible = [key for key in concealed.pop("prerequisites", ()) if _is_client_side(feature_store, key)]
+    return {**concealed, "prerequisites": visible} if visible else concealed
+
+
+def _is_client_side(feature_store: ReadableFeatureStore, key: str) -> bool:
+    """Whether client-side SDKs may see the flag; not if it cannot be read, because then nobody can tell."""
+    try:
+        flag = feature_store.get(FEATURES, key, lambda item: item)
+    except UnreadableItem:
+        return False
+    return flag is not None and bool(flag.get("clientSide"))
 
 
 @dataclass(frozen=True)
