@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import NamedTuple
 
 FEATURES = "features"
@@ -52,6 +53,12 @@ class SyncRecord:
     source: str
     left_out: int = 0
     writing: bool = False
+
+    @property
+    def synced_at(self) -> str:
+        """RFC 3339, in UTC."""
+        moment = datetime.fromtimestamp(self.synced_at_ms / 1000, timezone.utc)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def to_json(self) -> str:
         """``writing`` is not part of it, and ``left_out`` only when something is."""

@@ -93,6 +93,10 @@ class SnapshotFeatureStore(_ReadOnlyFeatureStore):
     def unreadable_flags(self) -> Collection[str]:
         return [key for namespace, key in tuple(self._unreadable) if namespace == FEATURES.namespace]
 
+    def count(self, kind: VersionedDataKind) -> int:
+        """How many items are stored, readable or not. Decodes nothing."""
+        return len(self._texts[kind.namespace])
+
     @property
     def unreadable_count(self) -> int:
         """Flags and segments that were asked for and could not be decoded."""
@@ -146,6 +150,7 @@ class SelectedFlags(_ReadOnlyFeatureStore):
 
     def all(self, kind: VersionedDataKind, callback: Callback = lambda items: items) -> Any:
         found = {}
+        self._unreadable = []
         for key in self._keys:
             try:
                 item = self.get(kind, key)

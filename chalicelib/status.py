@@ -1,0 +1,89 @@
+"""The app's health, for load balancers and people: can it answer, from where, and how old is the data? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ldclient.interfaces import DataSourceState
+from ldclient.versioned_data_kind import FEATURES, SEGMENTS
+
+from chalicelib import RECONCILE_MINUTES, VERSION
+from chalicelib.direct import DirectFlags
+from chalicelib.errors import StoreNotInitialized, StoreUnavailable
+from chalicelib.snapshot import Snapshot
+
+Json = dict[str, Any]
+
+STALE_AFTER_SECONDS = 3 * RECONCILE_MINUTES * 60
+"""Three missed refreshes in a row are no accident."""
+
+
+def can_answer(report: Mapping[str, Any]) -> bool:
+    return report["status"] in ("healthy", "stale")
+
+
+def daemon_status(
+    store_kind: str, found: Snapshot | StoreUnavailable | StoreNotInitialized, now_seconds: float
+) -> Json:
+    """The report of daemon mode. ``found`` is what an evaluation would find now; the time is Unix time."""
+    data = _stored_data(found, now_seconds) if isinstance(found, Snapshot) else None
+    return {
+        "status": _daemon_condition(found, data),
+        "mode": "daemon",
+        "store": {"kind": store_kind, "state": "INTERRUPTED" if _is_out_of_reach(found) else "VALID"},
+        "data": data,
+        "version": VERSION,
+    }
+
+
+def _daemon_condition(found: Snapshot | StoreUnavailable | StoreNotInitialized, data: Json | None) -> str:
+    if data is None:
+        return "empty" if isinstance(found, StoreNotInitialized) else "unavailable"
+    age_seconds = data["ageSeconds"]
+    too_old = age_seconds is not None and age_seconds > STALE_AFTER_SECONDS
+    return "stale" if too_old or _is_out_of_reach(found) else "healthy"
+
+
+def _is_out_of_reach(found: Snapshot | StoreUnavailable | StoreNotInitialized) -> bool:
+    return found.stale if isinstance(found, Snapshot) else isinstance(found, StoreUnavailable)
+
+
+def _stored_data(snapshot: Snapshot, now_seconds: float) -> Json:
+    """None where only our own sync record could tell. ``unreadable``: items found broken so far."""
+    record = snapshot.record
+    return {
+        "revision": snapshot.revision,
+        "syncedAt": None if record is None else record.synced_at,
+        "ageSeconds": None if record is None else max(0, round(now_seconds - record.synced_at_ms / 1000)),
+        "flags": snapshot.feature_store.count(FEATURES),
+        "segments": snapshot.feature_store.count(SEGMENTS),
+        "source": None if record is None else record.source,
+        "unreadable": snapshot.feature_store.unreadable_count,
+    }
+
+
+def direct_status(flags: DirectFlags, source: str) -> Json:
+    """The report of direct mode: the state is that of the SDK's connection, and there is no store."""
+    state = flags.client.data_source_status_provider.status.state
+    has_data = flags.feature_store.initialized
+    return {
+        "status": "unavailable" if not has_data else "healthy" if state == DataSourceState.VALID else "stale",
+        "mode": "direct",
+        "store": None,
+        "dataSource": {"state": state.name},
+        "data": _direct_data(flags, source) if has_data else None,
+        "version": VERSION,
+    }
+
+
+def _direct_data(flags: DirectFlags, source: str) -> Json:
+    return {
+        "revision": None,
+        "syncedAt": None,
+        "ageSeconds": None,
+        "flags": len(flags.feature_store.all(FEATURES, dict)),
+        "segments": len(flags.feature_store.all(SEGMENTS, dict)),
+        "source": source,
+        "unreadable": 0,
+    }
