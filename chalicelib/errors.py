@@ -24,6 +24,10 @@ class InvalidContext(InvalidRequest):
     """The evaluation context (or legacy user) does not have the required shape."""
 
 
+class TargetingKeyMissing(InvalidContext):
+    """An OpenFeature context without the targeting key that would be the context's key."""
+
+
 class InvalidSignature(FlagsError):
     """The webhook is unsigned, or its signature does not match its body."""
 

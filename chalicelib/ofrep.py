@@ -1,0 +1,133 @@
+"""The OpenFeature Remote Evaluation Protocol, version 0.3: our answers in its words. Pure.
+
+Source: https://github.com/open-feature/protocol (service/openapi.yaml). Where it leaves room, this
+follows what its providers rely on: ``variant`` and ``errorDetails`` are always there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ldclient.context import Context
+from ldclient.versioned_data_kind import FEATURES
+
+from chalicelib import errors
+from chalicelib.contexts import parse_context
+from chalicelib.evaluation import FlagSource, Options, evaluate_flag, evaluate_flags
+from chalicelib.feature_stores import ReadableFeatureStore
+
+Json = dict[str, Any]
+
+_REASONS = {
+    "OFF": "DISABLED",
+    "TARGET_MATCH": "TARGETING_MATCH",
+    "RULE_MATCH": "TARGETING_MATCH",
+    "FALLTHROUGH": "STATIC",
+}
+"""OpenFeature's words where a fixed variation is served; anything else is UNKNOWN."""
+
+_ERROR_CODES: dict[type[errors.FlagsError], str] = {
+    errors.TargetingKeyMissing: "TARGETING_KEY_MISSING",
+    errors.InvalidContext: "INVALID_CONTEXT",
+    errors.InvalidRequest: "PARSE_ERROR",
+    errors.FlagNotFound: "FLAG_NOT_FOUND",
+}
+
+
+def parse_request(body: object) -> Context:
+    """The context of ``{"context": {...}}``. Raises InvalidRequest, InvalidContext or TargetingKeyMissing.
+
+    ``targetingKey`` is the context's key and ``kind`` its kind, ``user`` by default; all else are its
+    attributes. A context of kind ``multi`` holds one context for each kind, with ``targetingKey`` or
+    ``key``, and needs no ``targetingKey`` itself.
+    """
+    if not isinstance(body, dict):
+        raise errors.InvalidRequest('The body must be a JSON object: {"context": {"targetingKey": ...}}.')
+    context = body.get("context")
+    if not isinstance(context, dict):
+        raise errors.InvalidContext("The 'context' must be a JSON object.")
+    if context.get("kind") == "multi":
+        return parse_context(
+            {
+                kind: _keyed(each) if isinstance(each, dict) else each
+                for kind, each in context.items()
+                if kind != "targetingKey"
+            }
+        )
+    if not context.get("targetingKey"):
+        raise errors.TargetingKeyMissing("The context has no 'targetingKey'.")
+    return parse_context({"kind": "user", **_keyed(context)})
+
+
+def _keyed(context: Json) -> Json:
+    """The context with its ``targetingKey``, where it has one, as LaunchDarkly's ``key``."""
+    if "targetingKey" not in context:
+        return context
+    attributes = {name: value for name, value in context.items() if name != "targetingKey"}
+    return {**attributes, "key": context["targetingKey"]}
+
+
+def evaluate_one(source: FlagSource, context: Context, key: str, options: Options) -> tuple[int, Json]:
+    """HTTP status and OFREP evaluation of one flag: 400 for a flag that cannot be evaluated.
+
+    Raises FlagNotFound.
+    """
+    evaluation = _evaluation(key, evaluate_flag(source, context, key, options), source.feature_store)
+    return (400 if "errorCode" in evaluation else 200), evaluation
+
+
+def evaluate_bulk(source: FlagSource, context: Context, options: Options) -> Json:
+    """``{"flags": [...]}``; a flag that cannot be evaluated is a failure in its place."""
+    evaluated = evaluate_flags(source, context, options)
+    return {"flags": [_evaluation(key, answer, source.feature_store) for key, answer in evaluated.items()]}
+
+
+def _evaluation(key: str, answer: Mapping[str, Any], feature_store: ReadableFeatureStore) -> Json:
+    reason = answer["reason"]
+    if reason["kind"] == "ERROR":
+        malformed = reason["errorKind"] == "MALFORMED_FLAG"
+        return {
+            "key": key,
+            "errorCode": "PARSE_ERROR" if malformed else "GENERAL",
+            "errorDetails": f"The flag cannot be evaluated: {reason['errorKind']}.",
+        }
+    variation = answer.get("variation")
+    return {
+        "key": key,
+        "reason": _reason(reason, feature_store.get(FEATURES, key, lambda flag: flag)),
+        "variant": "" if variation is None else str(variation),
+        "metadata": {} if answer["version"] is None else {"version": answer["version"]},
+        **({} if answer["value"] is None else {"value": answer["value"]}),
+    }
+
+
+def _reason(reason: Mapping[str, Any], flag: Any) -> str:
+    """OpenFeature's word for the SDK's reason; ``flag`` is the SDK's model of it (which exports no type)."""
+    fixed = _REASONS.get(reason["kind"], "UNKNOWN")
+    return "SPLIT" if any(_is_split(served) for served in _served(reason, flag)) else fixed
+
+
+def _served(reason: Mapping[str, Any], flag: Any) -> list[Any]:
+    """The flag's rule or fallthrough that decided; none if, in direct mode, the flag has changed since."""
+    if flag is None:
+        return []
+    if reason["kind"] == "FALLTHROUGH":
+        return [flag.fallthrough]
+    if reason["kind"] == "RULE_MATCH":
+        index = reason["ruleIndex"]
+        return [rule.variation_or_rollout for rule in flag.rules[index : index + 1]]
+    return []
+
+
+def _is_split(served: Any) -> bool:
+    """Whether it is a percentage rollout or an experiment; where both are there, the SDK serves the variation."""
+    return served.variation is None and served.rollout is not None
+
+
+def error_answer(error: errors.FlagsError, key: str | None) -> Json:
+    """The body of an error; ``key`` is that of the flag that was asked for, None in bulk."""
+    code = next((_ERROR_CODES[each] for each in type(error).__mro__ if each in _ERROR_CODES), None)
+    if code is None:
+        return {"errorDetails": str(error)}
+    return {**({} if key is None else {"key": key}), "errorCode": code, "errorDetails": str(error)}
