@@ -8,7 +8,7 @@ STORE ?= redis
 LOG_DAYS ?= 30
 OUT ?= build/package
 
-.PHONY: run test check package bench clean preflight deploy webhook undeploy named-stage
+.PHONY: run test check package bench token clean preflight deploy webhook undeploy named-stage
 
 .venv/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv .venv
@@ -61,6 +61,10 @@ undeploy: .venv/installed named-stage
 
 named-stage:
 	@test "$(origin STAGE)" != file || { echo "Which stage? For example: STAGE=dev"; exit 1; }
+
+## token: a new token for the evaluation API, and its digest for the configuration
+token:
+	@$(PYTHON) tools/new_token.py
 
 clean:
 	rm -rf .venv build vendor .chalice/deployments
