@@ -1,0 +1,37 @@
+"""CORS: what a browser lets the pages of one origin do with the evaluation routes. Pure.
+
+The app answers preflights itself, with routes of its own, instead of leaving them to Chalice's
+``CORSConfig``: that one is fixed when the API is deployed, the setting is read at run time like all
+others; it has nothing on a 405; and ``chalice.test.Client`` cannot ask for it. A preflight that
+reaches the function has warmed it up when the request follows, and browsers keep the answer.
+
+An answer that API Gateway gives by itself (403, 413, 429) has no CORS headers.
+"""
+
+from __future__ import annotations
+
+_EXPOSED = "ETag, Retry-After, X-Flags-Revision, X-Flags-Stale, X-Flags-Synced-At"
+_ACCEPTED = (
+    "Authorization, Content-Type, If-None-Match, X-Amz-Content-Sha256, X-Amz-Date, X-Amz-Security-Token, X-API-Key"
+)
+
+_MAX_AGE_SECONDS = 7200
+"""As long as Chromium keeps a preflight at most."""
+
+
+def cors_headers(origin: str | None) -> dict[str, str]:
+    """Headers of every answer of a route that pages of ``origin`` may call; None for no page."""
+    if origin is None:
+        return {}
+    return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED}
+
+
+def preflight_headers(origin: str | None) -> dict[str, str]:
+    """What the answer to OPTIONS adds to :func:`cors_headers`."""
+    if origin is None:
+        return {}
+    return {
+        "Access-Control-Allow-Methods": "POST",
+        "Access-Control-Allow-Headers": _ACCEPTED,
+        "Access-Control-Max-Age": str(_MAX_AGE_SECONDS),
+    }
