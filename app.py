@@ -86,7 +86,8 @@ def answered(view: Callable[..., Response]) -> Callable[..., Response]:
             if _is_ofrep(_request()):
                 from chalicelib.ofrep import error_answer
 
-                return Response(error_answer(error, path_parameters.get("flag_key")), headers, status)
+                key = path_parameters.get("flag_key")
+                return Response(error_answer(error, None if key is None else unquote(key)), headers, status)
             return Response({"Code": code, "Message": str(error)}, headers, status)
 
     return answer
