@@ -1,0 +1,190 @@
+"""The OpenFeature Remote Evaluation Protocol, answer by answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+
+from tests.conftest import App, Environment, LoadApp
+from tests.data import boolean_flag, by_key
+from tests.fake_launchdarkly import FakeLaunchDarkly
+
+BULK = "/ofrep/v1/evaluate/flags"
+REQUEST = {"context": {"targetingKey": "anna"}}
+
+
+@pytest.fixture
+def filled_app(app: App, launchdarkly: FakeLaunchDarkly) -> App:
+    """One flag that is on, one that is off without a value, one that cannot be evaluated."""
+    launchdarkly.replace(
+        by_key(
+            boolean_flag("on", 3),
+            boolean_flag("off", 4, on=False, offVariation=None),
+            boolean_flag("malformed", 5, fallthrough={"variation": 9}),
+        )
+    )
+    app.invoke("reconcile", {})
+    return app
+
+
+EVALUATED = {
+    "on": {"key": "on", "reason": "STATIC", "variant": "0", "metadata": {"version": 3}, "value": True},
+    "off": {"key": "off", "reason": "DISABLED", "variant": "", "metadata": {"version": 4}},
+    "malformed": {
+        "key": "malformed",
+        "errorCode": "PARSE_ERROR",
+        "errorDetails": "The flag cannot be evaluated: MALFORMED_FLAG.",
+    },
+}
+
+
+def test_bulk_holds_every_flag_with_failures_in_their_place(filled_app: App) -> None:
+    answer = filled_app.post(BULK, REQUEST)
+    assert answer.status_code == 200
+    assert set(answer.json_body) == {"flags"}
+    assert {flag["key"]: flag for flag in answer.json_body["flags"]} == EVALUATED
+
+
+@pytest.mark.parametrize("key", EVALUATED)
+def test_one_flag_is_the_same_by_itself_and_a_failure_is_a_400(filled_app: App, key: str) -> None:
+    answer = filled_app.post(f"{BULK}/{key}", REQUEST)
+    assert (answer.status_code, answer.json_body) == (400 if key == "malformed" else 200, EVALUATED[key])
+
+
+def test_an_item_that_cannot_be_read_is_a_failure_and_the_others_are_not(filled_app: App, valkey: redis.Redis) -> None:
+    valkey.hset("launchdarkly:features", "on", "{broken")
+    valkey.delete("launchdarkly:$sync")
+    failure = {"key": "on", "errorCode": "GENERAL", "errorDetails": "The flag cannot be evaluated: EXCEPTION."}
+    one = filled_app.post(f"{BULK}/on", REQUEST)
+    assert (one.status_code, one.json_body) == (400, failure)
+    bulk = filled_app.post(BULK, REQUEST).json_body["flags"]
+    assert {flag["key"]: flag for flag in bulk} == {**EVALUATED, "on": failure}
+
+
+def test_bulk_is_a_304_for_who_holds_the_current_answer(filled_app: App, launchdarkly: FakeLaunchDarkly) -> None:
+    first = filled_app.post(BULK, REQUEST)
+    tag = first.headers["ETag"]
+    again = filled_app.post(BULK, REQUEST, {"If-None-Match": tag})
+    assert (again.status_code, again.body, again.headers) == (304, b"", first.headers)
+
+    launchdarkly.put_flag(boolean_flag("on", 6, value=False))
+    filled_app.invoke("reconcile", {})
+    changed = filled_app.post(BULK, REQUEST, {"If-None-Match": tag})
+    assert changed.status_code == 200
+    assert changed.headers["ETag"] != tag
+
+
+def test_another_context_has_another_tag(filled_app: App) -> None:
+    tag = filled_app.post(BULK, REQUEST).headers["ETag"]
+    other = filled_app.post(BULK, {"context": {"targetingKey": "ben"}}, {"If-None-Match": tag})
+    assert other.status_code == 200
+
+
+EXPERIMENT = {
+    "rollout": {
+        "kind": "experiment",
+        "variations": [{"variation": 1, "weight": 100_000, "untracked": False}],
+    }
+}
+
+
+def test_an_experiment_is_a_split(app: App, launchdarkly: FakeLaunchDarkly) -> None:
+    launchdarkly.replace(by_key(boolean_flag("experiment", 2, fallthrough=EXPERIMENT)))
+    app.invoke("reconcile", {})
+    assert app.post(f"{BULK}/experiment", REQUEST).json_body == {
+        "key": "experiment",
+        "reason": "SPLIT",
+        "variant": "1",
+        "metadata": {"version": 2},
+        "value": False,
+    }
+
+
+BAD_REQUESTS: list[tuple[object, str, str]] = [
+    (b"", "PARSE_ERROR", "The body is empty; expected a JSON object."),
+    (b'{"context"', "PARSE_ERROR", "The body is not valid JSON at line 1 column 11."),
+    (["anna"], "PARSE_ERROR", 'The body must be a JSON object: {"context": {"targetingKey": ...}}.'),
+    ({}, "INVALID_CONTEXT", "The 'context' must be a JSON object."),
+    ({"context": "anna"}, "INVALID_CONTEXT", "The 'context' must be a JSON object."),
+    ({"context": {}}, "TARGETING_KEY_MISSING", "The context has no 'targetingKey'."),
+    ({"context": {"key": "anna"}}, "TARGETING_KEY_MISSING", "The context has no 'targetingKey'."),
+    ({"context": {"targetingKey": ""}}, "TARGETING_KEY_MISSING", "The context has no 'targetingKey'."),
+    ({"context": {"targetingKey": None}}, "TARGETING_KEY_MISSING", "The context has no 'targetingKey'."),
+    ({"context": {"targetingKey": 7}}, "INVALID_CONTEXT", 'Invalid context: invalid data type for "key".'),
+    (
+        {"context": {"targetingKey": "anna", "kind": "a b"}},
+        "INVALID_CONTEXT",
+        "Invalid context: context kind contains disallowed characters.",
+    ),
+    (
+        {"context": {"kind": "multi", "targetingKey": "anna"}},
+        "INVALID_CONTEXT",
+        "Invalid context: multi-context must contain at least one kind.",
+    ),
+    (
+        {"context": {"kind": "multi", "user": "anna"}},
+        "INVALID_CONTEXT",
+        'Invalid context: invalid data type for "user".',
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "code", "details"), BAD_REQUESTS)
+def test_a_bad_request_is_a_400_with_the_protocols_code(filled_app: App, body: object, code: str, details: str) -> None:
+    failure = {"errorCode": code, "errorDetails": details}
+    bulk = filled_app.post(BULK, body)
+    assert (bulk.status_code, bulk.json_body) == (400, failure)
+    one = filled_app.post(f"{BULK}/on%20and%20off", body)
+    assert (one.status_code, one.json_body) == (400, {"key": "on and off", **failure})
+
+
+def test_an_unknown_flag_is_a_404_that_names_it_as_it_was_meant(filled_app: App) -> None:
+    answer = filled_app.post(f"{BULK}/gr%C3%B6%C3%9Fe", REQUEST)
+    assert answer.status_code == 404
+    assert answer.json_body == {
+        "key": "größe",
+        "errorCode": "FLAG_NOT_FOUND",
+        "errorDetails": "There is no flag 'größe'.",
+    }
+
+
+@pytest.mark.parametrize("path", [BULK, f"{BULK}/on"])
+def test_what_is_no_evaluation_failure_has_details_only(
+    load_app: LoadApp, environment: Environment, filled_app: App, valkey: redis.Redis, path: str
+) -> None:
+    assert error(filled_app.client.http.get(path)) == (405, {"errorDetails": "Unsupported method: GET"})
+    assert error(filled_app.post(path, REQUEST, {"Content-Type": "text/plain"})) == (
+        415,
+        {"errorDetails": "Unsupported media type: text/plain"},
+    )
+    closed = load_app({**environment, "EVALUATE_AUTH": "token"}).post(path, REQUEST)
+    assert closed.headers["WWW-Authenticate"] == "Bearer"
+    assert error(closed) == (
+        401,
+        {"errorDetails": "A token is required: send it as 'Authorization: Bearer <token>' or 'X-API-Key: <token>'."},
+    )
+    valkey.flushall()
+    empty = load_app(environment).post(path, REQUEST)
+    assert empty.headers["Retry-After"] == "5"
+    assert error(empty) == (
+        503,
+        {"errorDetails": "The flag store was never filled; POST a webhook or invoke reconcile to fill it."},
+    )
+
+
+def error(answer: Any) -> tuple[int, object]:
+    return answer.status_code, answer.json_body
+
+
+def test_direct_mode_evaluates_the_same(
+    load_app: LoadApp, environment: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("on", 3)))
+    app = load_app({**environment, "REDIS_URL": "", "EVALUATION_MODE": "direct"})
+    try:
+        assert app.post(BULK, REQUEST).json_body == {"flags": [EVALUATED["on"]]}
+        assert app.post(f"{BULK}/on", REQUEST).json_body == EVALUATED["on"]
+    finally:
+        app.module.direct_flags().client.close()
