@@ -222,7 +222,7 @@ def evaluate_one_flag_by_ofrep(flag_key: str) -> Response:
 @answered
 def preflight(**_path_parameters: str) -> Response:
     """A browser asks whether a page may call the route."""
-    return Response("", {"Allow": "OPTIONS, POST", **preflight_headers(settings().cors_allow_origin)}, 204)
+    return Response("", {"Allow": "POST, OPTIONS", **preflight_headers(settings().cors_allow_origin)}, 204)
 
 
 for path in EVALUATION_PATHS:

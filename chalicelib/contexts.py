@@ -7,6 +7,7 @@ rules of LaunchDarkly's Go SDK, which its services use.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from typing import Any
 
@@ -28,6 +29,8 @@ def parse_context(data: object) -> Context:
         raise InvalidContext(f"A context must be a JSON object, not {_json_type(data)}.")
     if _is_deeper(data, MAX_LEVELS):
         raise InvalidContext(f"The context is nested too deeply: at most {MAX_LEVELS} levels are accepted.")
+    if not _is_text(data):
+        raise InvalidContext("The context is not valid Unicode: it holds half of a surrogate pair.")
     context = Context.from_dict(data) if "kind" in data else _from_legacy_user(data)
     if not context.valid:
         raise InvalidContext(f"Invalid context: {context.error}.")
@@ -41,6 +44,15 @@ def _is_deeper(data: object, levels: int) -> bool:
         layer = [child for each in layer for child in _children(each) if isinstance(child, (dict, list))]
         if not layer:
             return False
+    return True
+
+
+def _is_text(data: object) -> bool:
+    """Whether all strings can be encoded. The SDK, which hashes some of them, would log a context that fails it."""
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
     return True
 
 

@@ -90,10 +90,14 @@ class FakeLaunchDarkly:
         with self._lock:
             return copy.deepcopy({"flags": self.flags, "segments": self.segments})
 
-    def close(self) -> None:
+    def drop_streams(self) -> None:
+        """Close every open stream; the SDK connects again by itself."""
         with self._lock:
             for stream in self._streams:
                 stream.put(None)
+
+    def close(self) -> None:
+        self.drop_streams()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

@@ -27,7 +27,7 @@ class ChaliceLocal:
 @contextmanager
 def chalice_local(environment: Mapping[str, str], folder: Path) -> Iterator[ChaliceLocal]:
     """Serves with exactly these settings (the stage is one that has none of its own) until the block ends."""
-    port = _free_port()
+    port = free_port()
     command = [str(Path(sys.executable).with_name("chalice")), "local", "--stage", "test", "--no-autoreload"]
     with (folder / "stdout").open("w+b") as output:
         process = subprocess.Popen(
@@ -45,7 +45,7 @@ def chalice_local(environment: Mapping[str, str], folder: Path) -> Iterator[Chal
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
