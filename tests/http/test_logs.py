@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -235,8 +236,29 @@ class Sink:
         self._stream.write(message)
 
 
-def test_requests_at_the_same_time_are_not_mixed_up(tmp_path: Path) -> None:
-    """`chalice local` answers in threads: each line and each answer is about its own request."""
+def test_requests_at_the_same_time_are_not_mixed_up(closed_app: App, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither looks at its headers before both have come in; `chalice local` has threads, and Chalice one request."""
+    settings, both_are_in, waited = closed_app.module.settings, threading.Barrier(2, timeout=60), threading.local()
+
+    def wait_for_the_other() -> Any:
+        if not hasattr(waited, "once"):
+            waited.once = True
+            both_are_in.wait()
+        return settings()
+
+    monkeypatch.setattr(closed_app.module, "settings", wait_for_the_other)
+
+    def ask(key: str, token: str) -> int:
+        status: int = closed_app.post(f"/evaluate/{key}", CONTEXT, {"X-API-Key": token}).status_code
+        return status
+
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(ask, "shiny", TOKEN), pool.submit(ask, "other", "wrong")]
+    assert [each.result() for each in asked] == [200, 401]
+    assert {(line["status"], line.get("flag")) for line in log.lines()} == {(200, "shiny"), (401, None)}
+
+
+def test_chalice_local_prints_whole_lines(tmp_path: Path) -> None:
     environment = {
         "REDIS_URL": "embedded",
         "LAUNCHDARKLY_FLAG_FILE": str(EXAMPLES),
@@ -249,7 +271,7 @@ def test_requests_at_the_same_time_are_not_mixed_up(tmp_path: Path) -> None:
             answer = requests.post(f"{server.url}/evaluate/flag-{number}", json=CONTEXT, headers=headers, timeout=60)
             return answer.status_code, answer.json()["Message"]
 
-        with ThreadPoolExecutor(16) as pool:
+        with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(ask, range(200)))
         assert answers == [
             (404, f"There is no flag 'flag-{number}'.") if number % 2 else (401, "The token is not accepted.")
