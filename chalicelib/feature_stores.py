@@ -150,7 +150,6 @@ class SelectedFlags(_ReadOnlyFeatureStore):
 
     def all(self, kind: VersionedDataKind, callback: Callback = lambda items: items) -> Any:
         found = {}
-        self._unreadable = []
         for key in self._keys:
             try:
                 item = self.get(kind, key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import sys
 import time
@@ -151,3 +152,8 @@ def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} seconds"
         time.sleep(0.02)
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What was logged beside the line of each request."""
+    return [record for record in caplog.records if not hasattr(record, "fields")]

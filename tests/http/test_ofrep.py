@@ -104,7 +104,7 @@ def test_an_experiment_is_a_split(app: App, launchdarkly: FakeLaunchDarkly) -> N
 
 BAD_REQUESTS: list[tuple[object, str, str]] = [
     (b"", "PARSE_ERROR", "The body is empty; expected a JSON object."),
-    (b'{"context"', "PARSE_ERROR", "The body is not valid JSON at line 1 column 11."),
+    (b"context", "PARSE_ERROR", "The body is not valid JSON at line 1 column 1."),
     (["anna"], "PARSE_ERROR", 'The body must be a JSON object: {"context": {"targetingKey": ...}}.'),
     ({}, "INVALID_CONTEXT", "The 'context' must be a JSON object."),
     ({"context": "anna"}, "INVALID_CONTEXT", "The 'context' must be a JSON object."),

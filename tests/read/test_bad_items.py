@@ -15,6 +15,7 @@ from ldclient.versioned_data_kind import FEATURES
 
 from chalicelib.errors import UnreadableItem
 from chalicelib.feature_stores import SnapshotFeatureStore
+from tests.conftest import logged
 from tests.data import boolean_flag, segment
 from tests.read.conftest import Reader, ReaderOf
 from tests.read.parts import ANNA, as_json
@@ -85,8 +86,8 @@ def test_a_bad_flag_is_an_error_and_all_others_are_evaluated(
         200,
         {"key": "bad", "value": None, "variation": None, "version": None, "reason": UNREADABLE_REASON},
     )
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert caplog.records[0].getMessage().startswith("stored item features/bad cannot be read: ")
+    assert [record.levelname for record in logged(caplog)] == ["ERROR"]
+    assert logged(caplog)[0].getMessage().startswith("stored item features/bad cannot be read: ")
     assert _unreadable_count(reader) == 1
 
 
@@ -114,7 +115,7 @@ def test_a_bad_segment_or_prerequisite_is_an_error_of_the_flags_that_need_it(
             assert reader.app.evaluate(ANNA, f"?flags={key}")[key]["value"] is None
 
     # Not a line for each evaluation, which would be thousands for a segment that many flags need.
-    assert sorted(record.getMessage().split(" cannot")[0] for record in caplog.records) == [
+    assert sorted(record.getMessage().split(" cannot")[0] for record in logged(caplog)) == [
         "stored item features/bad",
         "stored item segments/beta",
     ]
@@ -130,7 +131,7 @@ def test_a_bad_item_is_logged_once_for_each_revision_however_often_it_is_read(
         caplog.clear()
         for _ in range(3):
             assert reader.app.evaluate(ANNA)["good"]["version"] == version
-        assert [record.levelno for record in caplog.records] == [logging.ERROR]
+        assert [record.levelno for record in logged(caplog)] == [logging.ERROR]
 
 
 def test_deleted_items_are_not_there(foreign_store: redis.Redis, redis_url: str, reader_of: ReaderOf) -> None:
@@ -187,7 +188,7 @@ def test_threads_decode_an_item_once_and_log_it_once(caplog: pytest.LogCaptureFi
         assert count == len(flags)
         for items, _ in others:
             assert all(mine is theirs for mine, theirs in zip(first, items, strict=True))
-        assert len(caplog.records) == len(bad) == store.unreadable_count
+        assert len(logged(caplog)) == len(bad) == store.unreadable_count
         assert sorted(store.unreadable_flags()) == sorted(bad)
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.conftest import logged
 from tests.data import boolean_flag, segment
 from tests.read.conftest import Reader, ReaderOf
 from tests.read.parts import ANNA, Mode, Proxy, StoreServer, data_set, eventually, refresh_store
@@ -206,6 +207,6 @@ def test_the_outage_is_logged_once(
         for _ in range(5):
             reader.clock.advance(1.0)
             reader.app.evaluate(ANNA)
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [record.getMessage() for record in logged(caplog)] == [
         "serving without the store: The flag store cannot be reached."
     ]
