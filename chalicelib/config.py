@@ -31,6 +31,7 @@ VARIABLES = frozenset(
         "STORE_PREFIX",
         "STORE_CACHE_SECONDS",
         "EVALUATE_AUTH",
+        "EVALUATE_CLIENT_TOKEN_SHA256",
         "EVALUATE_TOKEN_SHA256",
         "CORS_ALLOW_ORIGIN",
     }

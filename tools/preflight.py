@@ -60,7 +60,7 @@ def _of_settings(environment: dict[str, str]) -> Iterator[str]:
     yield from _of_secrets(settings)
     if settings.redis_url == "embedded":
         yield "REDIS_URL is 'embedded', which is for development; nothing on Lambda starts that server."
-    if settings.evaluate_auth == "token" and not environment.get("EVALUATE_TOKEN_SHA256"):
+    if settings.evaluate_auth == "token" and not settings.token_digests | settings.client_token_digests:
         yield "EVALUATE_TOKEN_SHA256 is empty: every evaluation over HTTP would be refused. Set it, or EVALUATE_AUTH."
 
 

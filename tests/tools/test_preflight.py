@@ -33,6 +33,10 @@ SETTINGS: list[tuple[dict[str, str | None], list[str]]] = [
         {"EVALUATE_TOKEN_SHA256": ""},
         ["EVALUATE_TOKEN_SHA256 is empty: every evaluation over HTTP would be refused. Set it, or EVALUATE_AUTH."],
     ),
+    (
+        {"EVALUATE_TOKEN_SHA256": "", "EVALUATE_CLIENT_TOKEN_SHA256": "0" * 64, "LOG_COLOUR": "blue"},
+        ["LOG_COLOUR is no setting of this app."],
+    ),
     ({"LAUNCHDARKLY_SDK_KEY": "sdk-0", "LAUNCHDARKLY_SDK_KEY_PARAMETER": None}, [SECRET_IN_CONFIG]),
     (
         {"LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER": None},
