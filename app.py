@@ -401,8 +401,8 @@ def _request() -> Request:
 
 def _seconds_left() -> float:
     """Until Lambda ends this invocation, but for a second to answer in."""
-    remaining_ms: float = _request().lambda_context.get_remaining_time_in_millis()
-    return remaining_ms / 1000 - 1
+    lambda_context: Any = _request().lambda_context  # Lambda's own class, which exports no type
+    return float(lambda_context.get_remaining_time_in_millis()) / 1000 - 1
 
 
 def _raw_body() -> bytes:

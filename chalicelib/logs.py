@@ -52,7 +52,8 @@ def one_line(**fields: object) -> Iterator[None]:
         _line.reset(token)
         line["milliseconds"] = round((time.perf_counter() - begun) * 1000, 1)
         failed = isinstance(line["status"], int) and line["status"] >= 500
-        logger.log(logging.ERROR if failed else logging.INFO, "answered", extra={"fields": line})
+        level = logging.ERROR if failed else logging.INFO
+        logger.log(level, "%s", line.get("error", "answered"), extra={"fields": line})
 
 
 def note(**fields: object) -> None:

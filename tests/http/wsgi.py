@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
-from chalice.local import LambdaEventConverter, RouteMatcher
+from chalice.local import LambdaContext, LambdaEventConverter, RouteMatcher
 
 from tests.conftest import App
 
@@ -35,7 +35,7 @@ class WsgiGateway:
         except ValueError:  # no such route
             start_response("403 Forbidden", [("Content-Type", "application/json")])
             return [b'{"message": "Missing Authentication Token"}']
-        answer = chalice_app(event, None)
+        answer = chalice_app(event, LambdaContext("api_handler", memory_size=256, max_runtime_ms=30_000))
         status = HTTPStatus(answer["statusCode"])
         headers = {"Content-Type": "application/json", **answer["headers"]}
         start_response(f"{status.value} {status.phrase}", list(headers.items()))

@@ -44,13 +44,10 @@ def brief_app(app: App, shorten_patience: Callable[[App], None]) -> App:
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """Everything that is logged from INFO on; Chalice keeps the app's own logger from propagating."""
-    logger = logging.getLogger("serverless-flags")
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Everything that is logged from INFO on."""
     caplog.set_level(logging.INFO)
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
+    return caplog
 
 
 @pytest.fixture
