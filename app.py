@@ -270,8 +270,9 @@ def reconcile(event: LambdaFunctionEvent) -> Json:
     """Refresh the store without a webhook; ``{"force": true}`` also on the word of an empty data set."""
     if settings().direct_mode:
         return {"status": "ignored", "reason": "EVALUATION_MODE is 'direct': there is no store to refresh."}
+    request = event.to_dict()
     with measured_refresh():
-        outcome = refresher().reconcile(force=event.to_dict().get("force") is True)
+        outcome = refresher().reconcile(force=isinstance(request, dict) and request.get("force") is True)
     note(revision=outcome.revision)
     return outcome.to_json()
 
