@@ -9,6 +9,7 @@ from ldclient.interfaces import DataSourceState
 from ldclient.versioned_data_kind import FEATURES, SEGMENTS
 
 from chalicelib import RECONCILE_MINUTES, VERSION
+from chalicelib.data_set import SyncRecord
 from chalicelib.direct import DirectFlags
 from chalicelib.errors import StoreNotInitialized, StoreUnavailable
 from chalicelib.snapshot import Snapshot
@@ -50,16 +51,25 @@ def _is_out_of_reach(found: Snapshot | StoreUnavailable | StoreNotInitialized) -
 
 
 def _stored_data(snapshot: Snapshot, now_seconds: float) -> Json:
-    """None where only our own sync record could tell. ``unreadable``: items found broken so far."""
-    record = snapshot.record
+    """``unreadable``: items found broken so far."""
     return {
         "revision": snapshot.revision,
-        "syncedAt": None if record is None else record.synced_at,
-        "ageSeconds": None if record is None else max(0, round(now_seconds - record.synced_at_ms / 1000)),
+        **_refresh(snapshot.record, now_seconds),
         "flags": snapshot.feature_store.count(FEATURES),
         "segments": snapshot.feature_store.count(SEGMENTS),
-        "source": None if record is None else record.source,
         "unreadable": snapshot.feature_store.unreadable_count,
+    }
+
+
+def _refresh(record: SyncRecord | None, now_seconds: float) -> Json:
+    """What only a sync record tells; where there is none, nobody knows. ``leftOut``: items too large for the store."""
+    if record is None:
+        return {"syncedAt": None, "ageSeconds": None, "source": None, "leftOut": None}
+    return {
+        "syncedAt": record.synced_at,
+        "ageSeconds": max(0, round(now_seconds - record.synced_at_ms / 1000)),
+        "source": record.source,
+        "leftOut": record.left_out,
     }
 
 
@@ -80,10 +90,9 @@ def direct_status(flags: DirectFlags, source: str) -> Json:
 def _direct_data(flags: DirectFlags, source: str) -> Json:
     return {
         "revision": None,
-        "syncedAt": None,
-        "ageSeconds": None,
+        **_refresh(None, 0),
+        "source": source,
         "flags": len(flags.feature_store.all(FEATURES, dict)),
         "segments": len(flags.feature_store.all(SEGMENTS, dict)),
-        "source": source,
         "unreadable": 0,
     }

@@ -36,7 +36,7 @@ def report(condition: str, state: str = "VALID", data: object = None) -> dict[st
 
 
 def data(revision: object, synced_at: object, age_seconds: object, **others: object) -> dict[str, object]:
-    counts = {"flags": 2, "segments": 1, "source": "launchdarkly", "unreadable": 0}
+    counts = {"flags": 2, "segments": 1, "source": "launchdarkly", "leftOut": 0, "unreadable": 0}
     return {"revision": revision, "syncedAt": synced_at, "ageSeconds": age_seconds, **counts, **others}
 
 
@@ -122,7 +122,7 @@ def test_what_another_writer_filled_is_healthy_and_of_unknown_age(own_app: App, 
         store.hset("launchdarkly:segments", mapping={key: json.dumps(each) for key, each in SEGMENTS.items()})
         store.set("launchdarkly:$inited", "")
     revision = own_app.post("/evaluate", USER).headers["X-Flags-Revision"]
-    assert status(own_app) == (200, report("healthy", data=data(revision, None, None, source=None)))
+    assert status(own_app) == (200, report("healthy", data=data(revision, None, None, source=None, leftOut=None)))
 
 
 def test_unreadable_items_are_counted_once_they_are_found(own_app: App, own_valkey: ValkeyServer) -> None:
@@ -132,6 +132,15 @@ def test_unreadable_items_are_counted_once_they_are_found(own_app: App, own_valk
     assert own_app.post("/evaluate/shiny", USER).json_body["value"] is None
     code, body = status(own_app)
     assert (code, body["status"], body["data"]["unreadable"]) == (200, "healthy", 1)
+
+
+def test_items_that_the_store_could_not_hold_are_counted(own_app: App, own_valkey: ValkeyServer) -> None:
+    own_app.invoke("reconcile", {})
+    with store_of(own_valkey) as store:
+        record = json.loads(store.get("launchdarkly:$sync") or "")
+        store.set("launchdarkly:$sync", json.dumps({**record, "left_out": 3}))
+    code, body = status(own_app)
+    assert (code, body["status"], body["data"]["leftOut"]) == (200, "healthy", 3)
 
 
 def test_a_status_costs_one_small_read_and_decodes_nothing(own_app: App, own_valkey: ValkeyServer) -> None:
@@ -173,7 +182,7 @@ def direct_report(condition: str, state: str, **others: object) -> dict[str, Any
         "mode": "direct",
         "store": None,
         "dataSource": {"state": state},
-        "data": None if condition == "unavailable" else data(None, None, None, **others),
+        "data": None if condition == "unavailable" else data(None, None, None, leftOut=None, **others),
         "version": VERSION,
     }
 
