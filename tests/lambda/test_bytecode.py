@@ -1,0 +1,96 @@
+"""The deployment package carries bytecode: for every module, of this very source, and the same each time."""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.data import PROJECT
+
+STAGE = "production"
+CHECKED_HASH = 0b11
+"""The flags of a .pyc that is validated by the hash of its source (PEP 552)."""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project in which the bytecode was built and the package made."""
+    folder = tmp_path_factory.mktemp("project") / "copy"
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv", "build", "vendor", "__pycache__", "deployments", ".*_cache", "tests"
+    )
+    shutil.copytree(PROJECT, folder, ignore=ignored)
+    _build(folder)
+    return folder
+
+
+def test_every_module_of_the_package_has_its_bytecode(built: Path) -> None:
+    contents = _contents(built)
+    modules = [name for name in contents if name.endswith(".py")]
+    assert {"app.py", "chalice/app.py", "chalicelib/snapshot.py", "ldclient/client.py"} <= set(modules)
+    for name in modules:
+        compiled = contents[importlib.util.cache_from_source(name)]
+        assert compiled[:4] == importlib.util.MAGIC_NUMBER, name
+        assert int.from_bytes(compiled[4:8], "little") == CHECKED_HASH, name
+        assert compiled[8:16] == importlib.util.source_hash(contents[name]), name
+        assert marshal.loads(compiled[16:]).co_filename == f"/var/task/{name}"
+
+
+def test_nothing_is_in_the_package_that_a_function_does_not_need(built: Path) -> None:
+    tops = {name.partition("/")[0] for name in _contents(built)}
+    assert not tops & {"boto3", "botocore", "tests", "tools", "benchmarks", "examples", "docs", ".chalice", "moto"}
+
+
+def test_building_twice_gives_the_same_package(built: Path) -> None:
+    before = _package(built).read_bytes()
+    shutil.rmtree(built / "vendor")
+    shutil.rmtree(built / ".chalice" / "deployments")
+    _build(built)
+    assert _package(built).read_bytes() == before
+
+
+def test_a_source_that_changed_after_the_build_is_never_run_from_old_bytecode(built: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(built, changed)
+    for name in ("app.py", "chalicelib/__init__.py"):
+        with (changed / name).open("a") as source:
+            source.write('\nMARK = "changed"\n')
+    _run(changed, "chalice", "package", "--stage", STAGE, "out")
+    with zipfile.ZipFile(_package(changed)) as archive:
+        archive.extractall(tmp_path / "unzipped")
+
+    program = "import app, chalicelib; print(app.MARK, chalicelib.MARK)"
+    ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path / "unzipped", capture_output=True, check=False)
+
+    assert ran.stdout.decode().splitlines()[-1:] == ["changed changed"], ran.stderr
+
+
+def _build(project: Path) -> None:
+    _run(project, "python", "tools/build_bytecode.py")
+    _run(project, "chalice", "package", "--stage", STAGE, "out")
+    _run(project, "python", "tools/normalize_package.py", str(_package(project)))
+
+
+def _run(project: Path, program: str, *arguments: str) -> None:
+    """A program of this Python's environment, as the Makefile runs it."""
+    command = [str(Path(sys.executable).with_name(program)), *arguments]
+    environment = {**os.environ, "AWS_DEFAULT_REGION": "us-east-1"}
+    ran = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+def _package(project: Path) -> Path:
+    return project / "out" / "deployment.zip"
+
+
+def _contents(project: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(_package(project)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
