@@ -146,7 +146,7 @@ def example_app(app: App, launchdarkly: FakeLaunchDarkly) -> App:
     return app
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until the condition holds; fail when it never does. The deadline is for machines that are very busy."""
     deadline = time.monotonic() + seconds
     while not condition():

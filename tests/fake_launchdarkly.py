@@ -66,6 +66,11 @@ class FakeLaunchDarkly:
         with self._lock:
             return len(self._streams)
 
+    @property
+    def open_connections(self) -> int:
+        """Connections that this server still handles, each in a thread of this process."""
+        return self._server.handling
+
     def replace(self, flags: dict[str, Json], segments: dict[str, Json] | None = None) -> None:
         """The whole data set, without an event."""
         with self._lock:
@@ -129,6 +134,20 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 256
     launchdarkly: FakeLaunchDarkly
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.handling = 0
+        self._counting = threading.Lock()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        with self._counting:
+            self.handling += 1
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._counting:
+                self.handling -= 1
 
 
 class _StreamHandler(BaseHTTPRequestHandler):

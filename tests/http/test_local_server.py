@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ import requests
 
 from tests.conftest import eventually
 from tests.data import PROJECT
+from tests.ports import free_port
 
 Json = dict[str, Any]
 
@@ -36,7 +36,7 @@ class LocalServer:
 
     def __init__(self, project: Path, log_file: Path, *options: str) -> None:
         self.flag_file = project / "examples" / "flags.json"
-        self.port = _free_port()
+        self.port = free_port()
         self.log_file = log_file
         chalice = Path(sys.executable).with_name("chalice")
         with log_file.open("wb") as log:
@@ -97,13 +97,6 @@ def _is_running(process: psutil.Process) -> bool:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _environment() -> dict[str, str]:

@@ -16,7 +16,7 @@ from chalicelib import VERSION
 from tests.conftest import App, Environment, LoadApp, eventually
 from tests.data import boolean_flag, by_key, segment
 from tests.fake_launchdarkly import FakeLaunchDarkly, Fault
-from tests.http.chalice_local import free_port
+from tests.ports import free_port
 
 FLAGS = by_key(boolean_flag("shiny"), boolean_flag("matt"))
 SEGMENTS = by_key(segment("testers"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import socket
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -65,16 +63,3 @@ def content(valkey: redis.Redis, prefix: str = "launchdarkly") -> Json:
         "$inited": valkey.get(f"{prefix}:$inited"),
         "$sync": valkey.get(f"{prefix}:$sync"),
     }
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

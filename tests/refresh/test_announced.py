@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import redis
 
-from tests.conftest import App, Environment, LoadApp
+from tests.conftest import App, Environment, LoadApp, eventually
 from tests.data import boolean_flag, by_key, segment
 from tests.fake_launchdarkly import FakeLaunchDarkly
-from tests.refresh.conftest import wait_until
 from tests.refresh.entries import archived, deletion, flag_entry, segment_entry
 
 Json = dict[str, Any]
@@ -36,7 +35,7 @@ def during_the_fetch(app: App, launchdarkly: FakeLaunchDarkly, entry: Json) -> I
     fetches = launchdarkly.stream_count
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(app.webhook, **entry)
-        wait_until(lambda: launchdarkly.stream_count > fetches)
+        eventually(lambda: launchdarkly.stream_count > fetches)
         yield answer.result
 
 
@@ -128,9 +127,9 @@ def test_a_fetch_waits_for_what_every_webhook_that_it_covers_announced(
             threads.submit(first.webhook, **flag_entry("calm", 1)),
             threads.submit(second.webhook, **flag_entry("shiny", 4)),
         ]
-        wait_until(lambda: valkey.llen("launchdarkly:$announced") == 2)
+        eventually(lambda: valkey.llen("launchdarkly:$announced") == 2)
         valkey.delete("launchdarkly:$lock")
-        wait_until(lambda: lagging.stream_count > fetches)
+        eventually(lambda: lagging.stream_count > fetches)
         lagging.put_flag(boolean_flag("shiny", 4))
         statuses = sorted(answer.result()["status"] for answer in answers)
     assert statuses == ["coalesced", "refreshed"]

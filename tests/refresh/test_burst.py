@@ -14,10 +14,10 @@ import pytest
 import redis
 import requests
 
+from tests.chalice_local import chalice_locals
 from tests.conftest import Environment
 from tests.data import boolean_flag, by_key, segment
 from tests.fake_launchdarkly import FakeLaunchDarkly
-from tests.refresh.chalice_local import app_processes
 from tests.refresh.entries import flag_entry, segment_entry
 
 Json = dict[str, Any]
@@ -64,7 +64,7 @@ def test_a_burst_costs_a_few_fetches_and_loses_no_change(
         return post_signed(url, flag_entry(key, 2 if announced else None))
 
     with (
-        app_processes(3, signed, tmp_path) as urls,
+        chalice_locals(3, signed, tmp_path) as urls,
         ThreadPoolExecutor(WEBHOOKS) as clients,
     ):
         answers = list(clients.map(change, range(WEBHOOKS), urls * WEBHOOKS))
@@ -83,7 +83,7 @@ def test_changes_that_keep_coming_during_a_burst_are_in_the_store_when_it_is_ove
     """One flag changes twenty times, each change announced by ten webhooks, in no particular order."""
     launchdarkly.replace(by_key(boolean_flag("busy", 1), boolean_flag("calm", 1)))
     signed = {**environment, "LAUNCHDARKLY_WEBHOOK_SECRET": SECRET}
-    with app_processes(3, signed, tmp_path) as urls, ThreadPoolExecutor(WEBHOOKS) as clients:
+    with chalice_locals(3, signed, tmp_path) as urls, ThreadPoolExecutor(WEBHOOKS) as clients:
         answers = []
         for version in range(2, 22):
             launchdarkly.put_flag(boolean_flag("busy", version, value=version % 2 == 0))

@@ -19,10 +19,9 @@ from ldclient import Config, Context, LDClient
 from ldclient.feature_store import CacheConfig
 from ldclient.integrations import Redis
 
-from tests.conftest import App, Environment
+from tests.conftest import App, Environment, eventually
 from tests.data import PROJECT, boolean_flag, by_key, segment
 from tests.fake_launchdarkly import FakeLaunchDarkly, Fault
-from tests.refresh.conftest import wait_until
 from tests.refresh.redis_proxy import RedisProxy
 
 Json = dict[str, Any]
@@ -82,7 +81,7 @@ def test_killed_while_fetching(
     launchdarkly.replace(**generation(2))
     launchdarkly.fault = Fault.SILENT
     with refreshing_process(environment) as process:
-        wait_until(lambda: launchdarkly.stream_count == 2)
+        eventually(lambda: launchdarkly.stream_count == 2)
         assert valkey.get("launchdarkly:$lock") is not None
         process.kill()
     assert stored_generation(redis_url) == 1
@@ -112,7 +111,7 @@ def test_killed_at_the_write(
 
         proxy.on_write = kill_at
         assert process.wait(timeout=60) == -9
-        wait_until(lambda: stored_generation(redis_url) == left)
+        eventually(lambda: stored_generation(redis_url) == left)
     proxy.close()
 
     launchdarkly.replace(**generation(3))

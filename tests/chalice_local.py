@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.data import PROJECT
+from tests.ports import free_port
 
 _START_SECONDS = 60
 
@@ -22,6 +23,16 @@ class ChaliceLocal:
     url: str
     output: Path
     """What it has written to stdout: its log lines among them."""
+
+
+@contextmanager
+def chalice_locals(count: int, environment: Mapping[str, str], folder: Path) -> Iterator[list[str]]:
+    """The URLs of several processes of the app."""
+    with ExitStack() as servers:
+        folders = [folder / f"process-{number}" for number in range(count)]
+        for each in folders:
+            each.mkdir()
+        yield [servers.enter_context(chalice_local(environment, each)).url for each in folders]
 
 
 @contextmanager
@@ -43,12 +54,6 @@ def chalice_local(environment: Mapping[str, str], folder: Path) -> Iterator[Chal
         finally:
             process.terminate()
             process.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> None:
