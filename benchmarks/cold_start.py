@@ -56,8 +56,9 @@ def table(measured: dict[int, Seconds], runs: int) -> Table:
         "Cold start",
         "From the start of the process to the first answer: the deployment package under Lambda's own runtime "
         f"client on a read-only path, median of {runs} runs taken in turn. (a) the SDK connected to a LaunchDarkly "
-        "20 ms away, (b) the SDK in daemon mode over its own store, both packaged by plain Chalice; (c) a "
-        "Chalice function that does nothing. Ratios are medians of the ratios run by run.",
+        "20 ms away (three round trips: TCP, TLS and the request), (b) the SDK in daemon mode over its own store, both "
+        "packaged by plain Chalice; (c) a Chalice function that does nothing. Ratios are medians of the ratios run by "
+        "run.",
         ("", *(f"{count:,} flags" for count in measured)),
         tuple(rows),
     )

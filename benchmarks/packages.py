@@ -19,6 +19,7 @@ _IMPORTABLE = {
     "LAUNCHDARKLY_SDK_KEY": "not-used",
     "LAUNCHDARKLY_STREAM_URI": "http://127.0.0.1:9",
     "REDIS_URL": "redis://127.0.0.1:9",
+    "DYNAMODB_TABLE": "not-used",
     "AWS_DEFAULT_REGION": "eu-central-1",
 }
 """Chalice imports a baseline's app.py to package it, and these build their SDK client right there."""

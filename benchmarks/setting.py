@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
@@ -29,6 +30,9 @@ from tests.fake_launchdarkly import FakeLaunchDarkly
 
 CONTEXT = {"kind": "user", "key": "user-1", "email": "anna@example.com", "country": "DE"}
 FLAG = "flag-00007"
+ROUND_TRIP_SECONDS = 0.02
+"""To LaunchDarkly and back."""
+
 TEN_FLAGS = [f"flag-{number:05d}" for number in range(10, 20)]
 
 
@@ -137,7 +141,7 @@ class DynamoDbPlace(Place):
 @contextmanager
 def filled_store(kind: str, flag_count: int) -> Iterator[Place]:
     """``kind`` is redis (a real Valkey server) or dynamodb (moto's)."""
-    launchdarkly = FakeLaunchDarkly(delay_seconds=0.02)
+    launchdarkly = FakeLaunchDarkly(delay_seconds=3 * ROUND_TRIP_SECONDS)  # TCP, TLS and the request
     with (
         _redis_place(launchdarkly, flag_count)
         if kind == "redis"
@@ -156,10 +160,16 @@ def _redis_place(launchdarkly: FakeLaunchDarkly, flag_count: int) -> Iterator[Pl
 
 @contextmanager
 def _dynamodb_place(launchdarkly: FakeLaunchDarkly, flag_count: int) -> Iterator[Place]:
+    yield DynamoDbPlace(_dynamodb(), launchdarkly, flag_count)
+
+
+@functools.cache
+def _dynamodb() -> DynamoDb:
+    """One server for the whole run: moto's tables are those of the process."""
     dynamodb = DynamoDb()
     os.environ.update(dynamodb.environment)  # where AWS's SDK looks, in this process
-    yield DynamoDbPlace(dynamodb, launchdarkly, flag_count)
-    dynamodb.close()
+    atexit.register(dynamodb.close)
+    return dynamodb
 
 
 def as_data_set(data: Json) -> DataSet:
