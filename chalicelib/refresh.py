@@ -110,11 +110,10 @@ class Refresher:
         refreshes leave no time for this one, RefreshBusy; it has then changed nothing.
         """
         ticket = self._store.take_ticket(announcement)
-        with self._turn(within_seconds, ticket) as owner:
-            if owner is None:
-                record = self._store.read_sync_record()
-                return Coalesced(None if record is None else record.revision)
-            return self._refresh(owner, self._gathered_backlog(ticket), self._merge, announcement)
+        with self._turn(within_seconds, ticket) as turn:
+            if isinstance(turn, Coalesced):
+                return turn
+            return self._refresh(turn, self._gathered_backlog(ticket), self._merge, announcement)
 
     def reconcile(self, *, force: bool, within_seconds: float = ANSWER_SECONDS) -> Refreshed:
         """Make the store what LaunchDarkly says, whatever the stored versions: heals versions that restarted.
@@ -122,7 +121,7 @@ class Refresher:
         ``force`` lets an empty data set replace a non-empty one. Raises as ``refresh`` does.
         """
         with self._turn(within_seconds) as owner:
-            assert owner is not None  # only a ticket can be covered
+            assert isinstance(owner, str)  # only a ticket can be covered
             return self._refresh(owner, self._store.read_backlog(), _as_fetched, may_empty=force)
 
     def _refresh(
@@ -185,8 +184,8 @@ class Refresher:
         )
 
     @contextmanager
-    def _turn(self, seconds: float, ticket: int | None = None) -> Iterator[str | None]:
-        """The refresh lock, as its owner's name; or None when this ticket was covered while waiting for it.
+    def _turn(self, seconds: float, ticket: int | None = None) -> Iterator[str | Coalesced]:
+        """The refresh lock, as its owner's name; or what came of this ticket when it was covered meanwhile.
 
         Raises RefreshBusy when neither comes about in time.
         """
@@ -196,13 +195,13 @@ class Refresher:
         finally:
             self._unlock(owner)
 
-    def _wait_for_turn(self, owner: str, seconds: float, ticket: int | None) -> str | None:
+    def _wait_for_turn(self, owner: str, seconds: float, ticket: int | None) -> str | Coalesced:
         start = time.monotonic()
         may_start = True
         while True:
             has_lock = may_start and self._store.try_lock(owner, self._lock_seconds)
-            if self._is_covered(ticket):
-                return None
+            if (coalesced := self._coalesced(ticket)) is not None:
+                return coalesced
             if has_lock:
                 return owner
             waited = time.monotonic() - start
@@ -212,8 +211,11 @@ class Refresher:
             may_start = waited < seconds - self._lock_seconds
             time.sleep(random.uniform(*_POLL_SECONDS))
 
-    def _is_covered(self, ticket: int | None) -> bool:
-        return ticket is not None and self._store.read_covered() >= ticket
+    def _coalesced(self, ticket: int | None) -> Coalesced | None:
+        if ticket is None:
+            return None
+        covered = self._store.read_covered()
+        return Coalesced(covered.revision) if covered.ticket >= ticket else None
 
     def _unlock(self, owner: str) -> None:
         try:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import boto3
 import pytest
 import redis
 from chalice.test import Client
@@ -24,6 +25,12 @@ Json = dict[str, Any]
 Environment = dict[str, str]
 
 _OURS = ("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "AWS_")
+
+
+@pytest.fixture(autouse=True)
+def own_aws_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3's default session keeps the environment in which it was made: that of another test."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from chalicelib.config import Settings
 from chalicelib.data_set import Announcement, DataSet, Item, StoredDataSet, SyncRecord
@@ -26,6 +26,13 @@ class Backlog:
     ticket: int
     announcements: tuple[Announcement | None, ...]
     entries: tuple[str, ...] = field(default=(), compare=False)
+
+
+class Covered(NamedTuple):
+    """The highest ticket that a refresh has covered, and the revision that is stored (None: no sync record)."""
+
+    ticket: int
+    revision: str | None
 
 
 class Update(Protocol):
@@ -64,8 +71,8 @@ class Store(Protocol):
     def take_ticket(self, announcement: Announcement | None) -> int:
         """Queue a webhook: a number higher than every earlier one. Its announcement is in the backlog from then on."""
 
-    def read_covered(self) -> int:
-        """The highest ticket that a refresh has covered; one small read."""
+    def read_covered(self) -> Covered:
+        """How far the refreshes have come; one small read, with the patience of the write path."""
 
     def read_backlog(self) -> Backlog:
         """Tickets and announcements of one moment."""

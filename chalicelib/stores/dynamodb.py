@@ -52,7 +52,7 @@ from chalicelib.data_set import (
     revision_of,
 )
 from chalicelib.errors import RefreshConflict, StoreUnavailable
-from chalicelib.stores import Backlog
+from chalicelib.stores import Backlog, Covered
 from chalicelib.stores.aws import THROTTLED, Call, RequestRefused, plain_access
 
 logger = logging.getLogger(__name__)
@@ -135,8 +135,9 @@ class DynamoDbStore:
         assert updated is not None  # there is no condition
         return _number(updated, "tickets")
 
-    def read_covered(self) -> int:
-        return self._writer.read_sync().covered
+    def read_covered(self) -> Covered:
+        sync = self._writer.read_sync()
+        return Covered(sync.covered, None if sync.record is None else sync.record.revision)
 
     def read_backlog(self) -> Backlog:
         item = self._writer.get("$refresh").get("Item", {})

@@ -37,7 +37,7 @@ from chalicelib.data_set import (
     changes,
 )
 from chalicelib.errors import RefreshConflict, StoreUnavailable
-from chalicelib.stores import Backlog
+from chalicelib.stores import Backlog, Covered
 from chalicelib.stores.resp import Connection, Reply, ServerError, parse_address
 
 if TYPE_CHECKING:
@@ -109,9 +109,11 @@ class RedisStore:
             pipeline.incr(self.key("$tickets"))
             return int(pipeline.execute()[1])
 
-    def read_covered(self) -> int:
+    def read_covered(self) -> Covered:
         with _write_errors():
-            return int(self._writer.get(self.key("$covered")) or 0)
+            ticket, sync = self._writer.mget(self.key("$covered"), self.key("$sync"))
+        record = None if sync is None else SyncRecord.from_json(sync)
+        return Covered(int(ticket or 0), None if record is None else record.revision)
 
     def read_backlog(self) -> Backlog:
         with _write_errors(), self._writer.pipeline(transaction=True) as pipeline:

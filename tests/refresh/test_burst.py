@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import redis
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from tests.chalice_local import chalice_locals
 from tests.conftest import Environment
@@ -30,7 +32,10 @@ def post_signed(url: str, entry: Json) -> requests.Response:
     body = json.dumps(entry).encode()
     signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
     headers = {"X-LD-Signature": signature, "Content-Type": "application/json"}
-    return requests.post(f"{url}/webhook", data=body, headers=headers, timeout=60)
+    with requests.Session() as session:
+        # `chalice local` keeps five connections waiting, and the machine resets the others: they come again.
+        session.mount("http://", HTTPAdapter(max_retries=Retry(total=20, backoff_factor=0.1, allowed_methods=None)))
+        return session.post(f"{url}/webhook", data=body, headers=headers, timeout=60)
 
 
 def stored(valkey: redis.Redis) -> Json:

@@ -113,5 +113,5 @@ def test_a_burst_of_webhooks_costs_few_fetches_and_loses_no_change(
     assert launchdarkly.stream_count == sum(isinstance(outcome, Refreshed) for outcome in outcomes) <= 8
     stored = open_another().read_data_set().items()
     assert {key: item.version for key, item in stored[FEATURES].items()} == {f"flag-{n}": n + 1 for n in range(24)}
-    assert open_another().read_covered() == 24
+    assert open_another().read_covered().ticket == 24
     assert open_another().read_backlog().announcements == ()

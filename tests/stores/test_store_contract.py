@@ -74,7 +74,7 @@ def test_a_store_that_was_never_filled_is_empty_and_says_so(store: Store) -> Non
     assert store.read_sync_record() is None
     assert store.read_data_set() == StoredDataSet(texts_of(EMPTY), None, initialized=False)
     assert store.read_backlog() == NOTHING
-    assert store.read_covered() == 0
+    assert store.read_covered() == (0, None)
 
 
 def test_what_was_written_is_read_in_every_instance(store: Store, open_another: OpenStore) -> None:
@@ -159,7 +159,7 @@ def test_a_write_covers_the_tickets_that_it_knew_and_no_others(store: Store, ope
     backlog = store.read_backlog()
     open_another().take_ticket(late)
     write(store, OLD, backlog)
-    assert open_another().read_covered() == 1
+    assert open_another().read_covered().ticket == 1
     assert open_another().read_backlog() == Backlog(2, (late,))
 
 
