@@ -60,9 +60,9 @@ def rows(place: Place, runs: int) -> list[tuple[str, ...]]:
         times: dict[str, list[float]] = {"ours": [], "sdk": []}
         requests: dict[str, Counter[str]] = {}
         for _ in range(runs):
-            for side, refresh in (("ours", ours(place)), ("sdk", sdk(place))):
+            for side, build in (("ours", ours), ("sdk", sdk)):
                 prepare()
-                seconds, requests[side] = _counted(place, refresh)
+                seconds, requests[side] = _counted(place, build(place))
                 times[side].append(seconds)
         row = (f"{place.flag_count:,} flags, {name}", milliseconds(times["ours"]), milliseconds(times["sdk"]))
         measured.append((*row, ratio(times["ours"], times["sdk"]), *(_shown(requests[side]) for side in times)))
