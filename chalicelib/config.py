@@ -101,7 +101,7 @@ class EnvironmentResource:
 
 @dataclass(frozen=True)
 class Settings:
-    """Every setting, validated. ``docs/configuration.md`` describes each."""
+    """Every setting, validated. The README describes each."""
 
     sdk_key: Secret
     webhook_secret: Secret

@@ -17,6 +17,8 @@ from chalicelib.clients import daemon_client
 from chalicelib.errors import FetchTimedOut, FlagNotFound, UnreadableItem
 from chalicelib.feature_stores import ReadableFeatureStore, SelectedFlags
 
+_NOT_DELIVERED = "LaunchDarkly has not delivered the data set yet."
+
 _UNREADABLE_REASON = {"kind": "ERROR", "errorKind": "EXCEPTION"}
 """The reason that the SDK gives when its store cannot produce a flag."""
 
@@ -55,7 +57,7 @@ def evaluate_flag(source: FlagSource, context: Context, key: str, options: Optio
     detail = source.client.variation_detail(key, context, None)
     error = detail.reason.get("errorKind")
     if error == "CLIENT_NOT_READY":
-        raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
+        raise FetchTimedOut(_NOT_DELIVERED)
     if error == "FLAG_NOT_FOUND" or (options.client_side_only and not _is_client_side(source.feature_store, key)):
         raise FlagNotFound(f"There is no flag {key[:100]!r}.")
     evaluated = {
@@ -80,7 +82,7 @@ def evaluate_flags(source: FlagSource, context: Context, options: Options) -> di
         context, with_reasons=options.with_reasons, client_side_only=options.client_side_only
     )
     if not state.valid:
-        raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
+        raise FetchTimedOut(_NOT_DELIVERED)
     answer = state.to_json_dict()
     evaluated = {key: {"value": answer[key], **meta} for key, meta in answer["$flagsState"].items()}
     if not options.client_side_only:
@@ -124,7 +126,7 @@ def select_flags(source: FlagSource, keys: Collection[str] | None) -> FlagSource
     if keys is None:
         return source
     if not source.feature_store.initialized:
-        raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
+        raise FetchTimedOut(_NOT_DELIVERED)
     feature_store = SelectedFlags(source.feature_store, keys)
     return _Selection(daemon_client(feature_store), feature_store)
 
