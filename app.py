@@ -18,27 +18,27 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
-from chalicelib.deferred import defer_imports
+from chalicelib.runtime.deferred import defer_imports
 
 defer_imports()  # before anything that imports the SDK
 
 from chalice.app import Chalice, IAMAuthorizer, LambdaFunctionEvent, Rate, Request, Response
 
 from chalicelib import RECONCILE_MINUTES, errors
-from chalicelib.access import Access, check_access
+from chalicelib.api.access import Access, check_access
+from chalicelib.api.cors import cors_headers, preflight_headers
+from chalicelib.api.request import checked_size, matches_etag, options_from_query, parse_json
 from chalicelib.config import Settings, deployment_name, is_behind_iam, load_settings
-from chalicelib.contexts import parse_context
-from chalicelib.cors import cors_headers, preflight_headers
-from chalicelib.evaluation import Options, etag, evaluate_flag, evaluate_flags, select_flags
-from chalicelib.logs import log_as_json, note, one_line
-from chalicelib.metrics import metric_line
-from chalicelib.request import checked_size, matches_etag, options_from_query, parse_json
-from chalicelib.snapshot import Snapshot, Snapshots
-from chalicelib.stores import Store, open_store
+from chalicelib.read.contexts import parse_context
+from chalicelib.read.evaluation import Options, etag, evaluate_flag, evaluate_flags, select_flags
+from chalicelib.read.snapshots import Snapshot, Snapshots
+from chalicelib.runtime.logs import log_as_json, note, one_line
+from chalicelib.runtime.metrics import metric_line
+from chalicelib.stores.port import Store, open_store
 
 if TYPE_CHECKING:
-    from chalicelib.direct import DirectFlags
-    from chalicelib.refresh import Refresher
+    from chalicelib.read.direct import DirectFlags
+    from chalicelib.refresh.refresher import Refresher
 
 app = Chalice(app_name="serverless-flags", configure_logs=False)
 log_as_json()
@@ -84,7 +84,7 @@ def answered(view: Callable[..., Response]) -> Callable[..., Response]:
         except errors.FlagsError as error:
             status, code, headers = _answer_to(error)
             if _is_ofrep(_request()):
-                from chalicelib.ofrep import error_answer
+                from chalicelib.api.ofrep import error_answer
 
                 key = path_parameters.get("flag_key")
                 return Response(error_answer(error, None if key is None else unquote(key)), headers, status)
@@ -150,8 +150,8 @@ def _allowed_origin() -> str | None:
 @answered
 def webhook() -> Response:
     """LaunchDarkly announces a change: refresh the store."""
-    from chalicelib.refresh import ANSWER_SECONDS
-    from chalicelib.webhook import change_in, verify_webhook
+    from chalicelib.refresh.refresher import ANSWER_SECONDS
+    from chalicelib.refresh.webhook import change_in, verify_webhook
 
     if settings().direct_mode:
         return _ignored("EVALUATION_MODE is 'direct': there is no store to refresh.")
@@ -196,7 +196,7 @@ def evaluate_one_flag(flag_key: str) -> Response:
 @answered
 def evaluate_all_flags_by_ofrep() -> Response:
     """All flags, for OpenFeature's client-side providers."""
-    from chalicelib.ofrep import evaluate_bulk, parse_request
+    from chalicelib.api.ofrep import evaluate_bulk, parse_request
 
     options = _narrowed(Options(with_reasons=True), _check_access())
     body = parse_json(checked_size(_raw_body()))
@@ -209,7 +209,7 @@ def evaluate_all_flags_by_ofrep() -> Response:
 @answered
 def evaluate_one_flag_by_ofrep(flag_key: str) -> Response:
     """One flag, for OpenFeature's server-side providers."""
-    from chalicelib.ofrep import evaluate_one, parse_request
+    from chalicelib.api.ofrep import evaluate_one, parse_request
 
     options = _narrowed(Options(), _check_access())
     key = _noted_key(flag_key)
@@ -233,7 +233,7 @@ for path in EVALUATION_PATHS:
 @answered
 def report_status() -> Response:
     """Whether evaluations can be answered, from where, and how old the data is. Open to everybody."""
-    from chalicelib.status import can_answer, daemon_status, direct_status
+    from chalicelib.api.status import can_answer, daemon_status, direct_status
 
     if settings().direct_mode:
         report = direct_status(direct_flags(), _source_name())
@@ -257,7 +257,7 @@ def report_status() -> Response:
 @invoked
 def on_event(event: object, lambda_context: object) -> Json:
     """Flags for the context in the event. Raises with the message of the HTTP API's 400 on bad input."""
-    from chalicelib.events import answer_event, parse_event
+    from chalicelib.api.invocations import answer_event, parse_event
 
     request = parse_event(event)
     source = current_flags()
@@ -317,7 +317,7 @@ def store() -> Store:
 
 @once
 def embedded_url() -> str:
-    from chalicelib.stores.embedded import start_embedded_server
+    from chalicelib.stores.redis.embedded import start_embedded_server
 
     return start_embedded_server()
 
@@ -334,7 +334,7 @@ def snapshots() -> Snapshots:
 
 @once
 def direct_flags() -> DirectFlags:
-    from chalicelib.direct import connect_directly
+    from chalicelib.read.direct import connect_directly
 
     return connect_directly(settings())
 
@@ -355,8 +355,8 @@ def current_flags() -> Snapshot | DirectFlags:
 
 
 def _refresher_of(store: Store) -> Refresher:
-    from chalicelib.fetch import fetch_data_set
-    from chalicelib.refresh import Refresher
+    from chalicelib.refresh.fetch import fetch_data_set
+    from chalicelib.refresh.refresher import Refresher
 
     return Refresher(store, functools.partial(fetch_data_set, settings()), _source_name())
 

@@ -16,8 +16,8 @@ from benchmarks.tables import Table, milliseconds, ratio
 from chalicelib.config import load_settings
 from chalicelib.data_set import Announcement
 from chalicelib.errors import StoreUnavailable
-from chalicelib.fetch import fetch_data_set
-from chalicelib.refresh import Refresher
+from chalicelib.refresh.fetch import fetch_data_set
+from chalicelib.refresh.refresher import Refresher
 
 WEBHOOKS = 200
 

@@ -23,8 +23,8 @@ from benchmarks.lambda_runtime import Function
 from benchmarks.packages import baseline_package, lambda_runtime, our_package
 from chalicelib.config import load_settings
 from chalicelib.data_set import DataSet, fetched_item
-from chalicelib.refresh import Refresher
-from chalicelib.stores import Store, open_store
+from chalicelib.refresh.refresher import Refresher
+from chalicelib.stores.port import Store, open_store
 from tests.dynamodb import DynamoDb
 from tests.fake_launchdarkly import FakeLaunchDarkly
 

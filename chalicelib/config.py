@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chalicelib.errors import ConfigurationError
+from .errors import ConfigurationError
 
 VARIABLES = frozenset(
     {
@@ -66,7 +66,7 @@ class Secret:
             return self.value
         if self.parameter is None:
             raise ConfigurationError(f"{self.variable} is not set; set it or {self.variable}_PARAMETER.")
-        from chalicelib.parameters import read_parameter  # boto3 is only imported where SSM is used
+        from .secrets import read_parameter  # boto3 is only imported where SSM is used
 
         return read_parameter(self.parameter, setting=f"{self.variable}_PARAMETER")
 
@@ -77,7 +77,7 @@ class Secret:
         """
         if self.parameter is None:
             return None
-        from chalicelib.parameters import rotated_parameter
+        from .secrets import rotated_parameter
 
         return rotated_parameter(self.parameter, known, setting=f"{self.variable}_PARAMETER")
 

@@ -15,7 +15,7 @@ import pytest
 import requests
 from awslambdaric.bootstrap import LambdaLoggerFilter, LambdaLoggerHandler
 
-from chalicelib.logs import JsonFormatter, log_as_json, note, one_line
+from chalicelib.runtime.logs import JsonFormatter, log_as_json, note, one_line
 from tests.chalice_local import chalice_local
 from tests.conftest import App, Environment, LoadApp, eventually
 from tests.data import EXAMPLES, boolean_flag, by_key
@@ -211,7 +211,7 @@ def test_lambdas_runtime_writes_whole_lines_with_the_request_id(monkeypatch: pyt
     log_as_json()
     with one_line(route="some"):
         note(status=200)
-    logging.getLogger("chalicelib.snapshot").error("serving without the store: %s", "gone")
+    logging.getLogger("chalicelib.read.snapshots").error("serving without the store: %s", "gone")
     logging.getLogger("ldclient.util").info("not ours, and not important")
     lines = [json.loads(line) for line in written.getvalue().splitlines()]
     assert lines[0].pop("milliseconds") >= 0
@@ -219,7 +219,7 @@ def test_lambdas_runtime_writes_whole_lines_with_the_request_id(monkeypatch: pyt
         {"level": "INFO", "route": "some", "status": 200, "requestId": "id-of-the-request"},
         {
             "level": "ERROR",
-            "logger": "chalicelib.snapshot",
+            "logger": "chalicelib.read.snapshots",
             "message": "serving without the store: gone",
             "requestId": "id-of-the-request",
         },

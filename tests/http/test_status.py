@@ -205,7 +205,7 @@ def test_direct_mode_is_stale_when_the_stream_breaks_and_answers_all_the_same(
 def test_direct_mode_is_unavailable_before_the_first_data_set(
     direct_app: App, launchdarkly: FakeLaunchDarkly, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chalicelib.direct._START_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("chalicelib.read.direct._START_WAIT_SECONDS", 0.1)
     launchdarkly.fault = Fault.SILENT
     assert status(direct_app) == (503, direct_report("unavailable", "INITIALIZING"))
     assert direct_app.post("/evaluate", USER).status_code == 503

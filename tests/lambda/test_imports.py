@@ -52,7 +52,7 @@ def test_an_evaluation_imports_nothing_that_only_others_need(
 
 def test_a_deferred_module_is_there_for_whoever_uses_it() -> None:
     program = """
-from chalicelib.deferred import defer_imports
+from chalicelib.runtime.deferred import defer_imports
 defer_imports()
 import asyncio, json, sys
 from asyncio import run

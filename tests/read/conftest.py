@@ -8,8 +8,8 @@ from typing import cast
 
 import pytest
 
-from chalicelib.snapshot import Snapshots
-from chalicelib.stores import Store
+from chalicelib.read.snapshots import Snapshots
+from chalicelib.stores.port import Store
 from tests.conftest import App, LoadApp
 from tests.read.parts import AppProcess, Clock, CountedReads, Proxy, StoreServer
 

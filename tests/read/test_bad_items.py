@@ -14,7 +14,7 @@ import redis
 from ldclient.versioned_data_kind import FEATURES
 
 from chalicelib.errors import UnreadableItem
-from chalicelib.feature_stores import SnapshotFeatureStore
+from chalicelib.read.feature_stores import SnapshotFeatureStore
 from tests.conftest import logged
 from tests.data import boolean_flag, segment
 from tests.read.conftest import Reader, ReaderOf

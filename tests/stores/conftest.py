@@ -15,7 +15,7 @@ from ldclient.feature_store import CacheConfig
 from ldclient.integrations import DynamoDB
 
 from chalicelib.config import load_settings
-from chalicelib.stores import Store, open_store
+from chalicelib.stores.port import Store, open_store
 from tests.conftest import Environment
 from tests.dynamodb import DynamoDb
 

@@ -9,8 +9,8 @@ import pytest
 
 from chalicelib.config import load_settings
 from chalicelib.data_set import FEATURES, Announcement
-from chalicelib.fetch import fetch_data_set
-from chalicelib.refresh import Coalesced, Refreshed, Refresher
+from chalicelib.refresh.fetch import fetch_data_set
+from chalicelib.refresh.refresher import Coalesced, Refreshed, Refresher
 from tests.conftest import App, Environment
 from tests.data import boolean_flag, by_key, example_data, segment
 from tests.fake_launchdarkly import FakeLaunchDarkly

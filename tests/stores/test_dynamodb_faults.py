@@ -15,8 +15,8 @@ from ldclient.versioned_data_kind import FEATURES, SEGMENTS
 
 from chalicelib.data_set import KINDS
 from chalicelib.errors import StoreUnavailable
-from chalicelib.snapshot import Snapshot, Snapshots
-from chalicelib.stores import Store
+from chalicelib.read.snapshots import Snapshot, Snapshots
+from chalicelib.stores.port import Store
 from tests.conftest import App, Environment, LoadApp, eventually
 from tests.data import PROJECT, boolean_flag, by_key, segment
 from tests.dynamodb import Answer, DynamoDb, Fault, Json, error

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from chalicelib.data_set import FEATURES, SEGMENTS, SyncRecord, fetched_item
-from chalicelib.stores import Store, aws_http, aws_sdk
-from chalicelib.stores.dynamodb import DynamoDbStore
+from chalicelib.stores.dynamodb import protocol as aws_http
+from chalicelib.stores.dynamodb import sdk as aws_sdk
+from chalicelib.stores.dynamodb.store import DynamoDbStore
+from chalicelib.stores.port import Store
 from tests.conftest import App, Environment
 from tests.data import boolean_flag, by_key
 from tests.dynamodb import DynamoDb
@@ -99,7 +101,7 @@ def test_an_item_over_400_kb_is_left_out_and_the_rest_is_stored(
     with caplog.at_level(logging.ERROR):
         second = app.webhook()
     assert second == {**first, "revision": second["revision"], "flags": 2, "left_out": 1}
-    assert [record.getMessage() for record in caplog.records if record.name == "chalicelib.refresh"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "chalicelib.refresh.refresher"] == [
         "left out, because it is too large for the store: features/growing"
     ]
     record = store.read_sync_record()

@@ -21,7 +21,7 @@ from chalicelib.data_set import (
     texts_of,
 )
 from chalicelib.errors import RefreshConflict
-from chalicelib.stores import Backlog, Store
+from chalicelib.stores.port import Backlog, Store
 from tests.data import boolean_flag, segment
 from tests.stores.conftest import OpenStore
 

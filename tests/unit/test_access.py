@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.access import check_access
+from chalicelib.api.access import check_access
 from chalicelib.config import Secret, Settings
 from chalicelib.errors import InvalidToken
 

@@ -10,8 +10,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from chalicelib.stores.aws import Access, plain_access
-from chalicelib.stores.aws_http import signed_headers
+from chalicelib.stores.dynamodb.access import Access, plain_access
+from chalicelib.stores.dynamodb.protocol import signed_headers
 
 ON_LAMBDA = {
     "AWS_DEFAULT_REGION": "eu-central-1",

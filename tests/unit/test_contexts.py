@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.contexts import MAX_LEVELS, parse_context
 from chalicelib.errors import InvalidContext
+from chalicelib.read.contexts import MAX_LEVELS, parse_context
 
 Json = dict[str, Any]
 

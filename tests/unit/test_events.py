@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from ldclient.client import LDClient
 
-from chalicelib.clients import daemon_client
+from chalicelib.api.invocations import EventRequest, answer_event, parse_event
 from chalicelib.errors import FlagNotFound, InvalidContext, InvalidRequest
-from chalicelib.evaluation import Options
-from chalicelib.events import EventRequest, answer_event, parse_event
-from chalicelib.feature_stores import SnapshotFeatureStore
+from chalicelib.launchdarkly.clients import daemon_client
+from chalicelib.read.evaluation import Options
+from chalicelib.read.feature_stores import SnapshotFeatureStore
 from tests.data import boolean_flag
 
 Json = dict[str, Any]

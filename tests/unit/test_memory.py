@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from chalicelib.clients import daemon_client
-from chalicelib.contexts import parse_context
 from chalicelib.data_set import fetched_item
-from chalicelib.evaluation import Options, evaluate_flags, select_flags
-from chalicelib.feature_stores import SnapshotFeatureStore
-from chalicelib.snapshot import Snapshot
+from chalicelib.launchdarkly.clients import daemon_client
+from chalicelib.read.contexts import parse_context
+from chalicelib.read.evaluation import Options, evaluate_flags, select_flags
+from chalicelib.read.feature_stores import SnapshotFeatureStore
+from chalicelib.read.snapshots import Snapshot
 from tests.data import boolean_flag
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from chalicelib.api.request import MAX_BODY_BYTES, checked_size, matches_etag, options_from_query, parse_json
 from chalicelib.errors import InvalidRequest
-from chalicelib.evaluation import Options
-from chalicelib.request import MAX_BODY_BYTES, checked_size, matches_etag, options_from_query, parse_json
+from chalicelib.read.evaluation import Options
 
 VALID_JSON: list[tuple[bytes, object]] = [
     (b'{"key": "u1"}', {"key": "u1"}),

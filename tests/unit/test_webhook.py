@@ -12,7 +12,7 @@ import pytest
 from chalicelib.config import EnvironmentResource, Secret, Settings
 from chalicelib.data_set import FEATURES, SEGMENTS, Announcement
 from chalicelib.errors import InvalidRequest, InvalidSignature
-from chalicelib.webhook import Change, change_in, verify_signature, verify_webhook
+from chalicelib.refresh.webhook import Change, change_in, verify_signature, verify_webhook
 
 Json = dict[str, Any]
 

@@ -39,7 +39,7 @@ from dataclasses import asdict, dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from chalicelib.data_set import (
+from ...data_set import (
     FEATURES,
     KINDS,
     SEGMENTS,
@@ -51,9 +51,9 @@ from chalicelib.data_set import (
     changes,
     revision_of,
 )
-from chalicelib.errors import RefreshConflict, StoreUnavailable
-from chalicelib.stores import Backlog, Covered
-from chalicelib.stores.aws import THROTTLED, Call, RequestRefused, plain_access
+from ...errors import RefreshConflict, StoreUnavailable
+from ..port import Backlog, Covered
+from .access import THROTTLED, Call, RequestRefused, plain_access
 
 logger = logging.getLogger(__name__)
 
@@ -177,16 +177,16 @@ class DynamoDbStore:
     def _reader(self) -> _Table:
         access = plain_access(self._aws)
         if access is not None:
-            from chalicelib.stores.aws_http import http_call
+            from .protocol import http_call
 
             return _Table(http_call(access), self._table, self._prefix)
-        from chalicelib.stores.aws_sdk import sdk_read_call
+        from .sdk import sdk_read_call
 
         return _Table(sdk_read_call(), self._table, self._prefix)
 
     @functools.cached_property
     def _writer(self) -> _Table:
-        from chalicelib.stores.aws_sdk import sdk_call
+        from .sdk import sdk_call
 
         return _Table(sdk_call(), self._table, self._prefix)
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 
 from ldclient.client import LDClient
 
-from chalicelib.clients import daemon_client
-from chalicelib.data_set import FEATURES, SEGMENTS, StoredDataSet, SyncRecord, revision_of
-from chalicelib.errors import StoreNotInitialized, StoreUnavailable
-from chalicelib.feature_stores import SnapshotFeatureStore
-from chalicelib.stores import Store
+from ..data_set import FEATURES, SEGMENTS, StoredDataSet, SyncRecord, revision_of
+from ..errors import StoreNotInitialized, StoreUnavailable
+from ..launchdarkly.clients import daemon_client
+from ..stores.port import Store
+from .feature_stores import SnapshotFeatureStore
 
 logger = logging.getLogger(__name__)
 

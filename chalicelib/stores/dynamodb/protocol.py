@@ -22,8 +22,8 @@ import urllib3
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as HttpTimeout
 
-from chalicelib.errors import StoreUnavailable
-from chalicelib.stores.aws import THROTTLED, Access, Call, Json, RequestRefused
+from ...errors import StoreUnavailable
+from .access import THROTTLED, Access, Call, Json, RequestRefused
 
 _ATTEMPTS = 2
 """The second replaces a connection that died while the function was frozen, and follows a first throttling."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from chalicelib.data_set import (
+from ..data_set import (
     FEATURES,
     SEGMENTS,
     Announcement,
@@ -28,8 +28,8 @@ from chalicelib.data_set import (
     revision_of,
     texts_of,
 )
-from chalicelib.errors import RefreshBusy, RefreshRefused, StoreUnavailable
-from chalicelib.stores import Backlog, Store
+from ..errors import RefreshBusy, RefreshRefused, StoreUnavailable
+from ..stores.port import Backlog, Store
 
 logger = logging.getLogger(__name__)
 

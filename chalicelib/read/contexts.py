@@ -13,7 +13,7 @@ from typing import Any
 
 from ldclient.context import Context
 
-from chalicelib.errors import InvalidContext
+from ..errors import InvalidContext
 
 MAX_LEVELS = 100
 """Of objects and arrays within each other: far more than a rule can refer to, and safe for whatever recurses."""

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from chalicelib.errors import InvalidRequest
-from chalicelib.evaluation import Options
+from ..errors import InvalidRequest
+from ..read.evaluation import Options
 
 MAX_BODY_BYTES = 1_000_000
 """Far above any context that LaunchDarkly accepts, far below what would slow a function down."""

@@ -18,8 +18,8 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from chalicelib.errors import ConfigurationError, StoreUnavailable
-from chalicelib.stores.aws import Call, Json, RequestRefused
+from ...errors import ConfigurationError, StoreUnavailable
+from .access import Call, Json, RequestRefused
 
 ATTEMPTS = 2
 TIMEOUT_SECONDS = 2.0

@@ -11,7 +11,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from chalicelib.errors import ConfigurationError
+from ...errors import ConfigurationError
 
 _GUARDIAN = """
 import os, subprocess, sys, tempfile, time

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from chalicelib.errors import ConfigurationError
+from ...errors import ConfigurationError
 
 Reply = Any
 """A bulk string as bytes, an integer, a list of replies, or None (the protocol decides)."""

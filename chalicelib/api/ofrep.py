@@ -12,10 +12,10 @@ from typing import Any
 from ldclient.context import Context
 from ldclient.versioned_data_kind import FEATURES
 
-from chalicelib import errors
-from chalicelib.contexts import parse_context
-from chalicelib.evaluation import FlagSource, Options, evaluate_flag, evaluate_flags
-from chalicelib.feature_stores import ReadableFeatureStore
+from .. import errors
+from ..read.contexts import parse_context
+from ..read.evaluation import FlagSource, Options, evaluate_flag, evaluate_flags
+from ..read.feature_stores import ReadableFeatureStore
 
 Json = dict[str, Any]
 

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib.config import EnvironmentResource, Settings
-from chalicelib.data_set import FEATURES, SEGMENTS, Announcement
-from chalicelib.errors import InvalidRequest, InvalidSignature
+from ..config import EnvironmentResource, Settings
+from ..data_set import FEATURES, SEGMENTS, Announcement
+from ..errors import InvalidRequest, InvalidSignature
 
 _RESOURCE = re.compile(
     r"proj/(?P<project>[^:;]+)(?:;[^:]*)?:env/(?P<environment>[^:;]+)(?:;[^:]*)?"

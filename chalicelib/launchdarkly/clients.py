@@ -16,8 +16,8 @@ from ldclient.client import LDClient
 from ldclient.config import Config, HTTPConfig
 from ldclient.interfaces import FeatureStore
 
-from chalicelib.config import Settings
-from chalicelib.errors import UnreadableItem
+from ..config import Settings
+from ..errors import UnreadableItem
 
 _DAEMON_MODE_KEY = "daemon-mode-has-no-sdk-key"
 """The SDK wants a key even where it never contacts LaunchDarkly."""
@@ -66,7 +66,7 @@ def fetch_client(settings: Settings, feature_store: FeatureStore, patience_secon
     connection is given up. Closing the client ends its thread and its connection; only an attempt to
     connect that hangs keeps it waiting, for that long. Raises ConfigurationError without an SDK key.
     """
-    from chalicelib.fetch_stream import FetchStream
+    from .stream import FetchStream
 
     return LDClient(
         Config(

@@ -12,10 +12,10 @@ from ldclient.client import LDClient
 from ldclient.context import Context
 from ldclient.versioned_data_kind import FEATURES
 
-from chalicelib import VERSION
-from chalicelib.clients import daemon_client
-from chalicelib.errors import FetchTimedOut, FlagNotFound, UnreadableItem
-from chalicelib.feature_stores import ReadableFeatureStore, SelectedFlags
+from .. import VERSION
+from ..errors import FetchTimedOut, FlagNotFound, UnreadableItem
+from ..launchdarkly.clients import daemon_client
+from .feature_stores import ReadableFeatureStore, SelectedFlags
 
 _NOT_DELIVERED = "LaunchDarkly has not delivered the data set yet."
 

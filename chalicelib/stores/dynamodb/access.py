@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from chalicelib.errors import StoreUnavailable
+from ...errors import StoreUnavailable
 
 Json = dict[str, Any]
 """A request or an answer in DynamoDB's JSON (Any: JSON)."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib.contexts import parse_context
-from chalicelib.errors import InvalidContext, InvalidRequest
-from chalicelib.evaluation import FlagSource, Options, evaluate_flag, evaluate_flags, select_flags
+from ..errors import InvalidContext, InvalidRequest
+from ..read.contexts import parse_context
+from ..read.evaluation import FlagSource, Options, evaluate_flag, evaluate_flags, select_flags
 
 _FORMS = (
     "a context or user itself, {'context': ...}, {'user': ...}, or {'contexts': [...]}, "

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from ldclient.client import LDClient
 
-from chalicelib.clients import direct_client
-from chalicelib.config import Settings
-from chalicelib.feature_stores import DirectFeatureStore
+from ..config import Settings
+from ..launchdarkly.clients import direct_client
+from .feature_stores import DirectFeatureStore
 
 _START_WAIT_SECONDS = 5.0
 

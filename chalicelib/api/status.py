@@ -8,11 +8,11 @@ from typing import Any
 from ldclient.interfaces import DataSourceState
 from ldclient.versioned_data_kind import FEATURES, SEGMENTS
 
-from chalicelib import RECONCILE_MINUTES, VERSION
-from chalicelib.data_set import SyncRecord
-from chalicelib.direct import DirectFlags
-from chalicelib.errors import StoreNotInitialized, StoreUnavailable
-from chalicelib.snapshot import Snapshot
+from .. import RECONCILE_MINUTES, VERSION
+from ..data_set import SyncRecord
+from ..errors import StoreNotInitialized, StoreUnavailable
+from ..read.direct import DirectFlags
+from ..read.snapshots import Snapshot
 
 Json = dict[str, Any]
 

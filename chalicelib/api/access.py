@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Any
 
-from chalicelib.config import Settings
-from chalicelib.errors import InvalidToken
+from ..config import Settings
+from ..errors import InvalidToken
 
 logger = logging.getLogger(__name__)
 

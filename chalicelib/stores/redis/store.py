@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.data_set import (
+from ...data_set import (
     FEATURES,
     KINDS,
     SEGMENTS,
@@ -36,9 +36,9 @@ from chalicelib.data_set import (
     SyncRecord,
     changes,
 )
-from chalicelib.errors import RefreshConflict, StoreUnavailable
-from chalicelib.stores import Backlog, Covered
-from chalicelib.stores.resp import Connection, Reply, ServerError, parse_address
+from ...errors import RefreshConflict, StoreUnavailable
+from ..port import Backlog, Covered
+from .protocol import Connection, Reply, ServerError, parse_address
 
 if TYPE_CHECKING:
     import redis

@@ -17,8 +17,8 @@ from ldclient.feature_store import InMemoryFeatureStore
 from ldclient.interfaces import FeatureStore
 from ldclient.versioned_data_kind import FEATURES, SEGMENTS, VersionedDataKind
 
-from chalicelib.collector import collector_paused
-from chalicelib.errors import UnreadableItem
+from ..errors import UnreadableItem
+from ..runtime.collector import collector_paused
 
 logger = logging.getLogger(__name__)
 

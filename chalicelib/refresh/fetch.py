@@ -12,11 +12,11 @@ from ldclient.feature_store import InMemoryFeatureStore
 from ldclient.interfaces import DataSourceErrorInfo, DataSourceErrorKind, DataSourceState
 from ldclient.versioned_data_kind import FEATURES, SEGMENTS, VersionedDataKind
 
-from chalicelib.clients import fetch_client
-from chalicelib.collector import collector_paused
-from chalicelib.config import Settings
-from chalicelib.data_set import Announcement, DataSet, fetched_item
-from chalicelib.errors import FetchTimedOut, LaunchDarklyUnavailable, LaunchDarklyUnreachable, SdkKeyRejected
+from ..config import Settings
+from ..data_set import Announcement, DataSet, fetched_item
+from ..errors import FetchTimedOut, LaunchDarklyUnavailable, LaunchDarklyUnreachable, SdkKeyRejected
+from ..launchdarkly.clients import fetch_client
+from ..runtime.collector import collector_paused
 
 logger = logging.getLogger(__name__)
 

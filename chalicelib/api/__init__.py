@@ -1,0 +1,1 @@
+"""The rim: requests taken apart, answers put together. Knows the read path; knows no store and no refresh."""

@@ -1,0 +1,1 @@
+"""LaunchDarkly's SDK: every client of it is made here."""

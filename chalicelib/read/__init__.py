@@ -1,0 +1,1 @@
+"""The read path: flags evaluated from one revision in memory. Knows nothing of a refresh."""

@@ -1,0 +1,1 @@
+"""The write path: LaunchDarkly's data set fetched, merged and written. Knows nothing of an evaluation."""

@@ -1,0 +1,1 @@
+"""A DynamoDB table as the flag store."""
