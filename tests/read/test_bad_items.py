@@ -16,9 +16,9 @@ from ldclient.versioned_data_kind import FEATURES
 from chalicelib.errors import UnreadableItem
 from chalicelib.read.feature_stores import SnapshotFeatureStore
 from tests.conftest import logged
-from tests.data import boolean_flag, segment
 from tests.read.conftest import Reader, ReaderOf
-from tests.read.parts import ANNA, as_json
+from tests.support.data import boolean_flag, segment
+from tests.support.read_parts import ANNA, as_json
 
 UNREADABLE_REASON = {"kind": "ERROR", "errorKind": "EXCEPTION"}
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import redis
 
-from tests.data import boolean_flag
 from tests.read.conftest import Reader, ReaderOf
-from tests.read.parts import ANNA, as_json, data_set, refresh_store, revision
+from tests.support.data import boolean_flag
+from tests.support.read_parts import ANNA, as_json, data_set, refresh_store, revision
 
 FIRST = data_set([boolean_flag("shiny", 1)])
 SECOND = data_set([boolean_flag("shiny", 2)])

@@ -13,9 +13,9 @@ from chalicelib.errors import StoreUnavailable
 from chalicelib.read.snapshots import Snapshots
 from chalicelib.stores.redis import store as redis_store
 from chalicelib.stores.redis.store import RedisStore
-from tests.data import boolean_flag
 from tests.read.conftest import Reader
-from tests.read.parts import ANNA, Clock, Listener, Mode, Proxy, StoreServer, data_set, refresh_store
+from tests.support.data import boolean_flag
+from tests.support.read_parts import ANNA, Clock, Listener, Mode, Proxy, StoreServer, data_set, refresh_store
 
 
 def test_all_waits_of_a_request_add_up_to_less_than_a_second() -> None:

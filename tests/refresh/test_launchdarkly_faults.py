@@ -10,10 +10,10 @@ import pytest
 import redis
 
 from tests.conftest import App, Environment, LoadApp
-from tests.data import boolean_flag, by_key, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly, Fault
 from tests.refresh.conftest import content
-from tests.refresh.entries import flag_entry
+from tests.support.data import boolean_flag, by_key, segment
+from tests.support.entries import flag_entry
+from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
 
 FLAG = boolean_flag("shiny", 3)
 DATA = {"flags": by_key(FLAG), "segments": by_key(segment("beta", 3, "anna"))}

@@ -20,11 +20,11 @@ from chalicelib.errors import RefreshBusy, RefreshConflict
 from chalicelib.refresh.refresher import LOCK_SECONDS, Coalesced, Refreshed, Refresher
 from chalicelib.stores.redis.store import RedisStore
 from tests.conftest import App, Environment, LoadApp, eventually
-from tests.data import boolean_flag, by_key, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly
-from tests.ports import free_port
 from tests.refresh.conftest import content
-from tests.refresh.entries import flag_entry
+from tests.support.data import boolean_flag, by_key, segment
+from tests.support.entries import flag_entry
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.ports import free_port
 
 Json = dict[str, Any]
 

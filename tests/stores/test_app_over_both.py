@@ -12,9 +12,9 @@ from chalicelib.data_set import FEATURES, Announcement
 from chalicelib.refresh.fetch import fetch_data_set
 from chalicelib.refresh.refresher import Coalesced, Refreshed, Refresher
 from tests.conftest import App, Environment
-from tests.data import boolean_flag, by_key, example_data, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly
 from tests.stores.conftest import OpenStore, over_store
+from tests.support.data import boolean_flag, by_key, example_data, segment
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 USER = {"kind": "user", "key": "anna"}
 

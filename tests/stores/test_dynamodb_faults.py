@@ -18,11 +18,11 @@ from chalicelib.errors import StoreUnavailable
 from chalicelib.read.snapshots import Snapshot, Snapshots
 from chalicelib.stores.port import Store
 from tests.conftest import App, Environment, LoadApp, eventually
-from tests.data import PROJECT, boolean_flag, by_key, segment
-from tests.dynamodb import Answer, DynamoDb, Fault, Json, error
-from tests.fake_launchdarkly import FakeLaunchDarkly
 from tests.stores.conftest import OpenSdk, OpenStore, evaluated_by, over_store
 from tests.stores.test_store_contract import LOCK_SECONDS, NOTHING, data_set, record_of, whole, write
+from tests.support.data import PROJECT, boolean_flag, by_key, segment
+from tests.support.dynamodb import Answer, DynamoDb, Fault, Json, error
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 USER = {"kind": "user", "key": "anna"}
 KEYS = [f"flag-{number}" for number in range(60)]

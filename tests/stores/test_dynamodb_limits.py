@@ -14,11 +14,11 @@ from chalicelib.stores.dynamodb import sdk as aws_sdk
 from chalicelib.stores.dynamodb.store import DynamoDbStore
 from chalicelib.stores.port import Store
 from tests.conftest import App, Environment
-from tests.data import boolean_flag, by_key
-from tests.dynamodb import DynamoDb
-from tests.fake_launchdarkly import FakeLaunchDarkly
 from tests.stores.conftest import OpenSdk, OpenStore, evaluated_by, over_store
 from tests.stores.test_store_contract import data_set, record_of, whole, write
+from tests.support.data import boolean_flag, by_key
+from tests.support.dynamodb import DynamoDb
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 USER = {"kind": "user", "key": "anna"}
 

@@ -17,8 +17,8 @@ from ldclient.integrations import Redis
 from ldclient.interfaces import FeatureStore
 
 from tests.conftest import App, Environment, LoadApp, eventually
-from tests.data import EXAMPLE_CONTEXTS, Json, boolean_flag, by_key, example_data, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.data import EXAMPLE_CONTEXTS, Json, boolean_flag, by_key, example_data, segment
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 PREFIXES = ["launchdarkly", "shop:größe", "{launchdarkly}"]
 USER = {"kind": "user", "key": "anna"}

@@ -22,8 +22,8 @@ from chalicelib.data_set import (
 )
 from chalicelib.errors import RefreshConflict
 from chalicelib.stores.port import Backlog, Store
-from tests.data import boolean_flag, segment
 from tests.stores.conftest import OpenStore
+from tests.support.data import boolean_flag, segment
 
 NOTHING = Backlog(0, ())
 LOCK_SECONDS = 60.0

@@ -25,7 +25,7 @@ from chalicelib.data_set import DataSet, StoredDataSet, SyncRecord, fetched_item
 from chalicelib.refresh.refresher import Refresher
 from chalicelib.stores.port import Store
 from chalicelib.stores.redis.store import RedisStore
-from tests.data import PROJECT, by_key
+from tests.support.data import PROJECT, by_key
 
 Json = dict[str, Any]
 
@@ -149,7 +149,7 @@ class AppProcess:
 
     def __init__(self, redis_url: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.read.process"],
+            [sys.executable, "-m", "tests.support.process"],
             cwd=PROJECT,
             env={"REDIS_URL": redis_url, "EVALUATE_AUTH": "none"},
             stdin=subprocess.PIPE,

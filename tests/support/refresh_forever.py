@@ -1,4 +1,4 @@
-"""A process that refreshes the store again and again, to be killed: ``python -m tests.refresh.refresh_forever``.
+"""A process that refreshes the store again and again, to be killed: ``python -m tests.support.refresh_forever``.
 
 Takes its settings from the environment, as the app does, and the seconds of the lock as its argument.
 Says ``refreshed`` after each refresh.
