@@ -10,14 +10,25 @@ OUT ?= build/package
 
 .PHONY: run test check package bench token clean preflight deploy webhook undeploy named-stage
 
-.venv/installed: requirements.txt requirements-dev.txt
+PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+
+.venv/run-installed: requirements.txt requirements-run.txt
+	@echo "Installing what the app needs to run into .venv. This takes about half a minute."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PIP_INSTALL) --require-hashes -r requirements.txt
+	$(PIP_INSTALL) -r requirements-run.txt
 	$(BIN)/python -m compileall -q app.py chalicelib  # or `chalice local` restarts for the bytecode that it writes
-	touch $@
+	@touch $@
+
+.venv/installed: .venv/run-installed requirements-dev.txt
+	@echo "Installing what the tests and checks need into .venv. This takes about a minute."
+	$(PIP_INSTALL) --no-compile -r requirements-dev.txt
+	@echo "Compiling it."  # pip would do so too, without a word for half of the minute
+	@$(BIN)/python -m compileall -j 0 .venv/lib | awk '/^Compiling/ && ++n % 1000 == 0 { print n " files"; fflush() }'
+	@touch $@
 
 ## run: the app on http://127.0.0.1:8000, with an embedded Valkey that is filled from examples/flags.json
-run: .venv/installed  # without the reloader, which would restart for an edited flag file as for any other
+run: .venv/run-installed  # without the reloader, which would restart for an edited flag file as for any other
 	exec $(BIN)/chalice local --stage local --port $(PORT) --no-autoreload
 
 ## test: the whole suite, real servers included
