@@ -1,4 +1,4 @@
-# Everything from a fresh clone: `make run`, `make test`. Nothing has to be installed by hand but Python 3.10 or later.
+# Everything from a fresh clone: `make run`, `make test`. Nothing has to be installed by hand but Python 3.10 to 3.14.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,21 +10,31 @@ OUT ?= build/package
 
 .PHONY: run test check package bench token clean preflight deploy webhook undeploy named-stage
 
+# A usable .venv is left alone, whichever Python it has, unless somebody names one: `make run PYTHON=python3.12`.
+MAKE_VENV = $(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),,--with-this-python)
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 
-.venv/run-installed: requirements.txt requirements-run.txt
+.venv/python: FORCE
+	@$(MAKE_VENV)
+
+FORCE:
+
+.venv/run-installed: .venv/python requirements.txt requirements-run.txt
 	@echo "Installing what the app needs to run into .venv. This takes about half a minute."
-	$(PYTHON) -m venv .venv
+	@touch .venv/unfinished
 	$(PIP_INSTALL) --require-hashes -r requirements.txt
 	$(PIP_INSTALL) -r requirements-run.txt
 	$(BIN)/python -m compileall -q app.py chalicelib  # or `chalice local` restarts for the bytecode that it writes
+	@rm .venv/unfinished
 	@touch $@
 
 .venv/installed: .venv/run-installed requirements-dev.txt
 	@echo "Installing what the tests and checks need into .venv. This takes about a minute."
+	@touch .venv/unfinished
 	$(PIP_INSTALL) --no-compile -r requirements-dev.txt
 	@echo "Compiling it."  # pip would do so too, without a word for half of the minute
 	@$(BIN)/python -m compileall -j 0 .venv/lib | awk '/^Compiling/ && ++n % 1000 == 0 { print n " files"; fflush() }'
+	@rm .venv/unfinished
 	@touch $@
 
 ## run: the app on http://127.0.0.1:8000, with an embedded Valkey that is filled from examples/flags.json
