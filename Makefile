@@ -8,11 +8,16 @@ STORE ?= redis
 LOG_DAYS ?= 30
 OUT ?= build/package
 
-.PHONY: run test check package bench token clean preflight deploy webhook undeploy named-stage
+.PHONY: help run test check package bench token clean preflight deploy webhook undeploy
 
 # A usable .venv is left alone, whichever Python it has, unless somebody names one: `make run PYTHON=python3.12`.
 MAKE_VENV = $(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),,--with-this-python)
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+NAMED_STAGE = test "$(origin STAGE)" != file || { echo "Which stage? For example: STAGE=dev"; exit 1; }
+
+## help: this list
+help:
+	@awk '/^## / { target = $$2; sub(/:$$/, "", target); sub(/^## [^ ]+ /, ""); printf "make %-10s %s\n", target, $$0 }' Makefile
 
 .venv/python: FORCE
 	@$(MAKE_VENV)
@@ -63,7 +68,8 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks --store $(STORE)
 
 ## preflight: whether STAGE can be deployed; changes nothing
-preflight: .venv/installed named-stage
+preflight: .venv/installed
+	@$(NAMED_STAGE)
 	$(BIN)/python -m tools.preflight $(STAGE)
 
 ## deploy: check STAGE, deploy its package with `chalice deploy`, fill its store
@@ -72,20 +78,20 @@ deploy: preflight package
 	$(BIN)/python -m tools.after_deploy $(STAGE) --log-days $(LOG_DAYS)
 
 ## webhook: have LaunchDarkly announce changes to the deployed STAGE (needs LAUNCHDARKLY_ACCESS_TOKEN)
-webhook: .venv/installed named-stage
+webhook: .venv/installed
+	@$(NAMED_STAGE)
 	$(BIN)/python -m tools.register_webhook $(STAGE) $(OPTIONS)
 
 ## undeploy: delete what deploy created of STAGE, but its logs
-undeploy: .venv/installed named-stage
+undeploy: .venv/installed
+	@$(NAMED_STAGE)
 	$(BIN)/chalice delete --stage $(STAGE)
 	@echo "The table, the SSM parameters, the logs and LaunchDarkly's webhook are still there."
-
-named-stage:
-	@test "$(origin STAGE)" != file || { echo "Which stage? For example: STAGE=dev"; exit 1; }
 
 ## token: a new token for the evaluation API, and its digest for the configuration
 token:
 	@$(PYTHON) tools/new_token.py
 
+## clean: remove .venv and all that was built
 clean:
 	rm -rf .venv build vendor .chalice/deployments
