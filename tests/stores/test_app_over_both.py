@@ -11,8 +11,8 @@ from chalicelib.config import load_settings
 from chalicelib.data_set import FEATURES, Announcement
 from chalicelib.refresh.fetch import fetch_data_set
 from chalicelib.refresh.refresher import Coalesced, Refreshed, Refresher
-from tests.conftest import App, Environment
 from tests.stores.conftest import OpenStore, over_store
+from tests.support.app import App, Environment
 from tests.support.data import boolean_flag, by_key, example_data, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 

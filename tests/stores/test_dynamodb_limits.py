@@ -13,9 +13,9 @@ from chalicelib.stores.dynamodb import protocol as aws_http
 from chalicelib.stores.dynamodb import sdk as aws_sdk
 from chalicelib.stores.dynamodb.store import DynamoDbStore
 from chalicelib.stores.port import Store
-from tests.conftest import App, Environment
 from tests.stores.conftest import OpenSdk, OpenStore, evaluated_by, over_store
 from tests.stores.test_store_contract import data_set, record_of, whole, write
+from tests.support.app import App, Environment
 from tests.support.data import boolean_flag, by_key
 from tests.support.dynamodb import DynamoDb
 from tests.support.fake_launchdarkly import FakeLaunchDarkly

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from tests.support.aws import Aws
 from tests.support.data import boolean_flag, by_key
 from tests.support.deployment import LambdaService, Project
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.webhooks import flag_entry, signature_of
 
 Json = dict[str, Any]
 
@@ -49,13 +49,8 @@ class Deployed:
 
     def announce(self, key: str, version: int) -> tuple[int, Json]:
         """A signed webhook about a flag, as LaunchDarkly sends it."""
-        environment = ENVIRONMENTS[self.project.stage]
-        entry = {
-            "kind": "flag",
-            "accesses": [{"action": "updateOn", "resource": f"proj/default:env/{environment}:flag/{key}"}],
-            "currentVersion": {"environments": {environment: {"version": version}}},
-        }
-        signature = hmac.new(SECRET.encode(), json.dumps(entry).encode(), hashlib.sha256).hexdigest()
+        entry = flag_entry(key, version, environment=ENVIRONMENTS[self.project.stage])
+        signature = signature_of(json.dumps(entry).encode(), SECRET)
         return self.post("/webhook", entry, {"x-ld-signature": signature})
 
 
