@@ -1,0 +1,124 @@
+"""Every wait of the app, in one place, in seconds.
+
+One :class:`Timing` is passed to each part that waits. What has to fit into what:
+
+- The read path: all that a request waits for the store is less than a second.
+- A refresh: gathering and fetching end before the lock does; so does the write, for which the lock is
+  renewed. A webhook waits for its turn longer than the lock of an instance that died lasts, and then still
+  answers before API Gateway gives up.
+
+``tests/unit/test_timing.py`` adds these up.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+API_GATEWAY_SECONDS = 29.0
+"""After which API Gateway answers 504 by itself."""
+
+
+class Timing(NamedTuple):
+    """How long each part waits, how often it tries, and for how long a lock lasts."""
+
+    # The read path.
+
+    redis_held_seconds: float = 0.2
+    """One exchange over an open connection to Redis, which may have died unnoticed while the function was frozen."""
+    redis_reconnect_seconds: float = 0.25
+    """The same exchange over the connection that replaces it, connecting included."""
+    redis_first_seconds: float = 0.9
+    """The first exchange of a cold function, which reads once, and may have a name to resolve and TLS to begin."""
+    dynamodb_get_seconds: float = 0.4
+    """One attempt to read the sync record from DynamoDB."""
+    dynamodb_query_seconds: float = 1.5
+    """One attempt to read a page of the data set from DynamoDB."""
+    dynamodb_read_attempts: int = 2
+    """The second replaces a connection that died while the function was frozen, and follows a first throttling."""
+    dynamodb_read_pause_seconds: float = 0.05
+    """Before that second attempt, after a throttling."""
+    dynamodb_settle_seconds: float = 0.5
+    """How long a reader that has no snapshot waits for a write in progress."""
+    dynamodb_settle_poll_seconds: float = 0.05
+    """Between two looks at a write in progress."""
+    store_retry_seconds: float = 1.0
+    """How long the read path leaves a store alone that has failed, so that not every request waits for it."""
+
+    # A refresh.
+
+    answer_seconds: float = 26.0
+    """In which a webhook has its answer: its turn has come and gone, or it is told that others are busy."""
+    lock_seconds: float = 12.0
+    """For gathering and fetching: after this, the lock of an instance that died is free."""
+    write_lock_seconds: float = 8.0
+    """For the write, counted from its beginning: the lock is renewed for it."""
+    lock_poll_seconds: tuple[float, float] = (0.1, 0.3)
+    """Between two attempts to take the lock; random, so that waiting webhooks do not meet."""
+    gather_seconds: float = 2.0
+    """How long a refresh gathers the webhooks of a burst at most."""
+    quiet_seconds: float = 0.3
+    """How long no further webhook must have come for a burst to be over."""
+    data_set_seconds: float = 5.0
+    """Until the whole data set has arrived from LaunchDarkly."""
+    announced_seconds: float = 3.0
+    """After that, until every announced version has arrived on the open stream."""
+    settle_seconds: float = 1.0
+    """At least so much of that when a webhook announced no version: LaunchDarkly's caches lag behind its webhooks."""
+    fetch_poll_seconds: float = 0.01
+    """Between two looks at what the stream has brought."""
+    stream_connect_seconds: float = 2.0
+    """One attempt to connect to LaunchDarkly."""
+    stream_silence_seconds: float = 6.0
+    """How long LaunchDarkly may send nothing before a fetch gives up its connection."""
+    stream_close_seconds: float = 0.05
+    """Between two attempts to close a stream whose thread is still connecting."""
+    redis_connect_seconds: float = 1.0
+    """One connection of the writer to Redis."""
+    redis_command_seconds: float = 2.0
+    """One command of the writer, or the transaction with a whole data set."""
+    dynamodb_connect_seconds: float = 1.0
+    """One connection of the writer to DynamoDB."""
+    dynamodb_request_seconds: float = 2.0
+    """One attempt of one request of the writer to DynamoDB."""
+    dynamodb_write_attempts: int = 2
+    """Of each request of the writer."""
+    dynamodb_backoff_seconds: tuple[float, float] = (0.05, 1.0)
+    """The first and the longest pause before DynamoDB is asked again to take what it did not process."""
+
+    # Secrets, and direct mode.
+
+    secret_connect_seconds: float = 2.0
+    """One connection to Parameter Store."""
+    secret_read_seconds: float = 3.0
+    """One attempt to read a secret from Parameter Store."""
+    secret_attempts: int = 2
+    """Of reading a secret."""
+    secret_again_seconds: float = 60.0
+    """A parameter is looked at again at most this often: forged signatures must not become calls to SSM."""
+    direct_start_seconds: float = 5.0
+    """How long the first request in direct mode waits for LaunchDarkly's data set."""
+
+    @property
+    def redis_read_seconds(self) -> float:
+        """The longest that one exchange of the read path waits for Redis, once a connection was open."""
+        return self.redis_held_seconds + self.redis_reconnect_seconds
+
+    @property
+    def fetch_seconds(self) -> float:
+        """The longest that a fetch waits for LaunchDarkly."""
+        return self.data_set_seconds + self.announced_seconds
+
+    @property
+    def dynamodb_last_batch_seconds(self) -> float:
+        """How long one request of the writer to DynamoDB can take: none begins later than this before the lock ends."""
+        return self.dynamodb_write_attempts * self.dynamodb_request_seconds
+
+    @property
+    def turn_seconds(self) -> float:
+        """How long a refresh takes, once it has the lock, when it waits for everything as long as it may."""
+        return self.gather_seconds + self.fetch_seconds + self.write_seconds
+
+    @property
+    def write_seconds(self) -> float:
+        """In which a write has to have begun its last request."""
+        return self.write_lock_seconds - self.dynamodb_last_batch_seconds
