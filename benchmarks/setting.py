@@ -17,7 +17,7 @@ from ldclient.integrations import DynamoDB, Redis
 from ldclient.interfaces import FeatureStore
 
 from benchmarks.environments import Json, environment
-from benchmarks.packages import baseline_package, lambda_runtime, our_package
+from benchmarks.packages import baseline_package, our_package
 from chalicelib.config import load_settings
 from chalicelib.data_set import DataSet, fetched_item
 from chalicelib.refresh.refresher import Refresher
@@ -25,6 +25,7 @@ from chalicelib.stores.port import Store, open_store
 from tests.support.dynamodb import DynamoDb
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.lambda_runtime import Function
+from tests.support.packages import lambda_runtime
 from tests.support.valkey import ValkeyServer, running_valkey
 
 CONTEXT = {"kind": "user", "key": "user-1", "email": "anna@example.com", "country": "DE"}

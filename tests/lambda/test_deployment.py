@@ -9,8 +9,10 @@ from cfnlint.decode import cfn_yaml
 
 from tests.support.aws import Aws
 from tests.support.data import PROJECT, boolean_flag
-from tests.support.deployed import ENVIRONMENTS, TOKEN, USER, Deployed, Deployments, Json
+from tests.support.deployment import ENVIRONMENTS, TOKEN, USER, Deployed, Deployments, Json
 from tests.support.valkey import running_valkey
+
+pytestmark = pytest.mark.xdist_group("deployment")  # one account for all of them
 
 
 def check_the_whole_way(deployed: Deployed) -> None:
