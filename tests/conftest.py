@@ -10,6 +10,7 @@ import boto3
 import pytest
 import redis
 
+from chalicelib.timing import Timing
 from tests.support.app import App, Environment, LoadApp, import_app
 from tests.support.aws import Aws
 from tests.support.data import example_data
@@ -92,13 +93,15 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
 def load_app(monkeypatch: pytest.MonkeyPatch) -> LoadApp:
     """Imports ``app.py`` anew, so that nothing is left of another test, with exactly this environment."""
 
-    def load(environment: Environment) -> App:
+    def load(environment: Environment, timing: Timing = Timing()) -> App:
         for name in [name for name in os.environ if name.startswith(_OURS)]:
             monkeypatch.delenv(name)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setitem(sys.modules, "app", None)  # what there was comes back after the test
-        return App(import_app())
+        module = import_app()
+        module.wiring.timing = timing
+        return App(module)
 
     return load
 

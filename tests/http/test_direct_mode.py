@@ -38,7 +38,7 @@ def load_direct_app(load_app: LoadApp) -> Iterator[LoadApp]:
 
     yield load
     for app in apps:
-        app.module.direct_flags().client.close()
+        app.module.wiring.direct_flags.client.close()
 
 
 def test_flags_are_evaluated_from_launchdarklys_stream(

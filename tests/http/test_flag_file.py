@@ -159,4 +159,4 @@ def test_direct_mode_serves_the_file_too(load_app: LoadApp, file: Path) -> None:
     file.write_text(json.dumps(flags(1, value=True)))
     app = load_app({"EVALUATION_MODE": "direct", "EVALUATE_AUTH": "none", "LAUNCHDARKLY_FLAG_FILE": str(file)})
     assert app.evaluate(USER) == {"shiny": {"value": True, "variation": 0, "version": 1}}
-    app.module.direct_flags().client.close()
+    app.module.wiring.direct_flags.client.close()

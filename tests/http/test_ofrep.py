@@ -187,4 +187,4 @@ def test_direct_mode_evaluates_the_same(
         assert app.post(BULK, REQUEST).json_body == {"flags": [EVALUATED["on"]]}
         assert app.post(f"{BULK}/on", REQUEST).json_body == EVALUATED["on"]
     finally:
-        app.module.direct_flags().client.close()
+        app.module.wiring.direct_flags.client.close()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import cast
 
 import pytest
 
 from chalicelib.read.snapshots import Snapshots
-from chalicelib.stores.port import Store
 from tests.support.app import App, LoadApp
 from tests.support.app_process import AppProcess
 from tests.support.clock import Clock
@@ -42,9 +40,9 @@ class Reader:
     def __init__(self, app: App, clock: Clock) -> None:
         self.app = app
         self.clock = clock
-        self.reads = CountedReads(app.module.store())
-        snapshots = Snapshots(cast(Store, self.reads), app.module.settings().store_cache_seconds, clock)
-        app.module.snapshots = lambda: snapshots
+        wiring = app.module.wiring
+        self.reads = CountedReads(wiring.reader)
+        wiring.snapshots = Snapshots(self.reads, wiring.settings.store_cache_seconds, clock=clock)
 
 
 ReaderOf = Callable[..., Reader]

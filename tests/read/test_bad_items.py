@@ -193,5 +193,5 @@ def test_threads_decode_an_item_once_and_log_it_once(caplog: pytest.LogCaptureFi
 
 
 def _unreadable_count(reader: Reader) -> int:
-    count: int = reader.app.module.snapshots().current().feature_store.unreadable_count
+    count: int = reader.app.module.wiring.snapshots.current().feature_store.unreadable_count
     return count

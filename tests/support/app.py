@@ -57,7 +57,8 @@ def import_app() -> Any:
     return module
 
 
-LoadApp = Callable[[Environment], App]
+LoadApp = Callable[..., App]
+"""(environment, timing=...) -> the app with these settings, which waits by this Timing."""
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:

@@ -44,12 +44,14 @@ class Proxy:
     """Forwards to ``port``, in the mode of the moment.
 
     ``on_write`` decides what becomes of a refresh's write to Redis: it gets the bytes of the transaction and
-    returns those that still reach the store; no reply comes back, because then the connection ends.
+    returns those that still reach the store; no reply comes back, because then the connection ends, after
+    ``after_write``.
     """
 
     def __init__(self, port: int) -> None:
         self.mode = Mode.FORWARD
         self.on_write: Callable[[bytes], bytes] | None = None
+        self.after_write: Callable[[], object] = lambda: None
         self.connections = 0
         self._target = port
         self._open: list[_Passage] = []
@@ -99,6 +101,8 @@ class Proxy:
                     continue  # a transaction is judged as a whole
                 if self.on_write is not None and b"$covered" in unsent and b"EXEC" in unsent:
                     passage.lose(unsent, self.on_write(unsent))
+                    self.after_write()
+                    passage.reset()
                     return
                 if self._passes(passage):
                     passage.server.sendall(unsent)
@@ -129,13 +133,12 @@ class _Passage:
         self.answered = threading.Event()
 
     def lose(self, write: bytes, rest: bytes) -> None:
-        """End the connection after the ``rest`` of a write; when that is all of it, it is done, but nobody is told."""
+        """Send the ``rest`` of a write; when that is all of it, it is done, but nobody is told."""
         self.is_silent = True
         self.answered.clear()
         self.server.sendall(rest)
         if rest == write:
             self.answered.wait(60)
-        self.reset()
 
     def reset(self) -> None:
         _reset(self.client)

@@ -22,7 +22,7 @@ BUILD = PROJECT / "build" / "tests"
 def lambda_runtime() -> Path:
     """A folder with what Lambda's Python has outside the package: its runtime client and boto3."""
     wanted = ("awslambdaric==", "boto3==")
-    lines = (PROJECT / "requirements-dev.txt").read_text().splitlines()
+    lines = [line for file in PROJECT.glob("requirements-*.txt") for line in file.read_text().splitlines()]
     pins = [line for line in lines if line.startswith(wanted)]
     key = hashlib.sha256("\n".join([sys.version, *pins]).encode()).hexdigest()[:16]
     target = BUILD / f"lambda-runtime-{key}"

@@ -1,16 +1,36 @@
-"""A store's content without a LaunchDarkly: written by a refresh, as hash fields, and what was read of it."""
+"""A store as a test sees it: the reader and the writer of one function instance, and its content."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
+from chalicelib.config import load_settings
 from chalicelib.data_set import DataSet, StoredDataSet, SyncRecord, fetched_item, revision_of, texts_of
 from chalicelib.refresh.refresher import Refresher
-from chalicelib.stores.port import Store
-from chalicelib.stores.redis.store import RedisStore
+from chalicelib.stores.port import Reader, Writer
+from chalicelib.timing import Timing
+from chalicelib.wiring import Wiring
 from tests.support.data import Json, by_key
+
+
+class Store(NamedTuple):
+    reader: Reader
+    writer: Writer
+
+
+def open_store(environment: Mapping[str, str], timing: Timing = Timing()) -> Store:
+    """The store that these settings name, opened as another function instance would."""
+    wiring = wiring_of(environment, timing)
+    return Store(wiring.reader, wiring.writer)
+
+
+def wiring_of(environment: Mapping[str, str], timing: Timing = Timing()) -> Wiring:
+    """The parts of a function instance with these settings."""
+    wiring = Wiring(timing)
+    wiring.settings = load_settings(environment)
+    return wiring
 
 
 def data_set(flags: Iterable[Json], segments: Iterable[Json] = ()) -> DataSet:
@@ -27,9 +47,8 @@ def revision(data: DataSet) -> str:
 
 def refresh_store(redis_url: str, data: DataSet) -> str:
     """What a refresh does once it has fetched ``data``; the new revision."""
-    return (
-        Refresher(RedisStore(redis_url, "launchdarkly"), lambda _: data, "launchdarkly").reconcile(force=True).revision
-    )
+    writer = open_store({"REDIS_URL": redis_url}).writer
+    return Refresher(writer, lambda _: data, "launchdarkly").reconcile(force=True).revision
 
 
 def as_json(*items: Json) -> dict[Any, Any]:
@@ -38,10 +57,11 @@ def as_json(*items: Json) -> dict[Any, Any]:
 
 
 class CountedReads:
-    """A store that counts how often the read path asks it."""
+    """A reader that counts how often it is asked."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Reader) -> None:
         self._store = store
+        self.kind = store.kind
         self.count = 0
 
     def read_sync_record(self) -> SyncRecord | None:
