@@ -37,10 +37,6 @@ class Timing(NamedTuple):
     """The second replaces a connection that died while the function was frozen, and follows a first throttling."""
     dynamodb_read_pause_seconds: float = 0.05
     """Before that second attempt, after a throttling."""
-    dynamodb_settle_seconds: float = 0.5
-    """How long a reader that has no snapshot waits for a write in progress."""
-    dynamodb_settle_poll_seconds: float = 0.05
-    """Between two looks at a write in progress."""
     store_retry_seconds: float = 1.0
     """How long the read path leaves a store alone that has failed, so that not every request waits for it."""
 
@@ -82,6 +78,8 @@ class Timing(NamedTuple):
     """One attempt of one request of the writer to DynamoDB."""
     dynamodb_write_attempts: int = 2
     """Of each request of the writer."""
+    snapshot_grace_seconds: float = 60.0
+    """How long a snapshot that was replaced stays in DynamoDB, for whoever is still reading its parts."""
     dynamodb_backoff_seconds: tuple[float, float] = (0.05, 1.0)
     """The first and the longest pause before DynamoDB is asked again to take what it did not process."""
 
