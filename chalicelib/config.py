@@ -42,6 +42,7 @@ _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _ENVIRONMENT_RESOURCE = re.compile(r"proj/([^:;/]+):env/([^:;/]+)")
 _HTTP_URI = re.compile(r"https?://[^\s/]\S*")
 _FOR_AWS = re.compile(r"AWS_\w+|HTTPS?_PROXY", re.IGNORECASE)
+_FOR_LAUNCHDARKLY = ("http_proxy", "https_proxy", "no_proxy")
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -114,6 +115,8 @@ class Settings:
     dynamodb_table: str | None = None
     aws: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What is meant for AWS's SDK: region, credentials, endpoint, proxies. It says what each means."""
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """``http_proxy``, ``https_proxy`` and ``no_proxy``: what LaunchDarkly's SDK looks at, and nothing in capitals."""
     store_prefix: str = "launchdarkly"
     store_cache_seconds: float = 15.0
     evaluate_auth: str = "token"
@@ -150,6 +153,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         redis_url=redis_url,
         dynamodb_table=dynamodb_table,
         aws={name: value for name, value in env.items() if _FOR_AWS.fullmatch(name)},
+        proxies={name: env[name] for name in _FOR_LAUNCHDARKLY if name in env},
         store_prefix=env.get("STORE_PREFIX", "launchdarkly"),
         store_cache_seconds=_seconds(env, "STORE_CACHE_SECONDS", 15.0),
         evaluate_auth=_choice(env, "EVALUATE_AUTH", ("token", "iam", "none"), "token"),

@@ -59,19 +59,15 @@ class Timing(NamedTuple):
     quiet_seconds: float = 0.3
     """How long no further webhook must have come for a burst to be over."""
     data_set_seconds: float = 5.0
-    """Until the whole data set has arrived from LaunchDarkly."""
+    """All that a fetch waits for the network until the whole data set has arrived; parsing it does not count."""
     announced_seconds: float = 3.0
     """After that, until every announced version has arrived on the open stream."""
     settle_seconds: float = 1.0
     """At least so much of that when a webhook announced no version: LaunchDarkly's caches lag behind its webhooks."""
-    fetch_poll_seconds: float = 0.01
-    """Between two looks at what the stream has brought."""
     stream_connect_seconds: float = 2.0
-    """One attempt to connect to LaunchDarkly."""
-    stream_silence_seconds: float = 6.0
-    """How long LaunchDarkly may send nothing before a fetch gives up its connection."""
-    stream_close_seconds: float = 0.05
-    """Between two attempts to close a stream whose thread is still connecting."""
+    """One attempt to connect to LaunchDarkly: its name, its addresses and TLS in all."""
+    stream_retry_seconds: float = 1.0
+    """Before LaunchDarkly is asked again after a failure."""
     redis_connect_seconds: float = 1.0
     """One connection of the writer to Redis."""
     redis_command_seconds: float = 2.0
@@ -107,6 +103,11 @@ class Timing(NamedTuple):
     def fetch_seconds(self) -> float:
         """The longest that a fetch waits for LaunchDarkly."""
         return self.data_set_seconds + self.announced_seconds
+
+    @property
+    def fetch_limit_seconds(self) -> float:
+        """The longest that a fetch lasts, its own work included: a small function is slow with a large data set."""
+        return self.lock_seconds - self.gather_seconds
 
     @property
     def dynamodb_last_batch_seconds(self) -> float:

