@@ -89,6 +89,8 @@ class Timing(NamedTuple):
     """One attempt to read a secret from Parameter Store."""
     secret_attempts: int = 2
     """Of reading a secret."""
+    secret_age_seconds: float = 600.0
+    """After which a parameter is read again, so that a secret that was replaced does not live on in some function."""
     secret_again_seconds: float = 60.0
     """A parameter is looked at again at most this often: forged signatures must not become calls to SSM."""
     direct_start_seconds: float = 5.0

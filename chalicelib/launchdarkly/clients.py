@@ -19,6 +19,7 @@ from ldclient.interfaces import FeatureStore
 
 from ..config import Settings
 from ..errors import UnreadableItem
+from ..secrets import read_secret
 
 _DAEMON_MODE_KEY = "daemon-mode-has-no-sdk-key"
 """The SDK wants a key even where it never contacts LaunchDarkly."""
@@ -68,8 +69,8 @@ def _source(settings: Settings) -> dict[str, Any]:
         source = Files.new_data_source(paths=[settings.flag_file], auto_update=True)
         return {"sdk_key": "flag-file-has-no-sdk-key", "update_processor_class": source}
     uris = {
-        "base_uri": settings.uris.base,
-        "stream_uri": settings.uris.stream,
-        "events_uri": settings.uris.events,
+        "base_uri": settings.base_uri,
+        "stream_uri": settings.stream_uri,
+        "events_uri": settings.events_uri,
     }
-    return {"sdk_key": settings.sdk_key.read(), **{name: uri for name, uri in uris.items() if uri is not None}}
+    return {"sdk_key": read_secret(settings.sdk_key), **{name: uri for name, uri in uris.items() if uri is not None}}

@@ -75,7 +75,7 @@ class FetchStream:
         self._patience = patience
         self._retry_seconds = timing.stream_retry_seconds
         self._failure: LaunchDarklyUnavailable = FetchTimedOut("LaunchDarkly did not deliver the data set in time.")
-        url = (settings.uris.stream or _LAUNCHDARKLY).rstrip("/") + "/all"
+        url = (settings.stream_uri or _LAUNCHDARKLY).rstrip("/") + "/all"
         self._sse = SSEClient(
             connect=ConnectStrategy.http(
                 url=url,

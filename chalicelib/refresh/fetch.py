@@ -19,6 +19,7 @@ from ..errors import LaunchDarklyUnavailable, LaunchDarklyUnreachable, SdkKeyRej
 from ..launchdarkly.received import ReceivedDataSet
 from ..launchdarkly.stream import FetchStream
 from ..patience import Patience
+from ..secrets import read_secret, rotated_secret
 from ..timing import Timing
 
 
@@ -33,11 +34,11 @@ def fetch_data_set(
     """
     if settings.flag_file is not None:
         return _read_file(settings.flag_file)
-    sdk_key = settings.sdk_key.read()
+    sdk_key = read_secret(settings.sdk_key, timing)
     try:
         return _fetch(settings, sdk_key, announcements, timing)
     except SdkKeyRejected:
-        rotated = settings.sdk_key.rotated_from(sdk_key)
+        rotated = rotated_secret(settings.sdk_key, sdk_key, timing)
         if rotated is None:
             raise
         return _fetch(settings, rotated, announcements, timing)
