@@ -1,4 +1,4 @@
-# Everything from a fresh clone: `make run`, `make test`. Nothing has to be installed by hand but Python 3.10 or later.
+# Everything from a fresh clone: `make run`, `make test`. Nothing has to be installed by hand but Python 3.10 to 3.14.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,16 +8,42 @@ STORE ?= redis
 LOG_DAYS ?= 30
 OUT ?= build/package
 
-.PHONY: run test check package bench token clean preflight deploy webhook undeploy named-stage
+.PHONY: help run test check package bench token clean preflight deploy webhook undeploy
 
-.venv/installed: requirements.txt requirements-dev.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+# A usable .venv is left alone, whichever Python it has, unless somebody names one: `make run PYTHON=python3.12`.
+MAKE_VENV = $(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),,--with-this-python)
+PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+NAMED_STAGE = test "$(origin STAGE)" != file || { echo "Which stage? For example: STAGE=dev"; exit 1; }
+
+## help: this list
+help:
+	@awk '/^## / { target = $$2; sub(/:$$/, "", target); sub(/^## [^ ]+ /, ""); printf "make %-10s %s\n", target, $$0 }' Makefile
+
+.venv/python: FORCE
+	@$(MAKE_VENV)
+
+FORCE:
+
+.venv/run-installed: .venv/python requirements.txt requirements-run.txt
+	@echo "Installing what the app needs to run into .venv. This takes about half a minute."
+	@touch .venv/unfinished
+	$(PIP_INSTALL) --require-hashes -r requirements.txt
+	$(PIP_INSTALL) -r requirements-run.txt
 	$(BIN)/python -m compileall -q app.py chalicelib  # or `chalice local` restarts for the bytecode that it writes
-	touch $@
+	@rm .venv/unfinished
+	@touch $@
+
+.venv/installed: .venv/run-installed requirements-dev.txt
+	@echo "Installing what the tests and checks need into .venv. This takes about a minute."
+	@touch .venv/unfinished
+	$(PIP_INSTALL) --no-compile -r requirements-dev.txt
+	@echo "Compiling it."  # pip would do so too, without a word for half of the minute
+	@$(BIN)/python -m compileall -j 0 .venv/lib | awk '/^Compiling/ && ++n % 1000 == 0 { print n " files"; fflush() }'
+	@rm .venv/unfinished
+	@touch $@
 
 ## run: the app on http://127.0.0.1:8000, with an embedded Valkey that is filled from examples/flags.json
-run: .venv/installed  # without the reloader, which would restart for an edited flag file as for any other
+run: .venv/run-installed  # without the reloader, which would restart for an edited flag file as for any other
 	exec $(BIN)/chalice local --stage local --port $(PORT) --no-autoreload
 
 ## test: the whole suite, real servers included
@@ -42,7 +68,8 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks --store $(STORE)
 
 ## preflight: whether STAGE can be deployed; changes nothing
-preflight: .venv/installed named-stage
+preflight: .venv/installed
+	@$(NAMED_STAGE)
 	$(BIN)/python -m tools.preflight $(STAGE)
 
 ## deploy: check STAGE, deploy its package with `chalice deploy`, fill its store
@@ -51,20 +78,20 @@ deploy: preflight package
 	$(BIN)/python -m tools.after_deploy $(STAGE) --log-days $(LOG_DAYS)
 
 ## webhook: have LaunchDarkly announce changes to the deployed STAGE (needs LAUNCHDARKLY_ACCESS_TOKEN)
-webhook: .venv/installed named-stage
+webhook: .venv/installed
+	@$(NAMED_STAGE)
 	$(BIN)/python -m tools.register_webhook $(STAGE) $(OPTIONS)
 
 ## undeploy: delete what deploy created of STAGE, but its logs
-undeploy: .venv/installed named-stage
+undeploy: .venv/installed
+	@$(NAMED_STAGE)
 	$(BIN)/chalice delete --stage $(STAGE)
 	@echo "The table, the SSM parameters, the logs and LaunchDarkly's webhook are still there."
-
-named-stage:
-	@test "$(origin STAGE)" != file || { echo "Which stage? For example: STAGE=dev"; exit 1; }
 
 ## token: a new token for the evaluation API, and its digest for the configuration
 token:
 	@$(PYTHON) tools/new_token.py
 
+## clean: remove .venv and all that was built
 clean:
 	rm -rf .venv build vendor .chalice/deployments

@@ -51,7 +51,7 @@ def lambda_runtime() -> Path:
     target = BUILD / "lambda-runtime"
     if not target.exists():
         wanted = ("awslambdaric", "boto3")
-        lines = (PROJECT / "requirements-dev.txt").read_text().splitlines()
+        lines = [line for file in PROJECT.glob("requirements-*.txt") for line in file.read_text().splitlines()]
         pins = [line for line in lines if line.startswith(tuple(f"{name}==" for name in wanted))]
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "--target", str(target), *pins], check=True)

@@ -11,7 +11,7 @@ from functools import partial
 from ldclient.client import LDClient
 from ldclient.config import Config
 
-from benchmarks.setting import FLAG, Place
+from benchmarks.setting import FLAG, PATIENT, Place
 from benchmarks.tables import Table, milliseconds, ratio
 from chalicelib.config import load_settings
 from chalicelib.data_set import Announcement
@@ -25,7 +25,7 @@ WEBHOOKS = 200
 def ours(place: Place) -> Callable[[], object]:
     settings = load_settings(place.variables)
     fetch = partial(fetch_data_set, settings)
-    refresher = Refresher(place.our_store("ours"), fetch, "launchdarkly", lock_seconds=300)
+    refresher = Refresher(place.our_store("ours").writer, fetch, "launchdarkly", PATIENT)
 
     def refresh() -> None:
         version = place.launchdarkly.flags[FLAG]["version"]

@@ -9,9 +9,9 @@ from typing import Any
 import psutil
 
 from benchmarks.environments import Json, environment
-from benchmarks.lambda_runtime import Function
 from benchmarks.setting import FLAG, TEN_FLAGS, Packages, Place, http_request, invocation
 from benchmarks.tables import Table, milliseconds
+from tests.support.lambda_runtime import Function
 
 BLOCKS, ONE_FLAG_PER_BLOCK, ALL_FLAGS_PER_BLOCK = 5, 40, 10
 

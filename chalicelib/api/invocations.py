@@ -5,8 +5,7 @@ Pure over a flag source.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import InvalidContext, InvalidRequest
 from ..read.contexts import parse_context
@@ -18,8 +17,7 @@ _FORMS = (
 )
 
 
-@dataclass(frozen=True)
-class EventRequest:
+class EventRequest(NamedTuple):
     """What to evaluate. ``contexts`` are not yet parsed, so that a bad one is an error in its place."""
 
     contexts: tuple[object, ...]

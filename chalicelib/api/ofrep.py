@@ -16,8 +16,7 @@ from .. import errors
 from ..read.contexts import parse_context
 from ..read.evaluation import FlagSource, Options, evaluate_flag, evaluate_flags
 from ..read.feature_stores import ReadableFeatureStore
-
-Json = dict[str, Any]
+from .answers import Json
 
 _REASONS = {
     "OFF": "DISABLED",
@@ -68,13 +67,14 @@ def _keyed(context: Json) -> Json:
     return {**attributes, "key": context["targetingKey"]}
 
 
-def evaluate_one(source: FlagSource, context: Context, key: str, options: Options) -> tuple[int, Json]:
-    """HTTP status and OFREP evaluation of one flag: 400 for a flag that cannot be evaluated.
+def evaluate_one(source: FlagSource, context: Context, key: str, options: Options) -> Json:
+    """The evaluation of one flag; see :func:`is_failure`. Raises FlagNotFound."""
+    return _evaluation(key, evaluate_flag(source, context, key, options), source.feature_store)
 
-    Raises FlagNotFound.
-    """
-    evaluation = _evaluation(key, evaluate_flag(source, context, key, options), source.feature_store)
-    return (400 if "errorCode" in evaluation else 200), evaluation
+
+def is_failure(evaluation: Json) -> bool:
+    """Whether it says that the flag cannot be evaluated, which OFREP counts as an error."""
+    return "errorCode" in evaluation
 
 
 def evaluate_bulk(source: FlagSource, context: Context, options: Options) -> Json:
@@ -125,9 +125,9 @@ def _is_split(served: Any) -> bool:
     return served.variation is None and served.rollout is not None
 
 
-def error_answer(error: errors.FlagsError, key: str | None) -> Json:
+def error_body(error: errors.FlagsError, key: str | None) -> Json:
     """The body of an error; ``key`` is that of the flag that was asked for, None in bulk."""
-    code = next((_ERROR_CODES[each] for each in type(error).__mro__ if each in _ERROR_CODES), None)
+    code = errors.nearest(_ERROR_CODES, error)
     if code is None:
         return {"errorDetails": str(error)}
     return {**({} if key is None else {"key": key}), "errorCode": code, "errorDetails": str(error)}

@@ -1,16 +1,78 @@
-"""Requests taken apart: JSON, options, entity tags. Pure; every error is the caller's and says what was expected."""
+"""Requests taken apart: who asks, which options, which context. Pure; every error is the caller's.
+
+Each error says what was wrong and what was expected.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
 
+from ldclient.context import Context
+
+from ..config import Settings
 from ..errors import InvalidRequest
+from ..read.contexts import parse_context
 from ..read.evaluation import Options
+from .access import Access, check_access
 
 MAX_BODY_BYTES = 1_000_000
 """Far above any context that LaunchDarkly accepts, far below what would slow a function down."""
+
+
+Query = Mapping[str, Sequence[str]]
+"""Query parameters, each with all its values."""
+
+
+class Incoming(NamedTuple):
+    """An HTTP request, whatever brought it here.
+
+    ``headers`` are case-insensitive. ``read_body`` gives the raw bytes, and raises InvalidRequest when there
+    are none. ``gateway`` is API Gateway's request context, which a caller cannot forge.
+    """
+
+    headers: Mapping[str, str]
+    query: Query
+    read_body: Callable[[], bytes]
+    gateway: Mapping[str, Any]
+
+
+class Asked(NamedTuple):
+    """What a request for evaluations asks: for which context, with which options. ``body`` is its JSON."""
+
+    context: Context
+    options: Options
+    body: Any
+
+
+def options_from_query(query: Query) -> Options:
+    """Options from query parameters. Raises InvalidRequest."""
+    flags = [key for values in query.get("flags", ()) for key in values.split(",") if key]
+    return Options(
+        with_reasons=_query_boolean(query, "withReasons"),
+        client_side_only=_query_boolean(query, "clientSideOnly"),
+        flags=tuple(dict.fromkeys(flags)) if "flags" in query else None,
+    )
+
+
+def take_apart(
+    incoming: Incoming,
+    settings: Settings,
+    options_of: Callable[[Query], Options] = lambda _query: Options(),
+    context_of: Callable[[Any], Context] = parse_context,
+) -> Asked:
+    """What the request asks, narrowed to what its caller may see.
+
+    Access comes first: nothing else is read of a request that is refused. Raises InvalidToken and
+    InvalidRequest.
+    """
+    access = check_access(settings, incoming.headers, incoming.gateway)
+    options = options_of(incoming.query)
+    if access is Access.CLIENT_SIDE_FLAGS:
+        options = options._replace(client_side_only=True, conceal=True)
+    body = parse_json(checked_size(incoming.read_body()))
+    return Asked(context_of(body), options, body)
 
 
 def parse_json(body: bytes) -> Any:
@@ -40,17 +102,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise InvalidRequest(f"The body is not valid JSON: {name} is not a JSON number.")
 
 
-def options_from_query(query: Mapping[str, Sequence[str]]) -> Options:
-    """Options from query parameters, each a list of its values. Raises InvalidRequest."""
-    flags = [key for values in query.get("flags", ()) for key in values.split(",") if key]
-    return Options(
-        with_reasons=_query_boolean(query, "withReasons"),
-        client_side_only=_query_boolean(query, "clientSideOnly"),
-        flags=tuple(dict.fromkeys(flags)) if "flags" in query else None,
-    )
-
-
-def _query_boolean(query: Mapping[str, Sequence[str]], name: str) -> bool:
+def _query_boolean(query: Query, name: str) -> bool:
     value = (query.get(name) or ["false"])[-1]
     if value not in ("true", "false"):
         raise InvalidRequest(f"The query parameter {name} must be true or false.")

@@ -13,8 +13,7 @@ from ..data_set import SyncRecord
 from ..errors import StoreNotInitialized, StoreUnavailable
 from ..read.direct import DirectFlags
 from ..read.snapshots import Snapshot
-
-Json = dict[str, Any]
+from .answers import Json
 
 STALE_AFTER_SECONDS = 3 * RECONCILE_MINUTES * 60
 """Three missed refreshes in a row are no accident."""
@@ -24,30 +23,30 @@ def can_answer(report: Mapping[str, Any]) -> bool:
     return report["status"] in ("healthy", "stale")
 
 
-def daemon_status(
-    store_kind: str, found: Snapshot | StoreUnavailable | StoreNotInitialized, now_seconds: float
-) -> Json:
-    """The report of daemon mode. ``found`` is what an evaluation would find now; the time is Unix time."""
-    data = _stored_data(found, now_seconds) if isinstance(found, Snapshot) else None
+def daemon_status(store_kind: str, snapshot: Snapshot, now_seconds: float) -> Json:
+    """The report of daemon mode, for what an evaluation would be answered from now; the time is Unix time."""
+    data = _stored_data(snapshot, now_seconds)
+    is_old = data["ageSeconds"] is not None and data["ageSeconds"] > STALE_AFTER_SECONDS
+    return _daemon_report(
+        "stale" if snapshot.stale or is_old else "healthy", store_kind, data, is_out_of_reach=snapshot.stale
+    )
+
+
+def daemon_status_without_data(store_kind: str, error: StoreUnavailable | StoreNotInitialized) -> Json:
+    """The report of daemon mode when an evaluation would raise this error."""
+    if isinstance(error, StoreNotInitialized):
+        return _daemon_report("empty", store_kind, None, is_out_of_reach=False)
+    return _daemon_report("unavailable", store_kind, None, is_out_of_reach=True)
+
+
+def _daemon_report(condition: str, store_kind: str, data: Json | None, *, is_out_of_reach: bool) -> Json:
     return {
-        "status": _daemon_condition(found, data),
+        "status": condition,
         "mode": "daemon",
-        "store": {"kind": store_kind, "state": "INTERRUPTED" if _is_out_of_reach(found) else "VALID"},
+        "store": {"kind": store_kind, "state": "INTERRUPTED" if is_out_of_reach else "VALID"},
         "data": data,
         "version": VERSION,
     }
-
-
-def _daemon_condition(found: Snapshot | StoreUnavailable | StoreNotInitialized, data: Json | None) -> str:
-    if data is None:
-        return "empty" if isinstance(found, StoreNotInitialized) else "unavailable"
-    age_seconds = data["ageSeconds"]
-    too_old = age_seconds is not None and age_seconds > STALE_AFTER_SECONDS
-    return "stale" if too_old or _is_out_of_reach(found) else "healthy"
-
-
-def _is_out_of_reach(found: Snapshot | StoreUnavailable | StoreNotInitialized) -> bool:
-    return found.stale if isinstance(found, Snapshot) else isinstance(found, StoreUnavailable)
 
 
 def _stored_data(snapshot: Snapshot, now_seconds: float) -> Json:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ldclient.client import LDClient
 
 from ..config import Settings
 from ..launchdarkly.clients import direct_client
+from ..timing import Timing
 from .feature_stores import DirectFeatureStore
+from .snapshots import Provenance
 
-_START_WAIT_SECONDS = 5.0
 
-
-@dataclass(frozen=True)
-class DirectFlags:
+class DirectFlags(NamedTuple):
     """An SDK client that follows LaunchDarkly by itself, and the data it has received."""
 
     client: LDClient
     feature_store: DirectFeatureStore
 
+    @property
+    def provenance(self) -> Provenance:
+        return Provenance()
 
-def connect_directly(settings: Settings) -> DirectFlags:
+
+def connect_directly(settings: Settings, timing: Timing) -> DirectFlags:
     """Connect to LaunchDarkly and wait a few seconds for the data set; it may still arrive later.
 
     Raises ConfigurationError without an SDK key.
     """
     feature_store = DirectFeatureStore()
-    return DirectFlags(direct_client(settings, feature_store, _START_WAIT_SECONDS), feature_store)
+    return DirectFlags(direct_client(settings, feature_store, timing.direct_start_seconds), feature_store)

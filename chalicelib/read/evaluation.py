@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ldclient.client import LDClient
 from ldclient.context import Context
@@ -23,8 +22,7 @@ _UNREADABLE_REASON = {"kind": "ERROR", "errorKind": "EXCEPTION"}
 """The reason that the SDK gives when its store cannot produce a flag."""
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """What the caller asked for. ``flags`` None means all; see ``select_flags``.
 
     ``conceal``: the caller must not learn of flags that client-side SDKs cannot see, not even as the
@@ -112,8 +110,7 @@ def _is_client_side(feature_store: ReadableFeatureStore, key: str) -> bool:
     return flag is not None and bool(flag.get("clientSide"))
 
 
-@dataclass(frozen=True)
-class _Selection:
+class _Selection(NamedTuple):
     client: LDClient
     feature_store: ReadableFeatureStore
 

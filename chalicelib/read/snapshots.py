@@ -10,24 +10,33 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ldclient.client import LDClient
 
 from ..data_set import FEATURES, SEGMENTS, StoredDataSet, SyncRecord, revision_of
 from ..errors import StoreNotInitialized, StoreUnavailable
 from ..launchdarkly.clients import daemon_client
-from ..stores.port import Store
+from ..stores.port import Reader
+from ..timing import Timing
 from .feature_stores import SnapshotFeatureStore
 
 logger = logging.getLogger(__name__)
 
-_RETRY_SECONDS = 1.0
-"""How long the store is left alone after it failed, so that not every request pays the time-out."""
+
+class Provenance(NamedTuple):
+    """Where an answer comes from. In direct mode, where the SDK holds the data set, revision and time are unknown.
+
+    ``synced_at`` is RFC 3339, and None where another writer filled the store. ``stale``: from memory, while
+    the store could not be asked whether this is still its content.
+    """
+
+    revision: str | None = None
+    synced_at: str | None = None
+    stale: bool = False
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The whole data set of one revision, with an SDK client in daemon mode over it. Immutable.
 
     ``record`` is None when a Relay Proxy or another SDK filled the store. ``stale`` says that the store
@@ -41,14 +50,25 @@ class Snapshot:
     read_at: float
     stale: bool = False
 
+    @property
+    def provenance(self) -> Provenance:
+        return Provenance(self.revision, None if self.record is None else self.record.synced_at, self.stale)
+
 
 class Snapshots:
     """Holds the current snapshot. Thread-safe; a request calls ``current`` once and keeps what it got."""
 
-    def __init__(self, store: Store, reuse_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: Reader,
+        reuse_seconds: float,
+        timing: Timing = Timing(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """``reuse_seconds``: how long a data set without a sync record is reused before it is read again."""
         self._store = store
         self._reuse_seconds = reuse_seconds
+        self._timing = timing
         self._clock = clock
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
@@ -67,7 +87,7 @@ class Snapshots:
             if self._snapshot is None:
                 # A new error each time: raising a kept one again would pile up its traceback.
                 raise StoreUnavailable(self._failure)
-            return self._snapshot if self._failure is None else replace(self._snapshot, stale=True)
+            return self._snapshot if self._failure is None else self._snapshot._replace(stale=True)
 
     def _ask_store(self) -> None:
         try:
@@ -76,7 +96,7 @@ class Snapshots:
             if self._failure is None:
                 logger.error("serving without the store: %s", failure)
             self._failure = str(failure)
-            self._retry_at = self._clock() + _RETRY_SECONDS
+            self._retry_at = self._clock() + self._timing.store_retry_seconds
         else:
             self._failure = None
 
@@ -86,7 +106,7 @@ class Snapshots:
             return self._read()
         record = self._store.read_sync_record()
         if record is not None and record.revision == held.revision:
-            return held if record == held.record else replace(held, record=record)
+            return held if record == held.record else held._replace(record=record)
         if record is not None and record.writing:
             return held  # it is complete; the store is not
         if record is None and held.record is None and self._clock() - held.read_at < self._reuse_seconds:
@@ -104,7 +124,7 @@ class Snapshots:
             raise StoreUnavailable("The flag store has lost its flags or segments; it may be evicting keys.")
         revision = revision_of(stored.texts) if stored.record is None else stored.record.revision
         if held is not None and revision == held.revision:
-            return replace(held, record=stored.record, read_at=self._clock())
+            return held._replace(record=stored.record, read_at=self._clock())
         feature_store = SnapshotFeatureStore(stored.texts)
         return Snapshot(daemon_client(feature_store), feature_store, revision, stored.record, read_at=self._clock())
 

@@ -14,8 +14,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..config import EnvironmentResource, Settings
 from ..data_set import FEATURES, SEGMENTS, Announcement
@@ -32,11 +31,14 @@ _WILDCARDS = ("*", "~")
 """``*`` is every environment, ``~`` the resource itself as LaunchDarkly abbreviates it."""
 
 
-@dataclass(frozen=True)
-class Change:
-    """A change that concerns the store; ``announcement`` is None when the entry names no version."""
+class Change(NamedTuple):
+    """What an audit-log entry changes in the store, or why it is none of our business.
 
-    announcement: Announcement | None
+    ``announcement`` is None when the entry names no version.
+    """
+
+    announcement: Announcement | None = None
+    ignored_because: str | None = None
 
 
 def verify_webhook(settings: Settings, body: bytes, signature: str | None) -> None:
@@ -67,8 +69,8 @@ def verify_signature(body: bytes, signature: str | None, secret: str) -> None:
         raise InvalidSignature("The X-LD-Signature header does not match the body.")
 
 
-def change_in(entry: object, environment: EnvironmentResource | None) -> Change | str:
-    """What the audit-log entry changes in the store, or, as text, why it is none of our business.
+def change_in(entry: object, environment: EnvironmentResource | None) -> Change:
+    """What the audit-log entry changes in the store, or why it is none of our business.
 
     ``environment`` None accepts flags and segments of every environment. An entry whose resources
     cannot be read counts as ours: one refresh too many does no harm, one too few does.
@@ -78,10 +80,10 @@ def change_in(entry: object, environment: EnvironmentResource | None) -> Change 
         raise InvalidRequest("A webhook must be a JSON object: an audit-log entry.")
     kind = entry.get("kind")
     if not isinstance(kind, str) or kind not in _KINDS:
-        return "This webhook is not about a flag or a segment."
+        return Change(ignored_because="This webhook is not about a flag or a segment.")
     resources = list(_resources(entry))
     if environment is not None and resources and not any(_concerns(each, environment) for each in resources):
-        return f"This webhook is not about {environment.project}/{environment.environment}."
+        return Change(ignored_because=f"This webhook is not about {environment.project}/{environment.environment}.")
     return Change(_announcement(entry, kind, resources, environment))
 
 

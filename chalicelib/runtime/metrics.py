@@ -16,7 +16,12 @@ Format: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatc
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from ..config import deployment_name
 
 _NAMESPACE = "ServerlessFlags"
 _UNITS = {
@@ -26,6 +31,27 @@ _UNITS = {
     "StaleAnswers": "Count",
     "StoreErrors": "Count",
 }
+
+
+def emit(values: Mapping[str, float]) -> None:
+    """Write one line with these metrics; on Lambda only, where somebody reads it."""
+    deployment = deployment_name()
+    if deployment is not None:
+        sys.stdout.write(metric_line(deployment, values, int(time.time() * 1000)) + "\n")
+
+
+@contextmanager
+def measured_refresh(data_age_seconds: Callable[[], float | None]) -> Iterator[None]:
+    """Emits the metrics of the refresh in the block; ``data_age_seconds`` is asked when it ends."""
+    begun, failed = time.monotonic(), True
+    try:
+        yield
+        failed = False
+    finally:
+        milliseconds = round((time.monotonic() - begun) * 1000)
+        age_seconds = data_age_seconds()
+        age = {} if age_seconds is None else {"DataAgeSeconds": age_seconds}
+        emit({"RefreshFailures": int(failed), "RefreshMilliseconds": milliseconds, **age})
 
 
 def metric_line(deployment: str, values: Mapping[str, float], unix_ms: int) -> str:

@@ -1,4 +1,7 @@
-"""The store port: what the refresh and the read path need of Redis or DynamoDB, and nothing else.
+"""The store port: what the two paths need of Redis or DynamoDB, and nothing else.
+
+A store is two things. Its *reader* answers an evaluation within a second, over a connection of its own and
+without an import worth naming; its *writer* serves a refresh, which has seconds, with the store's library.
 
 A store keeps LaunchDarkly's own keys in LaunchDarkly's own format, so that any LaunchDarkly SDK in
 daemon mode or a Relay Proxy can share it, and beside them a sync record and what serialises refreshes.
@@ -7,15 +10,29 @@ daemon mode or a Relay Proxy can share it, and beside them a sync record and wha
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ..config import Settings
 from ..data_set import Announcement, DataSet, Item, StoredDataSet, SyncRecord
 
 
-@dataclass(frozen=True)
-class Backlog:
+class Reader(Protocol):
+    """What evaluations need. A call raises StoreUnavailable when the store does not answer in time or refuses it."""
+
+    kind: str
+    """``redis`` or ``dynamodb``."""
+
+    def read_sync_record(self) -> SyncRecord | None:
+        """One small read; None when the store holds no sync record."""
+
+    def read_data_set(self) -> StoredDataSet:
+        """Sync record, flags and segments of one moment.
+
+        Where a write in progress does not let them be: what is there, each item whole, under a revision
+        of its own and with ``record.writing``.
+        """
+
+
+class Backlog(NamedTuple):
     """The webhooks that a refresh covers when it starts to fetch now.
 
     ``ticket`` is the highest one handed out. ``announcements`` holds one entry for each webhook since the
@@ -25,7 +42,7 @@ class Backlog:
 
     ticket: int
     announcements: tuple[Announcement | None, ...]
-    entries: tuple[str, ...] = field(default=(), compare=False)
+    entries: tuple[str, ...] = ()
 
 
 class Covered(NamedTuple):
@@ -49,30 +66,17 @@ class Update(Protocol):
         """
 
 
-class Store(Protocol):
-    """Every operation raises StoreUnavailable when the store cannot be reached in time or refuses it."""
-
-    kind: str
-    """``redis`` or ``dynamodb``."""
+class Writer(Protocol):
+    """What a refresh needs. Every call raises StoreUnavailable when the store cannot be reached or refuses it."""
 
     def can_hold(self, kind: str, key: str, item: Item) -> bool:
         """Whether the item is within the store's limits. No I/O."""
-
-    def read_sync_record(self) -> SyncRecord | None:
-        """One small read; None when the store holds no sync record."""
-
-    def read_data_set(self) -> StoredDataSet:
-        """Sync record, flags and segments of one moment.
-
-        Where a write in progress does not let them be: what is there, each item whole, under a revision
-        of its own and with ``record.writing``.
-        """
 
     def take_ticket(self, announcement: Announcement | None) -> int:
         """Queue a webhook: a number higher than every earlier one. Its announcement is in the backlog from then on."""
 
     def read_covered(self) -> Covered:
-        """How far the refreshes have come; one small read, with the patience of the write path."""
+        """How far the refreshes have come; one small read."""
 
     def read_backlog(self) -> Backlog:
         """Tickets and announcements of one moment."""
@@ -83,22 +87,8 @@ class Store(Protocol):
     def unlock(self, owner: str) -> None:
         """Free the lock if ``owner`` still holds it."""
 
-    def update(self, owner: str) -> AbstractContextManager[Update]:
-        """The write of the refresh that holds the lock as ``owner``. Raises RefreshConflict when it no longer does."""
+    def update(self, owner: str, seconds: float) -> AbstractContextManager[Update]:
+        """The write of the refresh that holds the lock as ``owner``; the lock is renewed for ``seconds``.
 
-
-def open_store(settings: Settings, embedded_url: str | None = None) -> Store:
-    """The store that the settings name. Connects on first use, not here.
-
-    ``embedded_url`` is where the embedded server listens, for ``REDIS_URL=embedded``.
-    """
-    # Imported where used: each loads a client library that the other store's users never need.
-    if settings.dynamodb_table is not None:
-        from .dynamodb.store import DynamoDbStore
-
-        return DynamoDbStore(settings.dynamodb_table, settings.store_prefix, settings.aws)
-    from .redis.store import RedisStore
-
-    url = embedded_url or settings.redis_url
-    assert url is not None  # the settings name exactly one store in daemon mode
-    return RedisStore(url, settings.store_prefix)
+        Raises RefreshConflict when the owner no longer holds it.
+        """

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import App, Environment, LoadApp
-from tests.data import PROJECT, boolean_flag, by_key
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.data import PROJECT, boolean_flag, by_key
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 SERVER, NEXT, CLIENT = "server-token", "next-server-token", "client-token"
 USER = {"kind": "user", "key": "anna"}

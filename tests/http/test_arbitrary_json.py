@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chalicelib.errors import FlagNotFound, InvalidRequest
 from tests.conftest import App, LoadApp
-from tests.data import EXAMPLES
+from tests.support.data import EXAMPLES
 
 ANY_TIME = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

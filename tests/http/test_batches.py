@@ -5,8 +5,8 @@ from __future__ import annotations
 import redis
 
 from tests.conftest import App
-from tests.data import boolean_flag, by_key
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.data import boolean_flag, by_key
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 TARGETED = boolean_flag("shiny", targets=[{"values": ["user-7"], "variation": 1}])
 UNREADABLE = {"value": None, "reason": {"kind": "ERROR", "errorKind": "EXCEPTION"}}

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.chalice_local import chalice_local
 from tests.conftest import App, Environment, LoadApp
-from tests.data import EXAMPLES
+from tests.support.chalice_local import chalice_local
+from tests.support.data import EXAMPLES
 
 ORIGIN = "https://app.example.com"
 USER = {"kind": "user", "key": "anna"}

@@ -8,8 +8,8 @@ import pytest
 
 from chalicelib.errors import FetchTimedOut
 from tests.conftest import App, Environment, LoadApp, eventually
-from tests.data import boolean_flag, by_key, example_data
-from tests.fake_launchdarkly import FakeLaunchDarkly, Fault
+from tests.support.data import boolean_flag, by_key, example_data
+from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
 
 USER = {"kind": "user", "key": "vip-customer"}
 IGNORED = {"status": "ignored", "reason": "EVALUATION_MODE is 'direct': there is no store to refresh."}
@@ -37,7 +37,7 @@ def load_direct_app(load_app: LoadApp) -> Iterator[LoadApp]:
 
     yield load
     for app in apps:
-        app.module.direct_flags().client.close()
+        app.module.wiring.direct_flags.client.close()
 
 
 def test_flags_are_evaluated_from_launchdarklys_stream(

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import App
-from tests.data import boolean_flag, by_key, example_data
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.data import boolean_flag, by_key, example_data
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 USER = {"kind": "user", "key": "anna", "country": "DE"}
 PATHS = ["/evaluate", "/evaluate?flags=banner-text&withReasons=true", "/evaluate/banner-text"]

@@ -11,8 +11,8 @@ import redis
 
 from chalicelib.errors import LaunchDarklyUnreachable
 from tests.conftest import App, Environment, LoadApp
-from tests.data import EXAMPLES, boolean_flag, by_key, example_data
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.data import EXAMPLES, boolean_flag, by_key, example_data
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 USER = {"key": "vip-customer"}
 UNREADABLE = "The data set cannot be read: it is missing, or not valid JSON or YAML."
@@ -159,4 +159,4 @@ def test_direct_mode_serves_the_file_too(load_app: LoadApp, file: Path) -> None:
     file.write_text(json.dumps(flags(1, value=True)))
     app = load_app({"EVALUATION_MODE": "direct", "EVALUATE_AUTH": "none", "LAUNCHDARKLY_FLAG_FILE": str(file)})
     assert app.evaluate(USER) == {"shiny": {"value": True, "variation": 0, "version": 1}}
-    app.module.direct_flags().client.close()
+    app.module.wiring.direct_flags.client.close()

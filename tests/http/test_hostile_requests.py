@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.chalice_local import chalice_local
 from tests.conftest import App, Environment, LoadApp
-from tests.data import EXAMPLES, example_data
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.chalice_local import chalice_local
+from tests.support.data import EXAMPLES, example_data
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 TOKEN = "correct-horse-battery-staple"
 SIGNING_SECRET = "webhook-signing-secret"

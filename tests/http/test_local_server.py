@@ -22,8 +22,8 @@ import pytest
 import requests
 
 from tests.conftest import eventually
-from tests.data import PROJECT
-from tests.ports import free_port
+from tests.support.data import PROJECT
+from tests.support.ports import free_port
 
 Json = dict[str, Any]
 

@@ -16,10 +16,10 @@ import requests
 from awslambdaric.bootstrap import LambdaLoggerFilter, LambdaLoggerHandler
 
 from chalicelib.runtime.logs import JsonFormatter, log_as_json, note, one_line
-from tests.chalice_local import chalice_local
 from tests.conftest import App, Environment, LoadApp, eventually
-from tests.data import EXAMPLES, boolean_flag, by_key
-from tests.fake_launchdarkly import FakeLaunchDarkly, Fault
+from tests.support.chalice_local import chalice_local
+from tests.support.data import EXAMPLES, boolean_flag, by_key
+from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
 
 TOKEN = "the-callers-token"
 SECRET = "the-webhooks-secret"
@@ -238,15 +238,13 @@ class Sink:
 
 def test_requests_at_the_same_time_are_not_mixed_up(closed_app: App, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither looks at its headers before both have come in; `chalice local` has threads, and Chalice one request."""
-    settings, both_are_in, waited = closed_app.module.settings, threading.Barrier(2, timeout=60), threading.local()
+    take_apart, both_are_in = closed_app.module.take_apart, threading.Barrier(2, timeout=60)
 
-    def wait_for_the_other() -> Any:
-        if not hasattr(waited, "once"):
-            waited.once = True
-            both_are_in.wait()
-        return settings()
+    def wait_for_the_other(*arguments: Any) -> Any:
+        both_are_in.wait()
+        return take_apart(*arguments)
 
-    monkeypatch.setattr(closed_app.module, "settings", wait_for_the_other)
+    monkeypatch.setattr(closed_app.module, "take_apart", wait_for_the_other)
 
     def ask(key: str, token: str) -> int:
         status: int = closed_app.post(f"/evaluate/{key}", CONTEXT, {"X-API-Key": token}).status_code

@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from tests.conftest import Environment, LoadApp
-from tests.data import example_data
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.data import example_data
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 USER = {"kind": "user", "key": "vip-customer"}
 

@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from tests.conftest import App, Environment, LoadApp
-from tests.data import boolean_flag, by_key
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.data import boolean_flag, by_key
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 BULK = "/ofrep/v1/evaluate/flags"
 REQUEST = {"context": {"targetingKey": "anna"}}
@@ -187,4 +187,4 @@ def test_direct_mode_evaluates_the_same(
         assert app.post(BULK, REQUEST).json_body == {"flags": [EVALUATED["on"]]}
         assert app.post(f"{BULK}/on", REQUEST).json_body == EVALUATED["on"]
     finally:
-        app.module.direct_flags().client.close()
+        app.module.wiring.direct_flags.client.close()

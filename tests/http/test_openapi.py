@@ -11,8 +11,8 @@ import yaml
 from hypothesis import HealthCheck, settings
 
 from tests.conftest import App, LoadApp
-from tests.data import EXAMPLES, PROJECT
-from tests.http.wsgi import WsgiGateway
+from tests.support.data import EXAMPLES, PROJECT
+from tests.support.wsgi import WsgiGateway
 
 TOKEN = "test-token"
 DESCRIPTION = PROJECT / "docs" / "openapi.yaml"

@@ -15,8 +15,8 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import FlagEvaluationDetails, Reason
 
-from tests.chalice_local import chalice_local
-from tests.data import by_key
+from tests.support.chalice_local import chalice_local
+from tests.support.data import by_key
 
 TOKEN = "a-token"
 ROLLOUT = {"rollout": {"variations": [{"variation": 1, "weight": 100_000}]}}

@@ -10,10 +10,10 @@ from ldclient.client import LDClient
 from ldclient.config import Config
 from ldclient.context import Context
 
-from tests import parity
 from tests.conftest import App
-from tests.data import EXAMPLE_CONTEXTS, Json, example_data
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support import parity
+from tests.support.data import EXAMPLE_CONTEXTS, Json, example_data
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 
 @pytest.fixture

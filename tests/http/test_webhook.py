@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import App, Environment, LoadApp
-from tests.data import boolean_flag, by_key
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.data import boolean_flag, by_key
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 SECRET = "webhook-secret"
 FLAG = "proj/shop:env/production:flag/größe"

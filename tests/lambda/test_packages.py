@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.data import PROJECT
+from tests.support.data import PROJECT
 
 BIN = Path(sys.executable).parent
 STAGES = list(json.loads((PROJECT / ".chalice" / "config.json").read_text())["stages"])

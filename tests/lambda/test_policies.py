@@ -12,11 +12,11 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from benchmarks.lambda_runtime import InvocationError
-from tests.aws import Aws
-from tests.data import PROJECT, boolean_flag
-from tests.deployed import FUNCTIONS, USER, Deployed, Deployments
-from tests.deployment import enforced
+from tests.support.aws import Aws
+from tests.support.data import PROJECT, boolean_flag
+from tests.support.deployed import FUNCTIONS, USER, Deployed, Deployments
+from tests.support.deployment import enforced
+from tests.support.lambda_runtime import InvocationError
 
 Policy = dict[str, Any]
 

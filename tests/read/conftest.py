@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from chalicelib.read.snapshots import Snapshots
-from chalicelib.stores.port import Store
 from tests.conftest import App, LoadApp
-from tests.read.parts import AppProcess, Clock, CountedReads, Proxy, StoreServer
+from tests.support.read_parts import AppProcess, Clock, CountedReads, Proxy, StoreServer
 
 
 @pytest.fixture
@@ -41,9 +39,9 @@ class Reader:
     def __init__(self, app: App, clock: Clock) -> None:
         self.app = app
         self.clock = clock
-        self.reads = CountedReads(app.module.store())
-        snapshots = Snapshots(cast(Store, self.reads), app.module.settings().store_cache_seconds, clock)
-        app.module.snapshots = lambda: snapshots
+        wiring = app.module.wiring
+        self.reads = CountedReads(wiring.reader)
+        wiring.snapshots = Snapshots(self.reads, wiring.settings.store_cache_seconds, clock=clock)
 
 
 ReaderOf = Callable[..., Reader]

@@ -16,9 +16,9 @@ from ldclient.versioned_data_kind import FEATURES
 from chalicelib.errors import UnreadableItem
 from chalicelib.read.feature_stores import SnapshotFeatureStore
 from tests.conftest import logged
-from tests.data import boolean_flag, segment
 from tests.read.conftest import Reader, ReaderOf
-from tests.read.parts import ANNA, as_json
+from tests.support.data import boolean_flag, segment
+from tests.support.read_parts import ANNA, as_json
 
 UNREADABLE_REASON = {"kind": "ERROR", "errorKind": "EXCEPTION"}
 
@@ -193,5 +193,5 @@ def test_threads_decode_an_item_once_and_log_it_once(caplog: pytest.LogCaptureFi
 
 
 def _unreadable_count(reader: Reader) -> int:
-    count: int = reader.app.module.snapshots().current().feature_store.unreadable_count
+    count: int = reader.app.module.wiring.snapshots.current().feature_store.unreadable_count
     return count

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.data import boolean_flag
 from tests.read.conftest import Reader, StartProcess
-from tests.read.parts import ANNA, Proxy, StoreServer, data_set, refresh_store
+from tests.support.data import boolean_flag
+from tests.support.read_parts import ANNA, Proxy, StoreServer, data_set, refresh_store
 
 OLD = data_set([boolean_flag("shiny", 1, value=False)])
 NEW = data_set([boolean_flag("shiny", 2, value=True)])

@@ -13,9 +13,9 @@ from ldclient.versioned_data_kind import FEATURES
 
 from chalicelib.read.feature_stores import SnapshotFeatureStore
 from tests.conftest import logged
-from tests.data import boolean_flag, segment
 from tests.read.conftest import ReaderOf
-from tests.read.parts import ANNA, as_json
+from tests.support.data import boolean_flag, segment
+from tests.support.read_parts import ANNA, as_json
 
 IN_BETA = {"attribute": "", "op": "segmentMatch", "values": ["beta"]}
 NEEDS_OTHERS = boolean_flag(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import redis
 
-from tests.data import boolean_flag
 from tests.read.conftest import Reader, ReaderOf
-from tests.read.parts import ANNA, as_json, data_set, refresh_store, revision
+from tests.support.data import boolean_flag
+from tests.support.read_parts import ANNA, as_json, data_set, refresh_store, revision
 
 FIRST = data_set([boolean_flag("shiny", 1)])
 SECOND = data_set([boolean_flag("shiny", 2)])
@@ -77,8 +75,8 @@ def test_unchanged_content_keeps_its_revision_and_what_was_decoded(
     store: redis.Redis, redis_url: str, reader_of: ReaderOf
 ) -> None:
     reader = reader_of(redis_url, STORE_CACHE_SECONDS="0")
-    first = reader.app.module.snapshots().current()
-    second = reader.app.module.snapshots().current()
+    first = reader.app.module.wiring.snapshots.current()
+    second = reader.app.module.wiring.snapshots.current()
     assert second.revision == first.revision
     assert second.feature_store is first.feature_store
 
@@ -140,9 +138,9 @@ def test_an_unchanged_revision_that_was_synced_again_says_so(
 ) -> None:
     refresh_store(redis_url, FIRST)
     reader = reader_of(redis_url)
-    first = reader.app.module.snapshots().current()
-    store.set("launchdarkly:$sync", replace(first.record, synced_at_ms=0).to_json())
-    second = reader.app.module.snapshots().current()
+    first = reader.app.module.wiring.snapshots.current()
+    store.set("launchdarkly:$sync", first.record._replace(synced_at_ms=0).to_json())
+    second = reader.app.module.wiring.snapshots.current()
     assert (second.revision, second.record.synced_at_ms) == (first.revision, 0)
     assert second.feature_store is first.feature_store
     assert reader.app.post("/evaluate", ANNA).headers["X-Flags-Synced-At"] == "1970-01-01T00:00:00.000Z"

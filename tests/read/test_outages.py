@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.conftest import logged
-from tests.data import boolean_flag, segment
 from tests.read.conftest import Reader, ReaderOf
-from tests.read.parts import ANNA, Mode, Proxy, StoreServer, data_set, eventually, refresh_store
+from tests.support.data import boolean_flag, segment
+from tests.support.read_parts import ANNA, Mode, Proxy, StoreServer, data_set, eventually, refresh_store
 
 OLD = data_set([boolean_flag("shiny", 1, value=False)], [segment("beta", 1, "anna")])
 NEW = data_set([boolean_flag("shiny", 2, value=True)], [segment("beta", 2, "anna")])

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.data import PROJECT
 from tests.read.conftest import Reader, ReaderOf, StartProcess
-from tests.read.parts import Json, accepts_connections, eventually, refresh_store, revision
-from tests.read.writer import BITS, FLAGS, REVISIONS, numbered
+from tests.support.data import PROJECT
+from tests.support.read_parts import Json, accepts_connections, eventually, refresh_store, revision
+from tests.support.writer import BITS, FLAGS, REVISIONS, numbered
 
 NUMBERS = {revision(numbered(number)): number for number in range(REVISIONS)}
 CONTEXTS: list[Json] = [{"kind": "user", "key": bit} for bit in BITS]
@@ -25,7 +25,7 @@ THREADS = 4
 def busy_store(redis_url: str, reader_of: ReaderOf) -> Iterator[str]:
     """The URL of a store whose content another process replaces without a pause."""
     refresh_store(redis_url, numbered(0))
-    with subprocess.Popen([sys.executable, "-m", "tests.read.writer", redis_url], cwd=PROJECT) as writer:
+    with subprocess.Popen([sys.executable, "-m", "tests.support.writer", redis_url], cwd=PROJECT) as writer:
         try:
             reader = reader_of(redis_url)
             assert eventually(lambda: _number_of_batch(reader) > 0)  # it is at work

@@ -11,17 +11,11 @@ import pytest
 
 from chalicelib.errors import StoreUnavailable
 from chalicelib.read.snapshots import Snapshots
-from chalicelib.stores.redis import store as redis_store
-from chalicelib.stores.redis.store import RedisStore
-from tests.data import boolean_flag
+from chalicelib.stores.redis.reader import RedisReader
+from chalicelib.timing import Timing
 from tests.read.conftest import Reader
-from tests.read.parts import ANNA, Clock, Listener, Mode, Proxy, StoreServer, data_set, refresh_store
-
-
-def test_all_waits_of_a_request_add_up_to_less_than_a_second() -> None:
-    reads = 2  # the sync record, and the data set when its revision is new
-    assert reads * (redis_store.HELD_WAIT_SECONDS + redis_store.NEW_WAIT_SECONDS) < 1
-    assert redis_store.FIRST_WAIT_SECONDS < 1  # a cold function reads once, over its first connection
+from tests.support.data import boolean_flag
+from tests.support.read_parts import ANNA, Clock, Listener, Mode, Proxy, StoreServer, data_set, refresh_store
 
 
 def test_a_warm_request_reads_the_store_twice_at_most(reader: Reader, server: StoreServer) -> None:
@@ -35,13 +29,17 @@ def test_a_warm_request_reads_the_store_twice_at_most(reader: Reader, server: St
     assert reader.reads.count == 4
 
 
-READS = pytest.mark.parametrize("read", [RedisStore.read_sync_record, RedisStore.read_data_set])
-Read = Callable[[RedisStore], object]
+def reader_at(redis_url: str) -> RedisReader:
+    return RedisReader(redis_url, "launchdarkly", Timing())
+
+
+READS = pytest.mark.parametrize("read", [RedisReader.read_sync_record, RedisReader.read_data_set])
+Read = Callable[[RedisReader], object]
 
 
 @READS
 def test_a_read_tries_the_connection_it_holds_and_one_new_one(read: Read, server: StoreServer, proxy: Proxy) -> None:
-    store = RedisStore(proxy.url, "launchdarkly")
+    store = reader_at(proxy.url)
     store.read_sync_record()
     proxy.mode = Mode.SILENT
     with pytest.raises(StoreUnavailable, match="did not answer in time"):
@@ -51,7 +49,7 @@ def test_a_read_tries_the_connection_it_holds_and_one_new_one(read: Read, server
 
 @READS
 def test_a_read_without_a_connection_tries_one_new_one(read: Read, server: StoreServer, proxy: Proxy) -> None:
-    store = RedisStore(proxy.url, "launchdarkly")
+    store = reader_at(proxy.url)
     proxy.mode = Mode.SILENT
     with pytest.raises(StoreUnavailable, match="did not answer in time"):
         read(store)
@@ -86,13 +84,13 @@ def trickling_port() -> Iterator[int]:
 
 def test_a_store_that_trickles_its_answer_is_given_up(trickling_port: int) -> None:
     with pytest.raises(StoreUnavailable, match="did not answer in time"):
-        RedisStore(f"redis://127.0.0.1:{trickling_port}", "launchdarkly").read_sync_record()
+        reader_at(f"redis://127.0.0.1:{trickling_port}").read_sync_record()
 
 
 def test_a_store_that_stays_away_is_a_new_error_for_every_request(server: StoreServer) -> None:
     """One error raised again and again would gather a traceback of every request, contexts included."""
     server.kill()
-    snapshots = Snapshots(RedisStore(server.url, "launchdarkly"), 15.0, Clock())
+    snapshots = Snapshots(reader_at(server.url), 15.0, clock=Clock())
     errors = []
     for _ in range(3):
         with pytest.raises(StoreUnavailable) as raised:

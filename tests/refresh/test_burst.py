@@ -16,11 +16,11 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from tests.chalice_local import chalice_locals
 from tests.conftest import Environment
-from tests.data import boolean_flag, by_key, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly
-from tests.refresh.entries import flag_entry, segment_entry
+from tests.support.chalice_local import chalice_locals
+from tests.support.data import boolean_flag, by_key, segment
+from tests.support.entries import flag_entry, segment_entry
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 Json = dict[str, Any]
 

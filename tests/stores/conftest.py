@@ -14,10 +14,9 @@ from ldclient.context import Context
 from ldclient.feature_store import CacheConfig
 from ldclient.integrations import DynamoDB
 
-from chalicelib.config import load_settings
-from chalicelib.stores.port import Store, open_store
 from tests.conftest import Environment
-from tests.dynamodb import DynamoDb
+from tests.support.dynamodb import DynamoDb
+from tests.support.stores import Store, open_store
 
 OpenStore = Callable[..., Store]
 OpenSdk = Callable[..., Any]
@@ -66,8 +65,8 @@ def over_store(environment: Environment, store_environment: Environment) -> Envi
 
 @pytest.fixture
 def open_another(store_environment: Environment) -> OpenStore:
-    """Opens the store under test as another function instance would."""
-    return lambda prefix="launchdarkly": open_store(load_settings({**store_environment, "STORE_PREFIX": prefix}))
+    """Opens the store under test as another function instance would; with another ``timing``, if given."""
+    return lambda prefix="launchdarkly", **options: open_store({**store_environment, "STORE_PREFIX": prefix}, **options)
 
 
 @pytest.fixture

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from chalicelib.config import load_settings
-from chalicelib.data_set import FEATURES, Announcement
+from chalicelib.data_set import FEATURES, SEGMENTS, Announcement, DataSet, fetched_item
 from chalicelib.refresh.fetch import fetch_data_set
 from chalicelib.refresh.refresher import Coalesced, Refreshed, Refresher
+from chalicelib.timing import Timing
 from tests.conftest import App, Environment
-from tests.data import boolean_flag, by_key, example_data, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly
 from tests.stores.conftest import OpenStore, over_store
+from tests.support.data import boolean_flag, by_key, example_data, segment
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 USER = {"kind": "user", "key": "anna"}
 
@@ -96,11 +98,41 @@ def test_an_empty_data_set_does_not_empty_the_store_unless_forced(app: App, laun
     assert app.evaluate(USER) == {}
 
 
+BRIEF = Timing(
+    lock_seconds=3.0,
+    write_lock_seconds=2.0,
+    gather_seconds=0.5,
+    quiet_seconds=0.1,
+    data_set_seconds=1.25,
+    announced_seconds=0.75,
+    dynamodb_request_seconds=0.5,
+)
+"""A quarter of the usual time for everything that fits into each other."""
+
+
+@pytest.mark.parametrize("webhooks", [1, 2])
+def test_a_fetch_may_take_all_the_time_that_it_has(open_another: OpenStore, webhooks: int) -> None:
+    """Alone, and after a burst was gathered, there is still time for the write."""
+    data: DataSet = {FEATURES: {"shiny": fetched_item(boolean_flag("shiny", 1))}, SEGMENTS: {}}
+
+    def slow_fetch(_announcements: object) -> DataSet:
+        time.sleep(BRIEF.fetch_seconds)
+        return data
+
+    store = open_another(timing=BRIEF)
+    refresher = Refresher(store.writer, slow_fetch, "launchdarkly", BRIEF)
+    for _ in range(1, webhooks):
+        store.writer.take_ticket(None)
+    outcome = refresher.refresh(Announcement(FEATURES, "shiny", 1))
+    assert isinstance(outcome, Refreshed)
+    assert (outcome.flags, outcome.confirmed) == (1, True)
+
+
 def test_a_burst_of_webhooks_costs_few_fetches_and_loses_no_change(
     open_another: OpenStore, environment: Environment, launchdarkly: FakeLaunchDarkly
 ) -> None:
     fetch = functools.partial(fetch_data_set, load_settings(environment))
-    instances = [Refresher(open_another(), fetch, "launchdarkly") for _ in range(4)]
+    instances = [Refresher(open_another().writer, fetch, "launchdarkly") for _ in range(4)]
 
     def change_and_announce(number: int) -> Refreshed | Coalesced:
         key, version = f"flag-{number}", number + 1
@@ -111,7 +143,7 @@ def test_a_burst_of_webhooks_costs_few_fetches_and_loses_no_change(
         outcomes = list(threads.map(change_and_announce, range(24)))
     assert [outcome for outcome in outcomes if isinstance(outcome, Refreshed) and not outcome.confirmed] == []
     assert launchdarkly.stream_count == sum(isinstance(outcome, Refreshed) for outcome in outcomes) <= 8
-    stored = open_another().read_data_set().items()
+    stored = open_another().reader.read_data_set().items()
     assert {key: item.version for key, item in stored[FEATURES].items()} == {f"flag-{n}": n + 1 for n in range(24)}
-    assert open_another().read_covered().ticket == 24
-    assert open_another().read_backlog().announcements == ()
+    assert open_another().writer.read_covered().ticket == 24
+    assert open_another().writer.read_backlog().announcements == ()

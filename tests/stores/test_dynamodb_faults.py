@@ -16,13 +16,13 @@ from ldclient.versioned_data_kind import FEATURES, SEGMENTS
 from chalicelib.data_set import KINDS
 from chalicelib.errors import StoreUnavailable
 from chalicelib.read.snapshots import Snapshot, Snapshots
-from chalicelib.stores.port import Store
 from tests.conftest import App, Environment, LoadApp, eventually
-from tests.data import PROJECT, boolean_flag, by_key, segment
-from tests.dynamodb import Answer, DynamoDb, Fault, Json, error
-from tests.fake_launchdarkly import FakeLaunchDarkly
 from tests.stores.conftest import OpenSdk, OpenStore, evaluated_by, over_store
 from tests.stores.test_store_contract import LOCK_SECONDS, NOTHING, data_set, record_of, whole, write
+from tests.support.data import PROJECT, boolean_flag, by_key, segment
+from tests.support.dynamodb import Answer, DynamoDb, Fault, Json, error
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.stores import Store
 
 USER = {"kind": "user", "key": "anna"}
 KEYS = [f"flag-{number}" for number in range(60)]
@@ -100,22 +100,25 @@ def fails_after_the_first_batch(code: str) -> Fault:
 
 def incomplete_write(store: Store, dynamodb: DynamoDb, *new: Json) -> None:
     """A refresh that stores its first batch, of 25 flags, and no other."""
-    assert store.try_lock("unlucky", LOCK_SECONDS)
+    assert store.writer.try_lock("unlucky", LOCK_SECONDS)
     dynamodb.fault = fails_after_the_first_batch("AccessDeniedException")
-    with pytest.raises(StoreUnavailable), store.update("unlucky") as update:
+    with pytest.raises(StoreUnavailable), store.writer.update("unlucky", LOCK_SECONDS) as update:
         update.commit(data_set(*new), record_of(data_set(*new)), NOTHING)
     dynamodb.fault = None
-    store.unlock("unlucky")
+    store.writer.unlock("unlucky")
 
 
 def test_a_write_that_stays_throttled_ends_before_its_lock_does(
     store: Store, open_another: OpenStore, dynamodb: DynamoDb
 ) -> None:
-    assert store.try_lock("throttled", 8.0)
+    assert store.writer.try_lock("throttled", 8.0)
     dynamodb.fault = fails_after_the_first_batch("ProvisionedThroughputExceededException")
-    with pytest.raises(StoreUnavailable, match="did not take all items in time"), store.update("throttled") as update:
+    with (
+        pytest.raises(StoreUnavailable, match="did not take all items in time"),
+        store.writer.update("throttled", 8.0) as update,
+    ):
         update.commit(data_set(*flags(1)), record_of(data_set(*flags(1))), NOTHING)
-    assert not open_another().try_lock("next", LOCK_SECONDS)
+    assert not open_another().writer.try_lock("next", LOCK_SECONDS)
 
 
 def test_an_incomplete_write_is_known_to_be_one_and_the_next_completes_it(
@@ -126,7 +129,7 @@ def test_an_incomplete_write_is_known_to_be_one_and_the_next_completes_it(
     assert versions(app) == all_at(1)
     incomplete_write(store, dynamodb, *flags(2))
 
-    record = open_another().read_sync_record()
+    record = open_another().reader.read_sync_record()
     assert record is not None
     assert (record.revision, record.writing) == (first["revision"], True)
     warm = app.post("/evaluate", USER)
@@ -137,7 +140,7 @@ def test_an_incomplete_write_is_known_to_be_one_and_the_next_completes_it(
     second = app.webhook()
     assert second["changed"] is True
     assert versions(app) == all_at(2)
-    assert open_another().read_data_set().texts == whole(data_set(*flags(2))).texts
+    assert open_another().reader.read_data_set().texts == whole(data_set(*flags(2))).texts
 
 
 def test_an_incomplete_write_is_completed_by_going_back_as_well(
@@ -147,7 +150,7 @@ def test_an_incomplete_write_is_completed_by_going_back_as_well(
     first = app.webhook()
     incomplete_write(store, dynamodb, *flags(2))
     assert app.invoke("reconcile", {}) == {**first, "changed": False}
-    assert open_another().read_data_set().texts == whole(data_set(*flags(1))).texts
+    assert open_another().reader.read_data_set().texts == whole(data_set(*flags(1))).texts
 
 
 def test_a_cold_reader_of_an_incomplete_write_uses_what_is_there_and_then_the_rest(
@@ -179,15 +182,15 @@ def test_a_cold_reader_of_a_write_that_has_moved_all_items_finds_no_items_lost(
     load_app: LoadApp, environment: Environment, store: Store, dynamodb: DynamoDb
 ) -> None:
     write(store, data_set(*flags(1), segments=(segment("gone"),)))
-    assert store.try_lock("unlucky", LOCK_SECONDS)
+    assert store.writer.try_lock("unlucky", LOCK_SECONDS)
     updates = itertools.count()
 
     def fails_at_the_end(asked: str, request: Json, forward: Callable[[Json], Answer]) -> Answer:
-        is_last = asked == "UpdateItem" and next(updates) > 0
+        is_last = asked == "UpdateItem" and next(updates) > 1  # after the lock's renewal and the mark
         return error("AccessDeniedException") if is_last else forward(request)
 
     dynamodb.fault = fails_at_the_end
-    with pytest.raises(StoreUnavailable), store.update("unlucky") as update:
+    with pytest.raises(StoreUnavailable), store.writer.update("unlucky", LOCK_SECONDS) as update:
         update.commit(data_set(*flags(2)), record_of(data_set(*flags(2))), NOTHING)
     dynamodb.fault = None
     assert versions(load_app(environment)) == all_at(2)
@@ -241,7 +244,7 @@ def test_readers_never_see_a_mix_while_flags_and_segments_are_replaced(
     ]
     revisions = {record_of(state).revision: {kind: set(state[kind]) for kind in KINDS} for state in states}
     write(store, states[0])
-    readers = [Snapshots(open_another(), 15.0) for _ in range(3)]
+    readers = [Snapshots(open_another().reader, 15.0) for _ in range(3)]
     for reader in readers:
         reader.current()
     done = threading.Event()
@@ -280,7 +283,7 @@ def test_a_reader_waits_for_a_write_that_ends_soon(open_another: OpenStore, stor
         return answer
 
     dynamodb.fault = finishes_while_it_is_read
-    assert open_another().read_data_set() == whole(data_set(*flags(1)))
+    assert open_another().reader.read_data_set() == whole(data_set(*flags(1)))
     assert was_in_progress.is_set()
 
 
@@ -433,11 +436,12 @@ def test_aws_that_is_not_configured_is_a_503_that_says_what_is_missing(
 STAGES = [
     (operation, number, applied)
     for operation, number in [
-        ("UpdateItem", 2),  # announces the write; the first one takes the lock
+        ("UpdateItem", 2),  # renews the lock; the first one takes it
+        ("UpdateItem", 3),  # announces the write
         ("BatchWriteItem", 1),
         ("BatchWriteItem", 2),
         ("BatchWriteItem", 3),
-        ("UpdateItem", 3),  # the new record
+        ("UpdateItem", 4),  # the new record
     ]
     for applied in (False, True)
 ]
@@ -488,7 +492,7 @@ def test_a_refresh_that_is_killed_leaves_a_store_that_serves_and_that_the_next_c
     ambush.released.set()
     dynamodb.fault = None
 
-    is_done = (operation, number, applied) == ("UpdateItem", 3, True)
+    is_done = (operation, number, applied) == ("UpdateItem", 4, True)
     assert versions(app) == all_at(2 if is_done else 1)
     cold = versions(load_app(environment))
     assert set(cold) == set(KEYS)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import App, Environment, LoadApp, eventually
-from tests.data import EXAMPLE_CONTEXTS, boolean_flag, by_key, segment
-from tests.dynamodb import DynamoDb
-from tests.fake_launchdarkly import FakeLaunchDarkly
 from tests.stores.conftest import OpenSdk, evaluated_by, over_store
 from tests.stores.test_interoperability import PREFIXES, data
+from tests.support.data import EXAMPLE_CONTEXTS, boolean_flag, by_key, segment
+from tests.support.dynamodb import DynamoDb
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 USER = {"kind": "user", "key": "anna"}
 

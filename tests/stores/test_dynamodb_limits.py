@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 
 from chalicelib.data_set import FEATURES, SEGMENTS, SyncRecord, fetched_item
-from chalicelib.stores.dynamodb import protocol as aws_http
-from chalicelib.stores.dynamodb import sdk as aws_sdk
-from chalicelib.stores.dynamodb.store import DynamoDbStore
-from chalicelib.stores.port import Store
+from chalicelib.stores.dynamodb.writer import DynamoDbWriter
+from chalicelib.timing import Timing
 from tests.conftest import App, Environment
-from tests.data import boolean_flag, by_key
-from tests.dynamodb import DynamoDb
-from tests.fake_launchdarkly import FakeLaunchDarkly
 from tests.stores.conftest import OpenSdk, OpenStore, evaluated_by, over_store
 from tests.stores.test_store_contract import data_set, record_of, whole, write
+from tests.support.data import boolean_flag, by_key
+from tests.support.dynamodb import DynamoDb
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.stores import Store
 
 USER = {"kind": "user", "key": "anna"}
 
@@ -33,17 +32,14 @@ def environment(environment: Environment, store_environment: Environment) -> Env
     return over_store(environment, store_environment)
 
 
-@pytest.fixture
-def moto_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over a page of one megabyte, for which DynamoDB needs some milliseconds."""
-    monkeypatch.setitem(aws_http._TIMEOUT_SECONDS, "Query", 60)
-    monkeypatch.setattr(aws_sdk, "TIMEOUT_SECONDS", 60)
+FOR_MOTO = Timing(dynamodb_query_seconds=60, dynamodb_request_seconds=20)
+"""It takes its time over a page of one megabyte, for which DynamoDB needs some milliseconds."""
 
 
-@pytest.mark.usefixtures("moto_takes_its_time")
 def test_5000_flags_are_written_in_batches_and_read_in_pages(
-    store: Store, open_another: OpenStore, open_sdk: OpenSdk, dynamodb: DynamoDb
+    open_another: OpenStore, open_sdk: OpenSdk, dynamodb: DynamoDb
 ) -> None:
+    store = open_another(timing=FOR_MOTO)
     flags = [boolean_flag(f"flag-{number}", description="x" * 700) for number in range(5000)]
     dynamodb.operations.clear()
     assert write(store, data_set(*flags)) == whole(data_set(*flags))
@@ -53,7 +49,7 @@ def test_5000_flags_are_written_in_batches_and_read_in_pages(
 
     dynamodb.operations.clear()
     flags[4321]["version"] = 2
-    assert write(open_another(), data_set(*flags[:4999])) == whole(data_set(*flags[:4999]))
+    assert write(open_another(timing=FOR_MOTO), data_set(*flags[:4999])) == whole(data_set(*flags[:4999]))
     assert dynamodb.operations.count("BatchWriteItem") == 1
     with open_sdk(use_ldd=True) as client:
         evaluated = evaluated_by(client, USER)
@@ -69,7 +65,7 @@ def test_what_has_not_changed_is_not_written(app: App, launchdarkly: FakeLaunchD
     assert collections.Counter(dynamodb.operations) == {
         "GetItem": 5,  # lock, backlog, sync record, marker, and the age of the data set as a metric
         "Query": 2,
-        "UpdateItem": 3,  # lock, sync record, unlock
+        "UpdateItem": 4,  # lock, its renewal, sync record, unlock
     }
 
 
@@ -104,7 +100,7 @@ def test_an_item_over_400_kb_is_left_out_and_the_rest_is_stored(
     assert [record.getMessage() for record in caplog.records if record.name == "chalicelib.refresh.refresher"] == [
         "left out, because it is too large for the store: features/growing"
     ]
-    record = store.read_sync_record()
+    record = store.reader.read_sync_record()
     assert record is not None
     assert record == SyncRecord(second["revision"], record.synced_at_ms, 2, 0, "launchdarkly", left_out=1)
     assert set(app.evaluate(USER)) == {"small", "large"}
@@ -120,7 +116,7 @@ def test_an_item_over_400_kb_is_left_out_and_the_rest_is_stored(
 
 def test_the_largest_item_that_counts_as_fitting_fits(store: Store, dynamodb: DynamoDb) -> None:
     sizes = (404_000, 405_000)
-    fits = [size for size in range(*sizes) if store.can_hold(FEATURES, "flag", fetched_item(sized_flag(size)))]
+    fits = [size for size in range(*sizes) if store.writer.can_hold(FEATURES, "flag", fetched_item(sized_flag(size)))]
     assert fits == list(range(sizes[0], fits[-1] + 1)), "nothing larger fits than something that does not"
     largest = data_set(sized_flag(fits[-1]))
     assert write(store, largest) == whole(largest)
@@ -133,9 +129,10 @@ def sized_flag(size: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("key", "fits"), [("x" * 1024, True), ("x" * 1025, False), ("ü" * 512, True), ("ü" * 513, False), ("", False)]
 )
-def test_a_key_that_dynamodb_refuses_is_left_out(key: str, fits: bool) -> None:
-    store = DynamoDbStore("table", "launchdarkly", {})
-    assert store.can_hold(SEGMENTS, key, fetched_item(boolean_flag(key))) is fits
+def test_a_key_that_dynamodb_refuses_is_left_out(key: str, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    writer = DynamoDbWriter("table", "launchdarkly", Timing())
+    assert writer.can_hold(SEGMENTS, key, fetched_item(boolean_flag(key))) is fits
 
 
 def test_the_sync_record_of_redis_has_no_new_fields() -> None:

@@ -17,8 +17,8 @@ from ldclient.integrations import Redis
 from ldclient.interfaces import FeatureStore
 
 from tests.conftest import App, Environment, LoadApp, eventually
-from tests.data import EXAMPLE_CONTEXTS, Json, boolean_flag, by_key, example_data, segment
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.data import EXAMPLE_CONTEXTS, Json, boolean_flag, by_key, example_data, segment
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 PREFIXES = ["launchdarkly", "shop:größe", "{launchdarkly}"]
 USER = {"kind": "user", "key": "anna"}
@@ -152,7 +152,7 @@ def test_a_store_without_a_sync_record_is_reused_for_as_long_as_configured(
 ) -> None:
     def reusing_for(seconds: str) -> App:
         app = load_app({**environment, "STORE_CACHE_SECONDS": seconds})
-        app.module.settings()  # now, before another app gets another environment
+        app.module.wiring.settings  # noqa: B018 - now, before another app gets another environment
         return app
 
     launchdarkly.replace(by_key(boolean_flag("shiny", 1), boolean_flag("old", 1)))

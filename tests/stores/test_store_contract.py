@@ -21,9 +21,10 @@ from chalicelib.data_set import (
     texts_of,
 )
 from chalicelib.errors import RefreshConflict
-from chalicelib.stores.port import Backlog, Store
-from tests.data import boolean_flag, segment
+from chalicelib.stores.port import Backlog
 from tests.stores.conftest import OpenStore
+from tests.support.data import boolean_flag, segment
+from tests.support.stores import Store
 
 NOTHING = Backlog(0, ())
 LOCK_SECONDS = 60.0
@@ -51,11 +52,11 @@ def record_of(data: DataSet, **fields: Any) -> SyncRecord:
 
 def write(store: Store, data: DataSet, backlog: Backlog = NOTHING) -> StoredDataSet:
     """Replace what is stored, as a refresh does; what a read finds afterwards."""
-    assert store.try_lock("writer", LOCK_SECONDS)
-    with store.update("writer") as update:
+    assert store.writer.try_lock("writer", LOCK_SECONDS)
+    with store.writer.update("writer", LOCK_SECONDS) as update:
         update.commit(data, record_of(data), backlog)
-    store.unlock("writer")
-    return store.read_data_set()
+    store.writer.unlock("writer")
+    return store.reader.read_data_set()
 
 
 def whole(data: DataSet) -> StoredDataSet:
@@ -71,16 +72,16 @@ NEW = data_set(boolean_flag("kept"), boolean_flag("changed", 2), boolean_flag("a
 
 
 def test_a_store_that_was_never_filled_is_empty_and_says_so(store: Store) -> None:
-    assert store.read_sync_record() is None
-    assert store.read_data_set() == StoredDataSet(texts_of(EMPTY), None, initialized=False)
-    assert store.read_backlog() == NOTHING
-    assert store.read_covered() == (0, None)
+    assert store.reader.read_sync_record() is None
+    assert store.reader.read_data_set() == StoredDataSet(texts_of(EMPTY), None, initialized=False)
+    assert store.writer.read_backlog() == NOTHING
+    assert store.writer.read_covered() == (0, None)
 
 
 def test_what_was_written_is_read_in_every_instance(store: Store, open_another: OpenStore) -> None:
     assert write(store, OLD) == whole(OLD)
-    assert open_another().read_data_set() == whole(OLD)
-    assert open_another().read_sync_record() == record_of(OLD)
+    assert open_another().reader.read_data_set() == whole(OLD)
+    assert open_another().reader.read_sync_record() == record_of(OLD)
 
 
 def test_a_write_replaces_adds_and_deletes(store: Store) -> None:
@@ -101,36 +102,36 @@ def test_keys_texts_and_unknown_fields_survive_unchanged(store: Store) -> None:
 
 def test_the_sync_record_counts_what_was_left_out(store: Store) -> None:
     record = record_of(OLD, left_out=2)
-    assert store.try_lock("writer", LOCK_SECONDS)
-    with store.update("writer") as update:
+    assert store.writer.try_lock("writer", LOCK_SECONDS)
+    with store.writer.update("writer", LOCK_SECONDS) as update:
         update.commit(OLD, record, NOTHING)
-    assert store.read_sync_record() == record
+    assert store.reader.read_sync_record() == record
 
 
 def test_an_update_sees_what_is_stored(store: Store) -> None:
     write(store, OLD)
-    assert store.try_lock("writer", LOCK_SECONDS)
-    with store.update("writer") as update:
+    assert store.writer.try_lock("writer", LOCK_SECONDS)
+    with store.writer.update("writer", LOCK_SECONDS) as update:
         assert update.stored == whole(OLD)
 
 
 def test_an_update_that_is_not_committed_changes_nothing(store: Store) -> None:
     write(store, OLD)
-    assert store.try_lock("writer", LOCK_SECONDS)
-    with pytest.raises(ZeroDivisionError), store.update("writer"):
+    assert store.writer.try_lock("writer", LOCK_SECONDS)
+    with pytest.raises(ZeroDivisionError), store.writer.update("writer", LOCK_SECONDS):
         raise ZeroDivisionError
-    assert store.read_data_set() == whole(OLD)
+    assert store.reader.read_data_set() == whole(OLD)
 
 
 def test_prefixes_share_a_store_and_see_nothing_of_each_other(open_another: OpenStore) -> None:
     one, other = open_another("one"), open_another("{other}")
     write(one, OLD)
-    assert other.read_data_set() == StoredDataSet(texts_of(EMPTY), None, initialized=False)
+    assert other.reader.read_data_set() == StoredDataSet(texts_of(EMPTY), None, initialized=False)
     write(other, NEW)
-    other.take_ticket(None)
-    assert one.read_data_set() == whole(OLD)
-    assert one.read_backlog() == NOTHING
-    assert other.read_data_set() == whole(NEW)
+    other.writer.take_ticket(None)
+    assert one.reader.read_data_set() == whole(OLD)
+    assert one.writer.read_backlog() == NOTHING
+    assert other.reader.read_data_set() == whole(NEW)
 
 
 # Tickets.
@@ -138,9 +139,9 @@ def test_prefixes_share_a_store_and_see_nothing_of_each_other(open_another: Open
 
 def test_tickets_rise_and_carry_what_was_announced(store: Store, open_another: OpenStore) -> None:
     announced = [Announcement(FEATURES, "größe", 7), None, Announcement(SEGMENTS, "s", None), None]
-    tickets = [each.take_ticket(what) for each, what in zip([store, open_another()] * 2, announced, strict=True)]
+    tickets = [each.writer.take_ticket(what) for each, what in zip([store, open_another()] * 2, announced, strict=True)]
     assert tickets == [1, 2, 3, 4]
-    backlog = store.read_backlog()
+    backlog = store.writer.read_backlog()
     assert backlog.ticket == 4
     assert sorted(map(repr, backlog.announcements)) == sorted(map(repr, announced))
 
@@ -148,19 +149,21 @@ def test_tickets_rise_and_carry_what_was_announced(store: Store, open_another: O
 def test_tickets_taken_at_the_same_time_are_all_different(open_another: OpenStore) -> None:
     stores = [open_another() for _ in range(4)]
     with ThreadPoolExecutor(8) as threads:
-        tickets = list(threads.map(lambda i: stores[i % 4].take_ticket(Announcement(FEATURES, "same", 1)), range(40)))
+        tickets = list(
+            threads.map(lambda i: stores[i % 4].writer.take_ticket(Announcement(FEATURES, "same", 1)), range(40))
+        )
     assert sorted(tickets) == list(range(1, 41))
-    assert stores[0].read_backlog() == Backlog(40, (Announcement(FEATURES, "same", 1),) * 40)
+    assert stores[0].writer.read_backlog()[:2] == (40, (Announcement(FEATURES, "same", 1),) * 40)
 
 
 def test_a_write_covers_the_tickets_that_it_knew_and_no_others(store: Store, open_another: OpenStore) -> None:
     early, late = Announcement(FEATURES, "early", 1), Announcement(FEATURES, "late", 2)
-    store.take_ticket(early)
-    backlog = store.read_backlog()
-    open_another().take_ticket(late)
+    store.writer.take_ticket(early)
+    backlog = store.writer.read_backlog()
+    open_another().writer.take_ticket(late)
     write(store, OLD, backlog)
-    assert open_another().read_covered().ticket == 1
-    assert open_another().read_backlog() == Backlog(2, (late,))
+    assert open_another().writer.read_covered().ticket == 1
+    assert open_another().writer.read_backlog()[:2] == (2, (late,))
 
 
 # The lock.
@@ -168,19 +171,19 @@ def test_a_write_covers_the_tickets_that_it_knew_and_no_others(store: Store, ope
 
 def test_one_instance_holds_the_lock_until_it_unlocks(store: Store, open_another: OpenStore) -> None:
     other = open_another()
-    assert store.try_lock("a", LOCK_SECONDS)
-    assert not other.try_lock("b", LOCK_SECONDS)
-    assert not store.try_lock("a", LOCK_SECONDS)
-    other.unlock("b")
-    assert not other.try_lock("b", LOCK_SECONDS)
-    store.unlock("a")
-    assert other.try_lock("b", LOCK_SECONDS)
+    assert store.writer.try_lock("a", LOCK_SECONDS)
+    assert not other.writer.try_lock("b", LOCK_SECONDS)
+    assert not store.writer.try_lock("a", LOCK_SECONDS)
+    other.writer.unlock("b")
+    assert not other.writer.try_lock("b", LOCK_SECONDS)
+    store.writer.unlock("a")
+    assert other.writer.try_lock("b", LOCK_SECONDS)
 
 
 def test_of_many_that_want_the_lock_one_gets_it(open_another: OpenStore) -> None:
     stores = [open_another() for _ in range(8)]
     with ThreadPoolExecutor(8) as threads:
-        locked = list(threads.map(lambda i: stores[i].try_lock(f"owner-{i}", LOCK_SECONDS), range(8)))
+        locked = list(threads.map(lambda i: stores[i].writer.try_lock(f"owner-{i}", LOCK_SECONDS), range(8)))
     assert sorted(locked) == [False] * 7 + [True]
 
 
@@ -188,42 +191,42 @@ def test_the_lock_of_a_dead_instance_expires_for_an_instance_that_never_saw_it(
     store: Store, open_another: OpenStore
 ) -> None:
     write(store, OLD)
-    assert store.try_lock("dead", 1.0)
+    assert store.writer.try_lock("dead", 1.0)
     wait_for_lock(open_another, "next")
-    with pytest.raises(RefreshConflict), store.update("dead"):
+    with pytest.raises(RefreshConflict), store.writer.update("dead", LOCK_SECONDS):
         pytest.fail("the lock is another's")
-    store.unlock("dead")  # frees nothing
-    assert not open_another().try_lock("third", LOCK_SECONDS)
-    assert store.read_data_set() == whole(OLD)
+    store.writer.unlock("dead")  # frees nothing
+    assert not open_another().writer.try_lock("third", LOCK_SECONDS)
+    assert store.reader.read_data_set() == whole(OLD)
 
 
 def wait_for_lock(open_another: OpenStore, owner: str) -> None:
     deadline = time.monotonic() + 30
-    while not open_another().try_lock(owner, LOCK_SECONDS):
+    while not open_another().writer.try_lock(owner, LOCK_SECONDS):
         assert time.monotonic() < deadline, "the lock never expired"
         time.sleep(0.05)
 
 
 def test_an_update_without_the_lock_is_refused(store: Store, open_another: OpenStore) -> None:
-    assert open_another().try_lock("somebody", LOCK_SECONDS)
-    with pytest.raises(RefreshConflict), store.update("nobody"):
+    assert open_another().writer.try_lock("somebody", LOCK_SECONDS)
+    with pytest.raises(RefreshConflict), store.writer.update("nobody", LOCK_SECONDS):
         pytest.fail("there is nothing to update")
 
 
 def test_a_refresh_that_lost_its_lock_writes_nothing(store: Store, open_another: OpenStore) -> None:
     write(store, OLD)
-    assert store.try_lock("slow", LOCK_SECONDS)
+    assert store.writer.try_lock("slow", LOCK_SECONDS)
     other = open_another()
 
     def write_slowly() -> None:
-        with store.update("slow") as update:
-            other.unlock("slow")
-            assert other.try_lock("quick", LOCK_SECONDS)
+        with store.writer.update("slow", LOCK_SECONDS) as update:
+            other.writer.unlock("slow")
+            assert other.writer.try_lock("quick", LOCK_SECONDS)
             update.commit(NEW, record_of(NEW), NOTHING)
 
     with pytest.raises(RefreshConflict):
         write_slowly()
-    assert other.read_data_set() == whole(OLD)
-    with other.update("quick") as update:
+    assert other.reader.read_data_set() == whole(OLD)
+    with other.writer.update("quick", LOCK_SECONDS) as update:
         update.commit(NEW, record_of(NEW), NOTHING)
-    assert other.read_data_set() == whole(NEW)
+    assert other.reader.read_data_set() == whole(NEW)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data import PROJECT
+from tests.support.data import PROJECT
 from tools.stages import Stage
 
 Configure = Callable[..., Stage]

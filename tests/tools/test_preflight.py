@@ -7,7 +7,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from tests.aws import Aws
+from tests.support.aws import Aws
 from tests.tools.conftest import Configure
 from tools import preflight
 from tools.preflight import problems

@@ -10,7 +10,7 @@ import pytest
 import requests
 import requests_mock
 
-from tests.aws import Aws
+from tests.support.aws import Aws
 from tools import register_webhook
 
 API = "https://app.launchdarkly.com"

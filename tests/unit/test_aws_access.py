@@ -10,7 +10,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from chalicelib.stores.dynamodb.access import Access, plain_access
+from chalicelib.stores.dynamodb.endpoint import Endpoint, plain_endpoint
 from chalicelib.stores.dynamodb.protocol import signed_headers
 
 ON_LAMBDA = {
@@ -43,12 +43,12 @@ def test_the_signature_is_that_of_the_aws_sdk(endpoint: str, token: str | None) 
     SigV4Auth(Credentials("ASIAEXAMPLE", "secret/with+signs=", token), "dynamodb", "eu-central-1").add_auth(theirs)
     moment = datetime.strptime(theirs.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ")
 
-    access = Access(endpoint, "eu-central-1", "ASIAEXAMPLE", "secret/with+signs=", token)
+    access = Endpoint(endpoint, "eu-central-1", "ASIAEXAMPLE", "secret/with+signs=", token)
     assert signed_headers(access, "GetItem", body, moment)["authorization"] == theirs.headers["Authorization"]
 
 
-def test_lambda_gives_plain_access() -> None:
-    assert plain_access(ON_LAMBDA) == Access(
+def test_lambda_gives_plain_endpoint() -> None:
+    assert plain_endpoint(ON_LAMBDA) == Endpoint(
         "https://dynamodb.eu-central-1.amazonaws.com",
         "eu-central-1",
         "ASIAEXAMPLE",
@@ -67,9 +67,9 @@ def test_lambda_gives_plain_access() -> None:
     ],
 )
 def test_the_endpoint_is_where_the_aws_sdk_finds_it(changed: dict[str, str], endpoint: str) -> None:
-    access = plain_access({**ON_LAMBDA, **changed})
+    access = plain_endpoint({**ON_LAMBDA, **changed})
     assert access is not None
-    assert access.endpoint == endpoint
+    assert access.url == endpoint
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_the_endpoint_is_where_the_aws_sdk_finds_it(changed: dict[str, str], end
     ],
 )
 def test_everything_else_is_left_to_the_aws_sdk(changed: dict[str, str]) -> None:
-    assert plain_access({**ON_LAMBDA, **changed}) is None
+    assert plain_endpoint({**ON_LAMBDA, **changed}) is None
 
 
 def test_a_configuration_file_is_left_to_the_aws_sdk(home: Path) -> None:
     (home / ".aws").mkdir()
     (home / ".aws" / "config").write_text("[default]\nendpoint_url = http://elsewhere\n")
-    assert plain_access(ON_LAMBDA) is None
+    assert plain_endpoint(ON_LAMBDA) is None

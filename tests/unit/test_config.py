@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.config import ROWS, VARIABLES, EnvironmentResource, SecretSource, is_behind_iam, load_settings
 from chalicelib.errors import ConfigurationError
-from tests.data import PROJECT
+from tests.support.data import PROJECT
 
 REDIS = {"REDIS_URL": "redis://127.0.0.1:6379"}
 DEFAULTS: dict[str, Any] = {

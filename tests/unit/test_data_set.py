@@ -14,16 +14,14 @@ from chalicelib.data_set import (
     Announcement,
     DataSet,
     Item,
-    Merge,
     StoredDataSet,
     SyncRecord,
     fetched_item,
-    item_count,
-    merge_never_backwards,
     revision_of,
     stored_item,
     texts_of,
 )
+from chalicelib.refresh.merge import Merge, item_count, merge_never_backwards
 
 STORED, FETCHED = b"as stored", b"as fetched"
 

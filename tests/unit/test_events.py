@@ -14,7 +14,7 @@ from chalicelib.errors import FlagNotFound, InvalidContext, InvalidRequest
 from chalicelib.launchdarkly.clients import daemon_client
 from chalicelib.read.evaluation import Options
 from chalicelib.read.feature_stores import SnapshotFeatureStore
-from tests.data import boolean_flag
+from tests.support.data import boolean_flag
 
 Json = dict[str, Any]
 

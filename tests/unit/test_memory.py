@@ -14,7 +14,7 @@ from chalicelib.read.contexts import parse_context
 from chalicelib.read.evaluation import Options, evaluate_flags, select_flags
 from chalicelib.read.feature_stores import SnapshotFeatureStore
 from chalicelib.read.snapshots import Snapshot
-from tests.data import boolean_flag
+from tests.support.data import boolean_flag
 
 
 @pytest.fixture

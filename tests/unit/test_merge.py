@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from chalicelib.data_set import FEATURES, SEGMENTS, DataSet, fetched_item, merge_never_backwards, stored_item
+from chalicelib.data_set import FEATURES, SEGMENTS, DataSet, fetched_item, stored_item
+from chalicelib.refresh.merge import merge_never_backwards
 
 Versions = dict[str, int]
 

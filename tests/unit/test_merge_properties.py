@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.data_set import FEATURES, KINDS, SEGMENTS, DataSet, Item, fetched_item, merge_never_backwards
+from chalicelib.data_set import FEATURES, KINDS, SEGMENTS, DataSet, Item, fetched_item
+from chalicelib.refresh.merge import merge_never_backwards
 
 Versions = dict[tuple[str, str], int]
 """(kind, key) -> version: all of a data set that the merge looks at."""

@@ -13,8 +13,8 @@ from chalicelib.config import SecretSource, load_settings
 from chalicelib.errors import ConfigurationError
 from chalicelib.secrets import read_secret, rotated_secret
 from chalicelib.timing import Timing
-from tests.aws import Aws
-from tests.data import PROJECT
+from tests.support.aws import Aws
+from tests.support.data import PROJECT
 
 VALUE = "hunter2"
 KEY, TEXT = "LAUNCHDARKLY_SDK_KEY", "LAUNCHDARKLY_WEBHOOK_SECRET"

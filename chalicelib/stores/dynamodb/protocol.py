@@ -23,45 +23,44 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as HttpTimeout
 
 from ...errors import StoreUnavailable
-from .access import THROTTLED, Access, Call, Json, RequestRefused
-
-_ATTEMPTS = 2
-"""The second replaces a connection that died while the function was frozen, and follows a first throttling."""
-
-_PAUSE_SECONDS = 0.05
-
-_TIMEOUT_SECONDS = {"GetItem": 0.4, "Query": 1.5}
-"""Per attempt. A request begins with GetItem, so it learns in 0.8 s that DynamoDB is out of reach."""
+from ...timing import Timing
+from .endpoint import THROTTLED, Call, Endpoint, Json, RequestRefused
 
 
-def http_call(access: Access) -> Call:
+def http_call(endpoint: Endpoint, timing: Timing) -> Call:
     """Requests over a pool of connections that is opened by the first one. Thread-safe."""
     pool = urllib3.PoolManager(maxsize=4, ca_certs=certifi.where())
+    quick = timing.dynamodb_get_seconds
+    timeouts = {
+        "GetItem": urllib3.Timeout(connect=quick, read=quick),
+        "Query": urllib3.Timeout(connect=quick, read=timing.dynamodb_query_seconds),
+    }
 
     def call(operation: str, request: Json) -> Json:
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, timing.dynamodb_read_attempts + 1):
             try:
-                return _answer(operation, *_send(pool, access, operation, request))
+                return _answer(operation, *_send(pool, endpoint, operation, request, timeouts[operation]))
             except HTTPError as error:
                 failure = _failure(error)
             except RequestRefused as refusal:
-                if not _is_passing(refusal) or attempt == _ATTEMPTS:
+                if not _is_passing(refusal) or attempt == timing.dynamodb_read_attempts:
                     raise
-                time.sleep(_PAUSE_SECONDS)
+                time.sleep(timing.dynamodb_read_pause_seconds)
         raise failure
 
     return call
 
 
-def _send(pool: urllib3.PoolManager, access: Access, operation: str, request: Json) -> tuple[int, bytes]:
+def _send(
+    pool: urllib3.PoolManager, endpoint: Endpoint, operation: str, request: Json, timeout: urllib3.Timeout
+) -> tuple[int, bytes]:
     body = json.dumps(request).encode()
-    seconds = _TIMEOUT_SECONDS[operation]
     answer = pool.request(
         "POST",
-        access.endpoint + "/",
+        endpoint.url + "/",
         body=body,
-        headers=signed_headers(access, operation, body, datetime.now(timezone.utc)),
-        timeout=urllib3.Timeout(connect=min(seconds, 0.4), read=seconds),
+        headers=signed_headers(endpoint, operation, body, datetime.now(timezone.utc)),
+        timeout=timeout,
         retries=False,
     )
     return answer.status, answer.data
@@ -91,27 +90,27 @@ def _is_passing(refusal: RequestRefused) -> bool:
     return refusal.code in (*THROTTLED, "InternalServerError") or refusal.code.startswith("HTTP 5")
 
 
-def signed_headers(access: Access, operation: str, body: bytes, now: datetime) -> dict[str, str]:
+def signed_headers(endpoint: Endpoint, operation: str, body: bytes, now: datetime) -> dict[str, str]:
     """The headers of a request to DynamoDB, with its Signature Version 4."""
     moment = now.strftime("%Y%m%dT%H%M%SZ")
     headers = {
         "content-type": "application/x-amz-json-1.0",
-        "host": urlsplit(access.endpoint).netloc,
+        "host": urlsplit(endpoint.url).netloc,
         "x-amz-date": moment,
         "x-amz-target": f"DynamoDB_20120810.{operation}",
     }
-    if access.session_token is not None:
-        headers["x-amz-security-token"] = access.session_token
+    if endpoint.session_token is not None:
+        headers["x-amz-security-token"] = endpoint.session_token
     names = ";".join(sorted(headers))
     canonical = "\n".join(
         ["POST", "/", "", *(f"{name}:{headers[name]}" for name in sorted(headers)), "", names, _sha256(body)]
     )
-    scope = f"{moment[:8]}/{access.region}/dynamodb/aws4_request"
+    scope = f"{moment[:8]}/{endpoint.region}/dynamodb/aws4_request"
     text = "\n".join(["AWS4-HMAC-SHA256", moment, scope, _sha256(canonical.encode())])
-    key = f"AWS4{access.secret_access_key}".encode()
+    key = f"AWS4{endpoint.secret_access_key}".encode()
     for part in (*scope.split("/"), text):
         key = hmac.digest(key, part.encode(), "sha256")
-    credential = f"Credential={access.access_key_id}/{scope}"
+    credential = f"Credential={endpoint.access_key_id}/{scope}"
     headers["authorization"] = f"AWS4-HMAC-SHA256 {credential}, SignedHeaders={names}, Signature={key.hex()}"
     return headers
 

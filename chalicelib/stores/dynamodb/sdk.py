@@ -19,33 +19,30 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from ...errors import ConfigurationError, StoreUnavailable
-from .access import Call, Json, RequestRefused
-
-ATTEMPTS = 2
-TIMEOUT_SECONDS = 2.0
-"""Per attempt of a write, or of a page of a query."""
-
-_QUICK_SECONDS = 0.4
-"""Per attempt of the small read that each evaluation begins with."""
+from ...timing import Timing
+from .endpoint import Call, Json, RequestRefused
 
 
-def sdk_call() -> Call:
+def sdk_call(timing: Timing) -> Call:
     """Requests of a refresh, with the patience for them."""
-    return _call(TIMEOUT_SECONDS)
+    return _call(timing.dynamodb_request_seconds, timing)
 
 
-def sdk_read_call() -> Call:
+def sdk_read_call(timing: Timing) -> Call:
     """Requests of the read path, which learns within a second that DynamoDB is out of reach."""
-    calls = {"GetItem": _call(_QUICK_SECONDS), "Query": _call(TIMEOUT_SECONDS)}
+    calls = {
+        "GetItem": _call(timing.dynamodb_get_seconds, timing),
+        "Query": _call(timing.dynamodb_query_seconds, timing),
+    }
     return lambda operation, request: calls[operation](operation, request)
 
 
-def _call(timeout_seconds: float) -> Call:
+def _call(timeout_seconds: float, timing: Timing) -> Call:
     # "legacy" pauses 0.05 s before the second attempt; "standard" up to a second when it is throttled.
     config = Config(
-        connect_timeout=min(timeout_seconds, 1.0),
+        connect_timeout=min(timeout_seconds, timing.dynamodb_connect_seconds),
         read_timeout=timeout_seconds,
-        retries={"mode": "legacy", "total_max_attempts": ATTEMPTS},
+        retries={"mode": "legacy", "total_max_attempts": timing.dynamodb_write_attempts},
     )
     try:
         client = botocore.session.get_session().create_client("dynamodb", config=config)

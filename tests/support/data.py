@@ -8,7 +8,7 @@ from typing import Any
 
 Json = dict[str, Any]
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parent.parent.parent
 EXAMPLES = PROJECT / "examples" / "flags.json"
 
 

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.aws import Aws
-from tests.data import boolean_flag, by_key
-from tests.deployment import LambdaService, Project
-from tests.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.aws import Aws
+from tests.support.data import boolean_flag, by_key
+from tests.support.deployment import LambdaService, Project
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 Json = dict[str, Any]
 

@@ -45,31 +45,31 @@ class RequestRefused(StoreUnavailable):
 
 
 @dataclass(frozen=True)
-class Access:
+class Endpoint:
     """Where DynamoDB is, and as whom to ask it."""
 
-    endpoint: str
+    url: str
     region: str
     access_key_id: str
     secret_access_key: str = field(repr=False)
     session_token: str | None = field(repr=False)
 
 
-def plain_access(aws: Mapping[str, str]) -> Access | None:
+def plain_endpoint(aws: Mapping[str, str]) -> Endpoint | None:
     """The access that AWS's environment variables alone describe, as they do on Lambda.
 
     None when there is more to it: no credentials in the environment, a profile, a proxy, an endpoint
     with a path, another partition. Then AWS's SDK has to find out.
     """
     region = aws.get("AWS_DEFAULT_REGION", "")
-    endpoint = aws.get("AWS_ENDPOINT_URL_DYNAMODB") or aws.get("AWS_ENDPOINT_URL")
-    if endpoint is None and _ORDINARY_REGION.fullmatch(region):
-        endpoint = f"https://dynamodb.{region}.amazonaws.com"
+    url = aws.get("AWS_ENDPOINT_URL_DYNAMODB") or aws.get("AWS_ENDPOINT_URL")
+    if url is None and _ORDINARY_REGION.fullmatch(region):
+        url = f"https://dynamodb.{region}.amazonaws.com"
     key_id, secret = aws.get("AWS_ACCESS_KEY_ID"), aws.get("AWS_SECRET_ACCESS_KEY")
     is_plain = not any(map(_EXTRAORDINARY.fullmatch, aws)) and not os.path.exists(os.path.expanduser("~/.aws/config"))
-    if not (is_plain and region and key_id and secret and endpoint and _is_origin(endpoint)):
+    if not (is_plain and region and key_id and secret and url and _is_origin(url)):
         return None
-    return Access(endpoint.rstrip("/"), region, key_id, secret, aws.get("AWS_SESSION_TOKEN"))
+    return Endpoint(url.rstrip("/"), region, key_id, secret, aws.get("AWS_SESSION_TOKEN"))
 
 
 def _is_origin(url: str) -> bool:

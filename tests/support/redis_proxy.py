@@ -13,11 +13,17 @@ class RedisProxy:
     """Forwards to ``upstream_port``, and lets ``on_write`` decide what becomes of a refresh's write.
 
     ``on_write`` gets the bytes of the transaction and returns those that still reach Valkey; no reply
-    comes back, because then the connection is closed. Without it everything passes.
+    comes back, because then the connection is closed, after ``after_write``. Without it everything passes.
     """
 
-    def __init__(self, upstream_port: int, on_write: Callable[[bytes], bytes] | None = None) -> None:
+    def __init__(
+        self,
+        upstream_port: int,
+        on_write: Callable[[bytes], bytes] | None = None,
+        after_write: Callable[[], object] = lambda: None,
+    ) -> None:
         self.on_write = on_write
+        self._after_write = after_write
         self._upstream_port = upstream_port
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         threading.Thread(target=self._accept, daemon=True).start()
@@ -57,6 +63,7 @@ class RedisProxy:
                     continue
                 if self.on_write is not None and b"$covered" in transaction and b"EXEC" in transaction:
                     _lose(transaction, self.on_write(transaction), server)
+                    self._after_write()
                     return
                 server.sendall(transaction)
                 transaction = b""

@@ -1,6 +1,6 @@
 """The app in a process of its own: answers each line of JSON with another.
 
-``{"path", "body"}`` in, ``{"status", "headers", "body"}`` out. Run as ``python -m tests.read.process``
+``{"path", "body"}`` in, ``{"status", "headers", "body"}`` out. Run as ``python -m tests.support.process``
 with the app's environment variables.
 """
 

@@ -1,4 +1,4 @@
-"""A process that refreshes the store again and again, to be killed: ``python -m tests.refresh.refresh_forever``.
+"""A process that refreshes the store again and again, to be killed: ``python -m tests.support.refresh_forever``.
 
 Takes its settings from the environment, as the app does, and the seconds of the lock as its argument.
 Says ``refreshed`` after each refresh.
@@ -6,20 +6,16 @@ Says ``refreshed`` after each refresh.
 
 from __future__ import annotations
 
-import functools
 import sys
 
-from chalicelib.config import load_settings
 from chalicelib.errors import RefreshConflict
-from chalicelib.refresh.fetch import fetch_data_set
-from chalicelib.refresh.refresher import Refresher
-from chalicelib.stores.port import open_store
+from chalicelib.timing import Timing
+from chalicelib.wiring import Wiring
 
 
 def main() -> None:
-    settings = load_settings()
-    fetch = functools.partial(fetch_data_set, settings)
-    refresher = Refresher(open_store(settings), fetch, "launchdarkly", lock_seconds=float(sys.argv[1]))
+    lock_seconds = float(sys.argv[1])
+    refresher = Wiring(Timing(lock_seconds=lock_seconds, write_lock_seconds=lock_seconds)).refresher
     while True:
         try:
             refresher.reconcile(force=False)

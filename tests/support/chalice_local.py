@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.data import PROJECT
-from tests.ports import free_port
+from tests.support.data import PROJECT
+from tests.support.ports import free_port
 
 _START_SECONDS = 60
 

@@ -1,6 +1,6 @@
 """A process that replaces flags and segments together, without a pause, until it is killed.
 
-Run as ``python -m tests.read.writer REDIS_URL``. The content is one of ``REVISIONS`` data sets, in turn.
+Run as ``python -m tests.support.writer REDIS_URL``. The content is one of ``REVISIONS`` data sets, in turn.
 Each says in three ways which one it is: by the values of its flags, by who is in its segment, and by its
 revision. A mix of two contradicts itself.
 """
@@ -11,8 +11,8 @@ import itertools
 import sys
 
 from chalicelib.data_set import DataSet
-from tests.data import boolean_flag, segment
-from tests.read.parts import data_set, refresh_store
+from tests.support.data import boolean_flag, segment
+from tests.support.read_parts import data_set, refresh_store
 
 REVISIONS = 64
 FLAGS = [f"number-{each}" for each in range(10)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.data import Json, by_key, segment
+from tests.support.data import Json, by_key, segment
 
 CONTEXTS: dict[str, Json] = {
     "bare": {"kind": "user", "key": "u-bare"},

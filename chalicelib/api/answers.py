@@ -1,0 +1,74 @@
+"""Answers put together: errors as HTTP, where the data comes from, entity tags. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from .. import errors
+from ..read.direct import DirectFlags
+from ..read.evaluation import etag
+from ..read.snapshots import Provenance, Snapshot
+from .request import Asked, matches_etag
+
+Json = dict[str, Any]
+"""A JSON object on its way out (Any: JSON)."""
+
+
+class Answer(NamedTuple):
+    """An HTTP answer; ``body`` is JSON, or empty text."""
+
+    body: Json | str
+    headers: Mapping[str, str] = {}
+    status: int = 200
+
+
+_ANSWERS: dict[type[errors.FlagsError], tuple[int, str, dict[str, str]]] = {
+    errors.InvalidRequest: (400, "BadRequestError", {}),
+    errors.InvalidSignature: (401, "UnauthorizedError", {"WWW-Authenticate": "Bearer"}),
+    errors.InvalidToken: (401, "UnauthorizedError", {"WWW-Authenticate": "Bearer"}),
+    errors.FlagNotFound: (404, "NotFoundError", {}),
+    errors.FlagsError: (503, "ServiceUnavailableError", {"Retry-After": "5"}),
+}
+"""Our errors as HTTP: status, code and headers. The only place that knows."""
+
+
+def error_answer(error: errors.FlagsError) -> Answer:
+    """The answer of a route that raised this error, in Chalice's shape."""
+    answer = errors.nearest(_ANSWERS, error)
+    assert answer is not None  # the table has the base of all errors
+    status, code, headers = answer
+    return Answer({"Code": code, "Message": str(error)}, headers, status)
+
+
+def provenance_headers(provenance: Provenance) -> dict[str, str]:
+    """What the headers say about where an answer comes from: nothing, in direct mode."""
+    headers = {"X-Flags-Revision": provenance.revision, "X-Flags-Synced-At": provenance.synced_at}
+    stale = {"X-Flags-Stale": "true"} if provenance.stale else {}
+    return {name: value for name, value in headers.items() if value is not None} | stale
+
+
+def provenance_fields(provenance: Provenance) -> Json:
+    """What the answer to an event says about where it comes from."""
+    return {"revision": provenance.revision, "syncedAt": provenance.synced_at, "stale": provenance.stale}
+
+
+def evaluation_answer(
+    source: Snapshot | DirectFlags,
+    asked: Asked,
+    if_none_match: str | None,
+    evaluate: Callable[[], Json],
+    key: str | None = None,
+) -> Answer:
+    """The evaluation of one flag (``key``) or of all; a 304 without evaluating when the caller holds it already.
+
+    In direct mode, where no revision is known, there is no entity tag.
+    """
+    headers = provenance_headers(source.provenance)
+    if source.provenance.revision is None:
+        return Answer(evaluate(), headers)
+    tag = etag(source.provenance.revision, asked.body, key, asked.options._asdict())
+    headers = {"ETag": tag, **headers}
+    if matches_etag(if_none_match, tag):
+        return Answer("", headers, 304)
+    return Answer(evaluate(), headers)

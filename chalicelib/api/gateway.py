@@ -1,0 +1,32 @@
+"""API Gateway's requests, by way of Chalice, as what the rest of ``api`` takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidRequest
+from .request import Incoming
+
+if TYPE_CHECKING:
+    from chalice.app import Request
+
+
+def incoming(request: Request) -> Incoming:
+    """The request; its body is only decoded when somebody reads it."""
+    query = request.query_params
+    values = {} if query is None else {name: query.getlist(name) for name in query}
+    return Incoming(request.headers, values, lambda: _raw_body(request), request.context)
+
+
+def _raw_body(request: Request) -> bytes:
+    try:
+        body = request.raw_body
+        return body if isinstance(body, bytes) else body.encode()
+    except ValueError:  # a lone surrogate, or base64 that is none
+        raise InvalidRequest("The body is not valid UTF-8.") from None
+
+
+def seconds_left(request: Request) -> float:
+    """Until Lambda ends this invocation, but for a second to answer in."""
+    lambda_context: Any = request.lambda_context  # Lambda's own class, which exports no type
+    return float(lambda_context.get_remaining_time_in_millis()) / 1000 - 1

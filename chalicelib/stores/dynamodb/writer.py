@@ -1,0 +1,241 @@
+"""The writer of a DynamoDB table, with AWS's SDK.
+
+DynamoDB has no transaction as large as a data set. A write therefore marks ``$sync`` first, moves the
+items, and sets the new record last; both updates of ``$sync`` are conditional on the lock. Readers that
+see the mark keep what they have. A writer that died leaves its mark: the next refresh compares with what
+is really there, and finishes the work.
+
+IAM actions: ``dynamodb:GetItem`` and ``dynamodb:Query``, as for the reader, and ``dynamodb:UpdateItem`` and
+``dynamodb:BatchWriteItem`` (not PutItem or DeleteItem: BatchWriteItem is authorized by itself).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import random
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+
+from ...data_set import KINDS, Announcement, DataSet, Item, StoredDataSet, SyncRecord, changes
+from ...errors import RefreshConflict, StoreUnavailable
+from ...timing import Timing
+from ..port import Backlog, Covered
+from .endpoint import THROTTLED, RequestRefused
+from .sdk import sdk_call
+from .table import Attributes, Sync, Table, number_in
+
+logger = logging.getLogger(__name__)
+
+_BATCH_SIZE = 25
+_MAX_ITEM_BYTES = 395 * 1024
+"""Of 400 KB: a single item that is larger by DynamoDB's count than by ours would fail every refresh."""
+
+_MAX_KEY_BYTES = 1024
+"""Of a sort key: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
+
+_MAX_NUMBER_BYTES = 21
+
+
+class DynamoDbWriter:
+    def __init__(self, table: str, prefix: str, timing: Timing) -> None:
+        """Raises ConfigurationError when AWS's SDK cannot be set up, for want of a region, say."""
+        self._prefix = prefix
+        self._timing = timing
+        self._table = _WritableTable(sdk_call(timing), table, prefix)
+
+    def can_hold(self, kind: str, key: str, item: Item) -> bool:
+        """Within about 400 KB: names and values of all attributes count, in UTF-8."""
+        names = sum(map(len, ("namespace", "key", "version", "item")))
+        values = len(f"{self._prefix}:{kind}".encode()) + len(key.encode()) + _MAX_NUMBER_BYTES + len(item.text)
+        return 0 < len(key.encode()) <= _MAX_KEY_BYTES and names + values <= _MAX_ITEM_BYTES
+
+    def take_ticket(self, announcement: Announcement | None) -> int:
+        # A name of its own, so that a repeated request announces once, and exactly this one can be forgotten.
+        text = json.dumps([uuid.uuid4().hex, None if announcement is None else announcement._asdict()])
+        updated = self._table.update("$refresh", "ADD tickets :one, announced :announced", one=1, announced=[text])
+        assert updated is not None  # there is no condition
+        return number_in(updated, "tickets")
+
+    def read_covered(self) -> Covered:
+        sync = self._table.read_sync()
+        return Covered(sync.covered, None if sync.record is None else sync.record.revision)
+
+    def read_backlog(self) -> Backlog:
+        item = self._table.get("$refresh").get("Item", {})
+        entries = sorted(item.get("announced", {}).get("SS", ()))
+        return Backlog(number_in(item, "tickets"), tuple(map(_announcement, entries)), tuple(entries))
+
+    def try_lock(self, owner: str, seconds: float) -> bool:
+        sync = self._table.read_sync()
+        return not _is_locked(sync) and self._take_lock(owner, sync, seconds)
+
+    def unlock(self, owner: str) -> None:
+        self._table.update("$sync", "REMOVE lock_owner, lock_expires", "lock_owner = :owner", owner=owner)
+
+    @contextmanager
+    def update(self, owner: str, seconds: float) -> Iterator[_DynamoDbUpdate]:
+        # No batch begins so late that it could arrive after the lock has expired and was taken by another.
+        last_batch_at = time.monotonic() + seconds - self._timing.dynamodb_last_batch_seconds
+        sync = self._table.read_sync()
+        if sync.lock_owner != owner or not self._take_lock(owner, sync, seconds):
+            raise RefreshConflict("This refresh took longer than its lock; nothing was written.")
+        stored = StoredDataSet(self._table.read_texts(), sync.record, self._table.has("$inited"))
+        yield _DynamoDbUpdate(self._table, owner, last_batch_at, self._timing.dynamodb_backoff_seconds, stored)
+
+    def _take_lock(self, owner: str, seen: Sync, seconds: float) -> bool:
+        """Whether ``owner`` has the lock for so long; not if another has taken it since ``seen``."""
+        updated = self._table.update(
+            "$sync",
+            "SET lock_owner = :owner, lock_expires = :expires",
+            "attribute_not_exists(lock_owner) OR lock_owner IN (:owner, :seen)",
+            owner=owner,
+            seen=seen.lock_owner or owner,
+            expires=_read_at(seen) + math.ceil(seconds),
+        )
+        return updated is not None
+
+
+def _read_at(sync: Sync) -> int:
+    """When it was read, in Unix time, by the Date of the answer: no two instances' clocks have to agree."""
+    return int(parsedate_to_datetime(sync.date).timestamp())
+
+
+def _is_locked(sync: Sync) -> bool:
+    """Whole seconds free a lock up to one second early, which the last batch leaves room for."""
+    return sync.lock_owner is not None and _read_at(sync) < sync.lock_expires
+
+
+class _DynamoDbUpdate:
+    def __init__(
+        self,
+        table: _WritableTable,
+        owner: str,
+        last_batch_at: float,
+        backoff_seconds: tuple[float, float],
+        stored: StoredDataSet,
+    ) -> None:
+        self._table = table
+        self._owner = owner
+        self._last_batch_at = last_batch_at
+        self._backoff_seconds = backoff_seconds
+        self.stored = stored
+
+    def commit(self, data_set: DataSet, record: SyncRecord, backlog: Backlog) -> None:
+        requests = list(self._requests(data_set))
+        if requests:
+            self._update_sync("SET writing = :revision ADD writes :one", revision=record.revision, one=1)
+            self._write(requests)
+        if not self.stored.initialized:
+            self._write([self._table.put_marker_request("$inited")])
+        self._update_sync(
+            "SET #item = :record, covered = :ticket REMOVE writing", record=record.to_json(), ticket=backlog.ticket
+        )
+        self._forget(backlog)
+
+    def _requests(self, data_set: DataSet) -> Iterator[Attributes]:
+        """Only what differs. Segments come before the flags that may use them, and go after them."""
+        changed, gone = changes(self.stored.texts, data_set)
+        for kind in reversed(KINDS):
+            for key, item in changed[kind].items():
+                yield self._table.put_request(kind, key, item)
+        for kind in KINDS:
+            for key in gone[kind]:
+                yield self._table.delete_request(kind, key)
+
+    def _write(self, pending: list[Attributes]) -> None:
+        """Everything, however often DynamoDB hands some of it back, until the lock is about to expire."""
+        first_pause, longest_pause = self._backoff_seconds
+        pause = first_pause
+        while pending:
+            if time.monotonic() >= self._last_batch_at:
+                raise StoreUnavailable("DynamoDB did not take all items in time; the next refresh writes the others.")
+            unprocessed = self._table.batch_write(pending[:_BATCH_SIZE])
+            pending = unprocessed + pending[_BATCH_SIZE:]
+            if unprocessed:
+                time.sleep(random.uniform(0, pause))
+            pause = min(2 * pause, longest_pause) if unprocessed else first_pause
+
+    def _update_sync(self, expression: str, **values: str | int) -> None:
+        if self._table.update("$sync", expression, "lock_owner = :owner", owner=self._owner, **values) is None:
+            raise RefreshConflict(
+                "This refresh took longer than its lock; the one that has it now completes the store."
+            )
+
+    def _forget(self, backlog: Backlog) -> None:
+        """The store is as it should be by now; what is not forgotten is only waited for once more."""
+        try:
+            if backlog.entries:
+                self._table.update("$refresh", "DELETE announced :entries", entries=list(backlog.entries))
+        except StoreUnavailable as error:
+            logger.warning("covered webhooks not forgotten: %s", error)
+
+
+class _WritableTable(Table):
+    def update(
+        self, name: str, expression: str, condition: str | None = None, **values: str | int | list[str]
+    ) -> Attributes | None:
+        """The attributes that were updated, or None when the condition does not hold.
+
+        ``:name`` in the expressions is the value of that name, ``#name`` an attribute whose name is a
+        reserved word.
+        """
+        request = {
+            "TableName": self.name,
+            "Key": self.key(name, self.namespace(name)),
+            "UpdateExpression": expression,
+            "ExpressionAttributeValues": {f":{name}": _value(value) for name, value in values.items()},
+            "ReturnValues": "UPDATED_NEW",
+        }
+        if names := re.findall(r"#(\w+)", expression):
+            request["ExpressionAttributeNames"] = {f"#{name}": name for name in names}
+        if condition is not None:
+            request["ConditionExpression"] = condition
+        try:
+            updated: Attributes = self.call("UpdateItem", request).get("Attributes", {})
+        except RequestRefused as refusal:
+            if refusal.code != "ConditionalCheckFailedException":
+                raise
+            return None
+        return updated
+
+    def batch_write(self, requests: list[Attributes]) -> list[Attributes]:
+        """What DynamoDB did not process of at most 25 requests."""
+        try:
+            answer = self.call("BatchWriteItem", {"RequestItems": {self.name: requests}})
+        except RequestRefused as refusal:
+            if refusal.code not in THROTTLED:
+                raise
+            return requests
+        unprocessed: list[Attributes] = answer.get("UnprocessedItems", {}).get(self.name, [])
+        return unprocessed
+
+    def put_request(self, kind: str, key: str, item: Item) -> Attributes:
+        attributes = {"version": _value(item.version), "item": _value(item.text.decode())}
+        return {"PutRequest": {"Item": {**self.key(kind, key), **attributes}}}
+
+    def put_marker_request(self, name: str) -> Attributes:
+        return {"PutRequest": {"Item": self.key(name, self.namespace(name))}}
+
+    def delete_request(self, kind: str, key: str) -> Attributes:
+        return {"DeleteRequest": {"Key": self.key(kind, key)}}
+
+
+def _value(value: str | int | list[str]) -> Attributes:
+    if isinstance(value, list):
+        return {"SS": value}
+    return {"N": str(value)} if isinstance(value, int) else {"S": value}
+
+
+def _announcement(entry: str) -> Announcement | None:
+    """Of the pair of a name and an announcement; None for an entry that is something else."""
+    try:
+        _, fields = json.loads(entry)
+    except (ValueError, TypeError):
+        return None
+    return Announcement.from_json(fields)

@@ -1,0 +1,185 @@
+"""The writer of Redis or Valkey, with redis-py.
+
+A refresh is one MULTI, conditional (WATCH) on what it was computed from and on its lock. A write is never
+repeated blindly: when the reply to EXEC is lost, the store itself says whether it was carried out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.client import Pipeline
+from redis.retry import Retry
+
+from ...data_set import FEATURES, KINDS, SEGMENTS, Announcement, DataSet, Item, StoredDataSet, SyncRecord, changes
+from ...errors import RefreshConflict, StoreUnavailable
+from ...timing import Timing
+from ..port import Backlog, Covered
+from .layout import Keys, stored_data_set
+from .protocol import parse_address
+
+
+class RedisWriter:
+    def __init__(self, url: str, prefix: str, timing: Timing) -> None:
+        """Raises ConfigurationError when the URL cannot be parsed. Connects on first use."""
+        parse_address(url)
+        self._key = Keys(prefix)
+        self._redis = redis.Redis.from_url(
+            url,
+            socket_timeout=timing.redis_command_seconds,
+            socket_connect_timeout=timing.redis_connect_seconds,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def can_hold(self, kind: str, key: str, item: Item) -> bool:
+        return True  # up to 512 MB a value
+
+    def take_ticket(self, announcement: Announcement | None) -> int:
+        text = json.dumps(None if announcement is None else announcement._asdict())
+        with _errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.rpush(self._key("$announced"), text)
+            pipeline.incr(self._key("$tickets"))
+            return int(pipeline.execute()[1])
+
+    def read_covered(self) -> Covered:
+        with _errors_in_our_words():
+            ticket, sync = self._redis.mget(self._key("$covered"), self._key("$sync"))
+        record = None if sync is None else SyncRecord.from_json(sync)
+        return Covered(int(ticket or 0), None if record is None else record.revision)
+
+    def read_backlog(self) -> Backlog:
+        with _errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.get(self._key("$tickets"))
+            pipeline.lrange(self._key("$announced"), 0, -1)
+            ticket, texts = pipeline.execute()
+        return Backlog(int(ticket or 0), tuple(_announcement(text) for text in texts))
+
+    def try_lock(self, owner: str, seconds: float) -> bool:
+        with _errors_in_our_words():
+            return bool(self._redis.set(self._key("$lock"), owner, nx=True, px=int(seconds * 1000)))
+
+    def unlock(self, owner: str) -> None:
+        with _errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
+            if self._watch_lock(pipeline, owner):
+                pipeline.multi()
+                pipeline.delete(self._key("$lock"))
+                pipeline.execute()
+
+    @contextmanager
+    def update(self, owner: str, seconds: float) -> Iterator[_RedisUpdate]:
+        with _errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
+            if self._watch_lock(pipeline, owner):
+                pipeline.multi()
+                pipeline.pexpire(self._key("$lock"), int(seconds * 1000))
+                pipeline.execute()
+            # From here on, whatever changes one of these keys, the end of the lock among them, makes EXEC fail.
+            pipeline.watch(*map(self._key, ("$sync", "$inited", FEATURES, SEGMENTS)))
+            if not self._watch_lock(pipeline, owner):
+                raise RefreshConflict("This refresh took longer than its lock; nothing was written.")
+            stored = stored_data_set(
+                pipeline.get(self._key("$sync")),
+                pipeline.exists(self._key("$inited")),
+                [pipeline.hgetall(self._key(kind)) for kind in KINDS],
+            )
+            pipeline.multi()
+            yield _RedisUpdate(self._redis, self._key, pipeline, stored)
+
+    def _watch_lock(self, pipeline: Pipeline, owner: str) -> bool:
+        """Whether ``owner`` holds the lock; if that changes, the transaction that follows does nothing."""
+        pipeline.watch(self._key("$lock"))
+        holder: Any = pipeline.get(self._key("$lock"))  # Any: redis-py's types allow text as well
+        return bool(holder == owner.encode())
+
+
+class _RedisUpdate:
+    def __init__(self, client: redis.Redis, key: Keys, pipeline: Pipeline, stored: StoredDataSet) -> None:
+        self._redis = client
+        self._key = key
+        self._pipeline = pipeline
+        self.stored = stored
+
+    def commit(self, data_set: DataSet, record: SyncRecord, backlog: Backlog) -> None:
+        key = self._key
+        self._queue_changes(data_set)
+        self._pipeline.set(key("$inited"), key("$inited"))  # the SDKs store the key's own name
+        self._pipeline.set(key("$sync"), record.to_json())
+        self._pipeline.set(key("$covered"), backlog.ticket)
+        self._pipeline.ltrim(key("$announced"), len(backlog.announcements), -1)
+        with _errors_in_our_words():
+            self._execute(record)
+
+    def _queue_changes(self, data_set: DataSet) -> None:
+        """Only what differs: an unchanged environment costs no item writes."""
+        changed, gone = changes(self.stored.texts, data_set)
+        for kind in KINDS:
+            mapping: dict[Any, Any] = {key: item.text for key, item in changed[kind].items()}
+            if gone[kind]:
+                self._pipeline.hdel(self._key(kind), *gone[kind])
+            if mapping:
+                self._pipeline.hset(self._key(kind), mapping=mapping)
+
+    def _execute(self, record: SyncRecord) -> None:
+        try:
+            self._pipeline.execute()
+        except redis.RedisError as error:
+            # The reply may be lost, but was the write? The store knows.
+            if not isinstance(_cause(error), (redis.ConnectionError, redis.TimeoutError)):
+                raise
+            text: Any = self._redis.get(self._key("$sync"))  # Any: redis-py's types allow text as well
+            if text is None or SyncRecord.from_json(text) != record:
+                raise
+
+
+def _announcement(text: bytes) -> Announcement | None:
+    try:
+        return Announcement.from_json(json.loads(text))
+    except ValueError:
+        return None
+
+
+@contextmanager
+def _errors_in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except redis.RedisError as error:
+        cause = _cause(error)
+        if isinstance(cause, redis.WatchError):
+            raise RefreshConflict("Another refresh wrote to the store meanwhile; nothing was written.") from error
+        raise StoreUnavailable(_what_is_wrong(cause)) from error
+
+
+def _cause(error: redis.RedisError) -> BaseException:
+    """Of a connection that is lost while watching redis-py makes a WatchError too, with the cause as its context."""
+    return error.__context__ or error if isinstance(error, redis.WatchError) else error
+
+
+_CLUSTER = (
+    "The flag store is a Redis Cluster: STORE_PREFIX must be a hash tag such as {launchdarkly}, and REDIS_URL "
+    "must name the node that holds its slot."
+)
+
+_CONDITIONS: dict[type[Exception], str] = {
+    redis.AuthenticationError: "The flag store refused the user name or password in REDIS_URL.",
+    redis.BusyLoadingError: "The flag store is still loading its data.",
+    redis.ConnectionError: "The flag store cannot be reached.",
+    redis.TimeoutError: "The flag store did not answer in time.",
+    redis.ReadOnlyError: "The flag store is a read-only replica; REDIS_URL must name the primary.",
+    redis.OutOfMemoryError: "The flag store is out of memory (OOM command not allowed).",
+    redis.exceptions.ClusterCrossSlotError: _CLUSTER,
+    redis.exceptions.AskError: _CLUSTER,
+}
+"""The usual conditions; a subclass comes before its base."""
+
+
+def _what_is_wrong(error: BaseException) -> str:
+    """One of the usual conditions, or else the server's own words; never an address."""
+    for condition, message in _CONDITIONS.items():
+        if isinstance(error, condition):
+            return message
+    # In a pipeline redis-py puts the command before the server's words, and so the beginning of a flag.
+    return f"The flag store refused a command: {str(error).rpartition('of pipeline caused error: ')[2]}"

@@ -1,0 +1,134 @@
+"""The parts of one function instance, wired together. The only place, with ``app.py``, that builds them.
+
+Each part is built on first use and imported then: an evaluation never loads what only a refresh needs.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from .config import Settings, load_settings
+from .errors import FlagsError
+from .read.snapshots import Snapshot, Snapshots
+from .stores.port import Reader, Writer
+from .timing import Timing
+
+if TYPE_CHECKING:
+    from .read.direct import DirectFlags
+    from .refresh.refresher import Refresher
+
+Part = TypeVar("Part")
+
+
+class part(Generic[Part]):  # noqa: N801 - reads as the decorator that it is
+    """A method that builds a part, as an attribute: built once, also when threads meet. Errors are not kept.
+
+    What was built replaces the method in the instance, so that it costs no more than any attribute; a test
+    replaces a part in the same way, by setting the attribute.
+    """
+
+    def __init__(self, build: Callable[[Wiring], Part]) -> None:
+        self._build = build
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, wiring: Wiring, owner: type | None = None) -> Part:
+        parts = vars(wiring)
+        with wiring.lock:
+            if self._name not in parts:
+                parts[self._name] = self._build(wiring)
+            built: Part = parts[self._name]
+            return built
+
+
+class Wiring:
+    """One for each process. ``timing`` is what every part waits by."""
+
+    def __init__(self, timing: Timing = Timing()) -> None:
+        self.timing = timing
+        self.lock = threading.RLock()
+
+    @part
+    def settings(self) -> Settings:
+        """Raises ConfigurationError."""
+        return load_settings()
+
+    @part
+    def reader(self) -> Reader:
+        """The store as evaluations ask it; the embedded one has been filled."""
+        settings = self.settings
+        if settings.dynamodb_table is not None:
+            from .stores.dynamodb.reader import DynamoDbReader
+
+            return DynamoDbReader(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
+        from .stores.redis.reader import RedisReader
+
+        reader = RedisReader(self._redis_url, settings.store_prefix, self.timing)
+        if settings.redis_url == "embedded":
+            self.refresher.reconcile(force=False)
+        return reader
+
+    @part
+    def writer(self) -> Writer:
+        """The store as a refresh changes it."""
+        settings = self.settings
+        if settings.dynamodb_table is not None:
+            from .stores.dynamodb.writer import DynamoDbWriter
+
+            return DynamoDbWriter(settings.dynamodb_table, settings.store_prefix, self.timing)
+        from .stores.redis.writer import RedisWriter
+
+        return RedisWriter(self._redis_url, settings.store_prefix, self.timing)
+
+    @part
+    def _redis_url(self) -> str:
+        url = self.settings.redis_url
+        assert url is not None  # the settings name exactly one store in daemon mode
+        if url != "embedded":
+            return url
+        from .stores.redis.embedded import start_embedded_server
+
+        return start_embedded_server()
+
+    @part
+    def snapshots(self) -> Snapshots:
+        return Snapshots(self.reader, self.settings.store_cache_seconds, self.timing)
+
+    @part
+    def direct_flags(self) -> DirectFlags:
+        from .read.direct import connect_directly
+
+        return connect_directly(self.settings, self.timing)
+
+    @part
+    def refresher(self) -> Refresher:
+        from .refresh.fetch import fetch_data_set
+        from .refresh.refresher import Refresher
+
+        fetch = functools.partial(fetch_data_set, self.settings, timing=self.timing)
+        return Refresher(self.writer, fetch, self.source, self.timing)
+
+    @property
+    def source(self) -> str:
+        """Where the data set comes from, in the words of the sync record."""
+        return "launchdarkly" if self.settings.flag_file is None else "file"
+
+    def current_flags(self) -> Snapshot | DirectFlags:
+        """What a request evaluates from, from its start to its end.
+
+        Raises StoreUnavailable and StoreNotInitialized in daemon mode, ConfigurationError in both.
+        """
+        return self.direct_flags if self.settings.direct_mode else self.snapshots.current()
+
+    def data_age_seconds(self) -> float | None:
+        """How long ago the store was last refreshed; None while nobody can tell."""
+        try:
+            record = self.reader.read_sync_record()
+        except FlagsError:
+            return None
+        return None if record is None else max(0.0, time.time() - record.synced_at_ms / 1000)
