@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import logging
 import os
 import signal
@@ -116,20 +117,24 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """No thread of ours and no connection that we opened, the garbage collector's help not counted."""
-    threads = _threads()
-    yield
-    eventually(lambda: _threads() <= threads, seconds=5)
-    eventually(lambda: not _connections(), seconds=5)
+    """Neither a thread nor a connection, while the garbage collector, which would close it, is off."""
+    gc.disable()
+    try:
+        threads, connections = _threads(), _connections()
+        yield
+        eventually(lambda: _threads() <= threads, seconds=5)
+        eventually(lambda: _connections() <= connections, seconds=5)
+    finally:
+        gc.enable()
 
 
-def _threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("launchdarkly")}
+def _threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("launchdarkly")}
 
 
-def _connections() -> list[Any]:
-    """Those of this process that are open at both ends or half closed: what a test's server has left, too."""
-    return [each for each in psutil.Process().net_connections() if each.status in ("SYN_SENT", "CLOSE_WAIT")]
+def _connections() -> set[tuple[Any, Any]]:
+    """Of this process: the fetch's and the servers' ends."""
+    return {(each.laddr, each.raddr) for each in psutil.Process().net_connections() if each.raddr}
 
 
 @pytest.fixture(autouse=True)
