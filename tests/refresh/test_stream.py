@@ -34,9 +34,9 @@ from chalicelib.errors import (
 )
 from chalicelib.refresh.fetch import fetch_data_set
 from chalicelib.timing import Timing
-from tests.conftest import eventually
 from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, sse
+from tests.support.waiting import eventually
 
 TIMING = Timing(stream_retry_seconds=0.1)
 BRIEF = Timing(
@@ -465,26 +465,33 @@ def test_a_proxy_that_is_no_url_is_a_setting_to_mend() -> None:
 SLOW_FETCH = """
 import sys, time
 from chalicelib.config import load_settings
+from chalicelib.data_set import Announcement
 from chalicelib.refresh.fetch import fetch_data_set
 from chalicelib.timing import Timing
 timing = Timing(data_set_seconds=float(sys.argv[1]), fetch_limit_seconds=60)
 settings = load_settings()
 print(flush=True)
 started = time.monotonic()
-count = len(fetch_data_set(settings, (), timing)["features"])
-print(count, time.monotonic() - started)
+features = fetch_data_set(settings, [Announcement("features", "late", 1)], timing)["features"]
+print(len(features), "late" in features, time.monotonic() - started)
 """
 
 
 def test_only_waiting_counts(serve: Serve) -> None:
-    """A function with three tenths of a processor takes longer over 20,000 flags than it may wait for them."""
+    """With three tenths of a processor, 20,000 flags take longer than a fetch may wait; then it goes on waiting."""
+
+    def patch_later(connection: socket.socket) -> None:
+        time.sleep(0.2)
+        connection.sendall(chunk(sse("patch", {"path": "/flags/late", "data": {"version": 1}})))
+        connection.recv(1)
+
     items = (b'"flag-%d":%s' % (i, FLAG[:-1] + b',"x":[' + b'{"y":[1,2,3]},' * 50 + b"0]}") for i in range(20_000))
     put = PUT.replace(b'{"shiny":' + FLAG + b"}", b"{" + b",".join(items) + b"}")
     environment = {
         "PATH": os.environ["PATH"],
         "REDIS_URL": "redis://unused",
         "LAUNCHDARKLY_SDK_KEY": SDK_KEY,
-        "LAUNCHDARKLY_STREAM_URI": f"http://127.0.0.1:{serve(sending(HEAD, chunk(put))).port}",
+        "LAUNCHDARKLY_STREAM_URI": f"http://127.0.0.1:{serve(sending(HEAD, chunk(put), then=patch_later)).port}",
     }
     may_wait_seconds = 1.0
     with subprocess.Popen(
@@ -501,8 +508,8 @@ def test_only_waiting_counts(serve: Serve) -> None:
             process.send_signal(signal.SIGSTOP)
             time.sleep(0.071)
             process.send_signal(signal.SIGCONT)
-        count, seconds = process.stdout.read().split()
-    assert count == "20000"
+        count, came_late, seconds = process.stdout.read().split()
+    assert (count, came_late) == ("20001", "True")
     assert float(seconds) > may_wait_seconds
 
 
