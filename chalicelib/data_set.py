@@ -169,8 +169,8 @@ class Announcement(NamedTuple):
 
 
 def fetched_item(fields: Mapping[str, object]) -> Item:
-    """An item as LaunchDarkly sent it. The text is canonical, so that equal content has one revision."""
-    return Item(version=_version(fields), text=json.dumps(fields, sort_keys=True, separators=(",", ":")).encode())
+    """An item from a decoder. Its keys keep their order, which a JSON variation shows to whoever evaluates it."""
+    return Item(version=version_of(fields), text=json.dumps(fields, separators=(",", ":")).encode())
 
 
 def _known_item(known: DataSet | None, kind: str, key: str, text: bytes) -> Item:
@@ -183,10 +183,11 @@ def stored_item(text: bytes) -> Item:
         fields = json.loads(text)
     except (ValueError, RecursionError):
         fields = None
-    return Item(version=_version(fields), text=text)
+    return Item(version=version_of(fields), text=text)
 
 
-def _version(fields: object) -> int:
+def version_of(fields: object) -> int:
+    """UNREADABLE where there is none that is a whole number."""
     version = fields.get("version") if isinstance(fields, Mapping) else None
     return version if isinstance(version, int) and not isinstance(version, bool) else UNREADABLE
 
