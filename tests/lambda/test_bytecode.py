@@ -16,8 +16,6 @@ import pytest
 from tests.support.processes import BIN
 from tests.support.project import copy_project
 
-pytestmark = pytest.mark.xdist_group("bytecode")  # one package for all of them
-
 STAGE = "production"
 CHECKED_HASH = 0b11
 """The flags of a .pyc that is validated by the hash of its source (PEP 552)."""

@@ -12,8 +12,6 @@ from tests.support.data import PROJECT, boolean_flag
 from tests.support.deployment import ENVIRONMENTS, TOKEN, USER, Deployed, Deployments, Json
 from tests.support.valkey import running_valkey
 
-pytestmark = pytest.mark.xdist_group("deployment")  # one account for all of them
-
 
 def check_the_whole_way(deployed: Deployed) -> None:
     """From the first fill to a flipped flag, by every way that a caller has."""

@@ -15,8 +15,6 @@ from tests.support.data import PROJECT
 from tests.support.processes import BIN
 from tests.support.project import copy_project
 
-pytestmark = pytest.mark.xdist_group("packages")  # one package for all of them
-
 STAGES = list(json.loads((PROJECT / ".chalice" / "config.json").read_text())["stages"])
 READS = {"dynamodb:GetItem", "dynamodb:Query"}
 WRITES = {"dynamodb:BatchWriteItem", "dynamodb:UpdateItem"}
