@@ -22,12 +22,15 @@ from chalicelib.data_set import (
 )
 from chalicelib.errors import RefreshConflict
 from chalicelib.stores.port import Backlog
+from chalicelib.timing import Timing
 from tests.stores.conftest import OpenStore
 from tests.support.data import boolean_flag, segment
 from tests.support.stores import Store, content_of, without_snapshot
 
 NOTHING = Backlog(0, ())
 LOCK_SECONDS = 60.0
+FOR_A_CROWD = Timing(dynamodb_request_seconds=60)
+"""moto serves one request after the other, and a request that is sent again counts twice."""
 
 
 def data_set(*flags: Mapping[str, Any], segments: tuple[Mapping[str, Any], ...] = ()) -> DataSet:
@@ -151,7 +154,7 @@ def test_tickets_rise_and_carry_what_was_announced(store: Store, open_another: O
 
 
 def test_tickets_taken_at_the_same_time_are_all_different(open_another: OpenStore) -> None:
-    stores = [open_another() for _ in range(4)]
+    stores = [open_another(timing=FOR_A_CROWD) for _ in range(4)]
     with ThreadPoolExecutor(8) as threads:
         tickets = list(
             threads.map(lambda i: stores[i % 4].writer.take_ticket(Announcement(FEATURES, "same", 1)), range(40))
@@ -185,7 +188,7 @@ def test_one_instance_holds_the_lock_until_it_unlocks(store: Store, open_another
 
 
 def test_of_many_that_want_the_lock_one_gets_it(open_another: OpenStore) -> None:
-    stores = [open_another() for _ in range(8)]
+    stores = [open_another(timing=FOR_A_CROWD) for _ in range(8)]
     with ThreadPoolExecutor(8) as threads:
         locked = list(threads.map(lambda i: stores[i].writer.try_lock(f"owner-{i}", LOCK_SECONDS), range(8)))
     assert sorted(locked) == [False] * 7 + [True]
