@@ -12,11 +12,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ldclient.client import LDClient
-
 from ..data_set import FEATURES, SEGMENTS, StoredDataSet, SyncRecord, revision_of
 from ..errors import StoreNotInitialized, StoreUnavailable
-from ..launchdarkly.clients import daemon_client
+from ..launchdarkly.evaluators import FlagEvaluator, evaluator_over
 from ..stores.port import Reader
 from ..timing import Timing
 from .feature_stores import SnapshotFeatureStore
@@ -37,18 +35,22 @@ class Provenance(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The whole data set of one revision, with an SDK client in daemon mode over it. Immutable.
+    """The whole data set of one revision. Immutable.
 
     ``record`` is None when a Relay Proxy or another SDK filled the store. ``stale`` says that the store
     could not be asked whether this is still its content.
     """
 
-    client: LDClient
     feature_store: SnapshotFeatureStore
     revision: str
     record: SyncRecord | None
     read_at: float
     stale: bool = False
+
+    @property
+    def evaluator(self) -> FlagEvaluator:
+        """An evaluator over this data set: made for each request, because keeping it there would be a cycle."""
+        return evaluator_over(self.feature_store)
 
     @property
     def provenance(self) -> Provenance:
@@ -125,8 +127,8 @@ class Snapshots:
         revision = revision_of(stored.texts) if stored.record is None else stored.record.revision
         if held is not None and revision == held.revision:
             return held._replace(record=stored.record, read_at=self._clock())
-        feature_store = SnapshotFeatureStore(stored.texts)
-        return Snapshot(daemon_client(feature_store), feature_store, revision, stored.record, read_at=self._clock())
+        feature_store = SnapshotFeatureStore(stored.texts, None if held is None else held.feature_store)
+        return Snapshot(feature_store, revision, stored.record, read_at=self._clock())
 
 
 def _empty(was_filled: bool) -> StoreUnavailable | StoreNotInitialized:

@@ -16,7 +16,6 @@ from ..config import Settings
 from ..data_set import Announcement, DataSet, fetched_item
 from ..errors import FetchTimedOut, LaunchDarklyUnavailable, LaunchDarklyUnreachable, SdkKeyRejected
 from ..launchdarkly.clients import fetch_client
-from ..runtime.collector import collector_paused
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ def fetch_data_set(
 def _fetch(settings: Settings, announcements: Collection[Announcement | None], patience: Patience) -> DataSet:
     feature_store = InMemoryFeatureStore()
     deadline = time.monotonic() + patience.data_set
-    with collector_paused(), fetch_client(settings, feature_store, patience.data_set) as client:
+    with fetch_client(settings, feature_store, patience.data_set) as client:
         if settings.flag_file is not None:
             _check_file(client)
         else:
