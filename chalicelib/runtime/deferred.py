@@ -17,9 +17,10 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
-_lock = threading.RLock()
+_locks: dict[str, threading.RLock] = {}
+"""One for each module that waits. One for all would meet Python's own, which are one for each module, crosswise."""
 _running: set[str] = set()
-"""The modules whose code is running; only seen by the thread that runs it, which holds the lock."""
+"""The modules whose code is running, each in the thread that holds its lock."""
 
 
 def defer(name: str, ready: Callable[[], Mapping[str, object]] = dict) -> None:
@@ -33,6 +34,7 @@ def defer(name: str, ready: Callable[[], Mapping[str, object]] = dict) -> None:
         return
     module = importlib.util.module_from_spec(spec)
     module.__class__ = _Waiting
+    _locks[name] = threading.RLock()
     sys.modules[name] = module
     parent, _, child = name.rpartition(".")
     if parent:
@@ -46,32 +48,33 @@ class _Waiting(ModuleType):
 
     def __getattr__(self, name: str) -> Any:  # Python asks here only for what is not there
         # Every import statement asks for __path__, which says whether this is a package: its spec has said so.
-        if name == "__path__" or self.__name__ in _running:
+        if name == "__path__" or not _complete(self):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        _run(self)
         return getattr(self, name)
 
     def __setattr__(self, name: str, value: object) -> None:
         is_submodule = isinstance(value, ModuleType) and value.__name__ == f"{self.__name__}.{name}"
         if not is_submodule:  # Python itself sets those
-            _run(self)
-        super().__setattr__(name, value)
+            _complete(self)
+        ModuleType.__setattr__(self, name, value)  # not by super(): it is no _Waiting any more
 
     def __delattr__(self, name: str) -> None:
-        _run(self)
-        super().__delattr__(name)
+        _complete(self)
+        ModuleType.__delattr__(self, name)
 
     def __dir__(self) -> list[str]:
-        _run(self)
-        return list(super().__dir__())
+        _complete(self)
+        return list(ModuleType.__dir__(self))
 
 
-def _run(module: ModuleType) -> None:
-    """Run the module's code, or wait until another thread has done so. A failure leaves it waiting."""
-    with _lock:
-        name, spec = module.__name__, module.__spec__
-        if type(module) is not _Waiting or name in _running:
-            return
+def _complete(module: ModuleType) -> bool:
+    """Run the module's code, unless it has run; False inside that very code. An exception leaves it waiting."""
+    name, spec = module.__name__, module.__spec__
+    with _locks[name]:
+        if type(module) is not _Waiting:
+            return True
+        if name in _running:
+            return False
         assert spec is not None  # it was made from one
         assert spec.loader is not None
         _running.add(name)
@@ -80,3 +83,4 @@ def _run(module: ModuleType) -> None:
             module.__class__ = ModuleType  # type: ignore[assignment]
         finally:
             _running.remove(name)
+        return True
