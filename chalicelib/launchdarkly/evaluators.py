@@ -13,13 +13,16 @@ from collections.abc import Collection, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import FetchTimedOut, UnreadableItem
-from .sdk import FEATURES, SEGMENTS, BigSegmentsStatus, Context, EvaluationDetail, VersionedDataKind
-
-try:
-    from ldclient.impl.evaluator import Evaluator
-    from ldclient.impl.events.types import EventFactory
-except ImportError:  # an SDK that has moved them
-    Evaluator = None  # type: ignore[assignment, misc]
+from .sdk import (
+    FEATURES,
+    SEGMENTS,
+    BigSegmentsStatus,
+    Context,
+    EvaluationDetail,
+    Evaluator,
+    EventFactory,
+    VersionedDataKind,
+)
 
 if TYPE_CHECKING:
     from ldclient.client import LDClient

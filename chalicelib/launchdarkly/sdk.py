@@ -4,7 +4,7 @@ Importing ``ldclient`` imports its HTTP client, its streams, its events and its 
 most of a cold start; an evaluation needs the models, the context and the evaluator. So the package waits
 (``runtime/deferred.py``): its submodules can be imported one by one, and whoever asks it for anything, by
 ``from ldclient import LDClient`` or ``ldclient.get()``, gets the SDK as always, with the same classes. Three
-more modules wait because the models or the evaluator import them, and hardly use them.
+more modules wait that the models or the evaluator import, and hardly use.
 
 Everything that an evaluation imports of the SDK comes from here: an import of ``ldclient`` elsewhere could
 come first.
@@ -12,26 +12,55 @@ come first.
 
 from __future__ import annotations
 
-import importlib
 import time
+from typing import TYPE_CHECKING
 
-from ..runtime.deferred import defer
+from ..runtime.deferred import defer, lending
+
+if TYPE_CHECKING:
+    from semver import VersionInfo
 
 
 def _current_time_millis() -> int:
     return int(time.time() * 1000)
 
 
+class _SemanticVersion:
+    """What the SDK asks of ``semver.VersionInfo``, for the flags that compare versions."""
+
+    @staticmethod
+    def parse(version: str) -> VersionInfo:
+        from semver import VersionInfo
+
+        return VersionInfo.parse(version)
+
+
 defer("ldclient")
-# It imports certifi and urllib3; the types of events only take this one function from it.
-defer("ldclient.impl.util", lambda: {"current_time_millis": _current_time_millis})
-# Asks importlib.metadata for its own version, as it is imported. Used for clauses that compare times.
-defer("pyrfc3339")
-# Imports its command line, and with it argparse.
-defer("semver", lambda: {"VersionInfo": importlib.import_module("semver.version").VersionInfo})
+defer("ldclient.impl.util")  # imports certifi and urllib3
+defer("pyrfc3339")  # asks importlib.metadata for its own version
+defer("semver")  # imports its command line, and with it argparse
 
-from ldclient.context import Context
-from ldclient.evaluation import BigSegmentsStatus, EvaluationDetail
-from ldclient.versioned_data_kind import FEATURES, SEGMENTS, VersionedDataKind
+with (
+    lending("ldclient.impl.util", current_time_millis=_current_time_millis),
+    lending("semver", VersionInfo=_SemanticVersion),
+):
+    from ldclient.context import Context
+    from ldclient.evaluation import BigSegmentsStatus, EvaluationDetail
+    from ldclient.versioned_data_kind import FEATURES, SEGMENTS, VersionedDataKind
 
-__all__ = ["FEATURES", "SEGMENTS", "BigSegmentsStatus", "Context", "EvaluationDetail", "VersionedDataKind"]
+    try:
+        from ldclient.impl.evaluator import Evaluator
+        from ldclient.impl.events.types import EventFactory
+    except ImportError:  # an SDK that has moved them
+        Evaluator = None  # type: ignore[assignment, misc]
+
+__all__ = [
+    "FEATURES",
+    "SEGMENTS",
+    "BigSegmentsStatus",
+    "Context",
+    "EvaluationDetail",
+    "Evaluator",
+    "EventFactory",
+    "VersionedDataKind",
+]

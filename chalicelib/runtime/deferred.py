@@ -12,8 +12,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -23,11 +23,10 @@ _running: set[str] = set()
 """The modules whose code is running, each in the thread that holds its lock."""
 
 
-def defer(name: str, ready: Callable[[], Mapping[str, object]] = dict) -> None:
+def defer(name: str) -> None:
     """Let the module wait, unless somebody has imported it already, or there is none.
 
-    ``ready`` gives the names that it has without running, which must mean what its code makes of them; where
-    that raises ImportError, it has none. Importing a submodule does not make a package run.
+    Importing a submodule does not make a package run.
     """
     spec = None if name in sys.modules else importlib.util.find_spec(name)
     if spec is None:
@@ -39,8 +38,22 @@ def defer(name: str, ready: Callable[[], Mapping[str, object]] = dict) -> None:
     parent, _, child = name.rpartition(".")
     if parent:
         setattr(sys.modules[parent], child, module)
-    with suppress(ImportError):
-        vars(module).update(ready())
+
+
+@contextmanager
+def lending(name: str, **values: object) -> Iterator[None]:
+    """In the block, a module that waits has these names, and whoever takes them from it does not make it run.
+
+    They must do for him what those of the module itself would do; nobody else ever sees them.
+    """
+    names = vars(sys.modules[name]) if type(sys.modules.get(name)) is _Waiting else {}
+    names.update(values)
+    try:
+        yield
+    finally:
+        for each, value in values.items():
+            if names.get(each) is value:
+                del names[each]
 
 
 class _Waiting(ModuleType):
