@@ -13,12 +13,10 @@ come first.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import Any
 
 from ..runtime.deferred import defer, lending
-
-if TYPE_CHECKING:
-    from semver import VersionInfo
 
 
 def _current_time_millis() -> int:
@@ -29,10 +27,8 @@ class _SemanticVersion:
     """What the SDK asks of ``semver.VersionInfo``, for the flags that compare versions."""
 
     @staticmethod
-    def parse(version: str) -> VersionInfo:
-        from semver import VersionInfo
-
-        return VersionInfo.parse(version)
+    def parse(version: str) -> Any:  # a package of the SDK's, which is none of ours
+        return import_module("semver").VersionInfo.parse(version)
 
 
 defer("ldclient")
