@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import Environment
+from tests.support.app import Environment
 from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.lambda_runtime import Function
@@ -21,7 +21,7 @@ MEGABYTE = 1_000_000
 @pytest.fixture
 def function(environment: Environment) -> Iterator[Function]:
     """The app as Lambda runs it, with the garbage collector as it is."""
-    settings = {**environment, "LAUNCHDARKLY_ENVIRONMENT": "proj/default:env/test"}
+    settings = {**environment, "LAUNCHDARKLY_ENVIRONMENT": "proj/default:env/production"}
     site_packages = Path(sysconfig.get_paths()["purelib"])
     with Function(PROJECT, "tests.support.mixed_requests.handle", settings, site_packages) as function:
         yield function

@@ -11,6 +11,7 @@ from typing import Any
 
 import app
 from tests.support.lambda_runtime import api_event
+from tests.support.webhooks import flag_entry
 
 JSON = {"content-type": "application/json"}
 
@@ -48,11 +49,7 @@ def _evaluate(number: int, lambda_context: object) -> int:
 
 
 def _refresh(version: int, lambda_context: object) -> None:
-    entry = {
-        "kind": "flag",
-        "accesses": [{"action": "updateOn", "resource": "proj/default:env/test:flag/changing"}],
-        "currentVersion": {"environments": {"test": {"version": version}}},
-    }
+    entry = flag_entry("changing", version)
     answer = app.app(api_event("/webhook", json.dumps(entry), JSON, {}), lambda_context)
     body = json.loads(answer["body"])
     assert answer["statusCode"] == 200, body
