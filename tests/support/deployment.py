@@ -17,6 +17,7 @@ from tests.support.app import import_app
 from tests.support.aws import Aws
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.lambda_runtime import api_event
 from tests.support.packages import make
 from tests.support.webhooks import flag_entry, signature_of
 
@@ -61,21 +62,6 @@ class Deployed:
         entry = flag_entry(key, version, environment=ENVIRONMENTS[self.project.stage])
         signature = signature_of(json.dumps(entry).encode(), SECRET)
         return self.post("/webhook", entry, {"x-ld-signature": signature})
-
-
-def api_event(resource: str, body: str, headers: dict[str, str], path_parameters: dict[str, str]) -> Json:
-    return {
-        "resource": resource,
-        "path": resource.format(**path_parameters),
-        "httpMethod": "POST",
-        "headers": {"content-type": "application/json", **headers},
-        "multiValueQueryStringParameters": None,
-        "pathParameters": path_parameters or None,
-        "stageVariables": None,
-        "requestContext": {"httpMethod": "POST", "resourcePath": resource, "identity": {"sourceIp": "127.0.0.1"}},
-        "body": body,
-        "isBase64Encoded": False,
-    }
 
 
 class Deployments:
