@@ -59,6 +59,10 @@ class Proxy:
         self.port = self._listener.port
         self.url = f"redis://127.0.0.1:{self.port}"
 
+    def lead_to(self, port: int) -> None:
+        """New connections lead there, as after a failover; open ones stay where they are."""
+        self._target = port
+
     def reset_connections(self) -> None:
         """Every open connection dies by a TCP reset."""
         for each in self._open:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ...data_set import KINDS, SyncRecord
-from .endpoint import Call
+from .endpoint import Call, dynamodbs_shape
 
 Attributes = dict[str, Any]
 """A DynamoDB item in the types of its protocol: ``{"key": {"S": "..."}}`` (Any: JSON)."""
@@ -55,7 +55,10 @@ class Table:
         return "Item" in self.get(name)
 
     def read_sync(self) -> Sync:
-        answer = self.get("$sync")
+        with dynamodbs_shape():
+            return self._sync_in(self.get("$sync"))
+
+    def _sync_in(self, answer: Attributes) -> Sync:
         item = answer.get("Item", {})
         text = item.get("item", {}).get("S")
         record = None if text is None else SyncRecord.from_json(text)
@@ -71,7 +74,8 @@ class Table:
         )
 
     def read_texts(self) -> dict[str, dict[str, bytes]]:
-        return {kind: dict(self._query(kind)) for kind in KINDS}
+        with dynamodbs_shape():
+            return {kind: dict(self._query(kind)) for kind in KINDS}
 
     def _query(self, kind: str) -> Iterator[tuple[str, bytes]]:
         """Key and JSON of every item; one without JSON is left out, as the SDKs do."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import suppress
-
 from ...data_set import KINDS, StoredDataSet, SyncRecord
-from ...errors import StoreUnavailable
 from ...timing import Timing
+from .address import parse_address
 from .layout import Keys, stored_data_set
-from .protocol import Connection, Reply, ServerError, parse_address
+from .protocol import Server
 
 
 class RedisReader:
@@ -18,37 +15,18 @@ class RedisReader:
     kind = "redis"
 
     def __init__(self, url: str, prefix: str, timing: Timing) -> None:
-        """Raises ConfigurationError when the URL cannot be parsed. Connects on first use."""
+        """Raises ConfigurationError when the URL is wrong. Connects on first use."""
         self._key = Keys(prefix)
-        self._timing = timing
-        self._connection = Connection(parse_address(url))
-        self._connection_lock = threading.Lock()
+        self._server = Server(parse_address(url), timing)
 
     def read_sync_record(self) -> SyncRecord | None:
-        (text,) = self._ask(("GET", self._key("$sync")))
+        (text,) = self._server.ask(("GET", self._key("$sync")))
         return None if text is None else SyncRecord.from_json(text)
 
     def read_data_set(self) -> StoredDataSet:
         hashes = [("HGETALL", self._key(kind)) for kind in KINDS]
-        *_, replies = self._ask(
+        *_, replies = self._server.ask(
             ("MULTI",), ("GET", self._key("$sync")), ("EXISTS", self._key("$inited")), *hashes, ("EXEC",)
         )
         sync, inited, *items = replies
         return stored_data_set(sync, inited, [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in items])
-
-    def _ask(self, *commands: tuple[str, ...]) -> list[Reply]:
-        timing = self._timing
-        with self._connection_lock:
-            try:
-                if self._connection.is_open:
-                    with suppress(OSError):
-                        return self._connection.execute(*commands, wait_seconds=timing.redis_held_seconds)
-                was_open = self._connection.was_open
-                wait_seconds = timing.redis_reconnect_seconds if was_open else timing.redis_first_seconds
-                return self._connection.execute(*commands, wait_seconds=wait_seconds)
-            except ServerError as error:
-                raise StoreUnavailable(f"The flag store refused a command: {error}") from error
-            except TimeoutError as error:
-                raise StoreUnavailable("The flag store did not answer in time.") from error
-            except OSError as error:
-                raise StoreUnavailable("The flag store cannot be reached.") from error
