@@ -2,7 +2,7 @@
 
 A time-out of the standard library is for one wait: each address of a host, each byte of an answer that
 trickles and each half of a handshake has its own, and the resolver has none. Here every wait is taken out
-of one :class:`Patience`. What is said over a connection is not known here.
+of one :class:`ExchangePatience`. What is said over a connection is not known here.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..patience import Patience
 from ..timing import Timing
 
 if TYPE_CHECKING:
@@ -31,24 +32,22 @@ _MOST_BYTES = 1 << 29
 """Of one value: Redis' limit, and far more than DynamoDB answers with."""
 
 
-class Patience:
-    """For how long an exchange may still wait for the network, in all. What it does between the waits is free.
+class ExchangePatience(Patience):
+    """For how long an exchange may still wait.
 
     Bytes that pass are progress. Each is worth the time that it takes at the slowest useful rate, so a large
-    answer over a slow link is waited for, and one that trickles or stops is not. A deadline would keep a small
-    function, or a slow link, from ever reading a large data set.
+    answer over a slow link is waited for, and one that trickles or stops is not.
     """
 
     def __init__(self, seconds: float, timing: Timing) -> None:
-        self._left = seconds
+        super().__init__(seconds, time.monotonic() + timing.exchange_seconds)
         self._most = max(seconds, timing.silence_seconds)
-        self._left_in_all = max(seconds, timing.exchange_seconds)
         self._bytes_per_second = timing.slowest_bytes_per_second
         self._reserved = 0.0
 
     @property
     def seconds_left(self) -> float:
-        return min(self._left, self._left_in_all) - self._reserved
+        return max(0.0, super().seconds_left - self._reserved)
 
     @contextmanager
     def reserving(self, seconds: float) -> Iterator[None]:
@@ -59,32 +58,15 @@ class Patience:
         finally:
             self._reserved = 0.0
 
-    @contextmanager
-    def waiting(self, at_most: float = math.inf) -> Iterator[float]:
-        """For how long the block may wait, in seconds; what it takes is gone. Raises TimeoutError when nothing is left.
-
-        A block that took longer than it was given was frozen, which costs no more than what it was given.
-        """
-        given = min(self.seconds_left, at_most)
-        if given <= 0:
-            raise TimeoutError
-        started = time.monotonic()
-        try:
-            yield given
-        finally:
-            taken = min(given, time.monotonic() - started)
-            self._left -= taken
-            self._left_in_all -= taken
-
     def has_progressed(self, count: int) -> None:
         """So many bytes have passed."""
-        self._left = min(self._most, self._left + count / self._bytes_per_second)
+        self.renew(min(self._most, self._seconds + count / self._bytes_per_second))
 
 
 class Stream:
     """An open connection. Each exchange over it sets ``patience``, by which sending and receiving wait."""
 
-    def __init__(self, connected: socket.socket, patience: Patience) -> None:
+    def __init__(self, connected: socket.socket, patience: ExchangePatience) -> None:
         self._socket = connected
         self._raw = _RawStream(connected, patience)
         self._buffered = io.BufferedReader(self._raw, buffer_size=1 << 18)
@@ -95,11 +77,11 @@ class Stream:
         """An exchange sets this when no other one may follow it."""
 
     @property
-    def patience(self) -> Patience:
+    def patience(self) -> ExchangePatience:
         return self._raw.patience
 
     @patience.setter
-    def patience(self, patience: Patience) -> None:
+    def patience(self, patience: ExchangePatience) -> None:
         self._raw.patience = patience
 
     @property
@@ -157,7 +139,7 @@ class Stream:
 class _RawStream(io.RawIOBase):
     """What a BufferedReader reads from. Not the Stream itself: nobody would free two objects that hold each other."""
 
-    def __init__(self, connected: socket.socket, patience: Patience) -> None:
+    def __init__(self, connected: socket.socket, patience: ExchangePatience) -> None:
         self._socket = connected
         self.patience = patience
         self.received = 0
@@ -188,7 +170,7 @@ class Peer:
         self.tls = tls
         self._name = name
 
-    def connect(self, patience: Patience) -> Stream:
+    def connect(self, patience: ExchangePatience) -> Stream:
         """Raises OSError, TimeoutError among them."""
         connected, address = _first_to_connect(self._addresses.known(patience), self._next_address_seconds, patience)
         self._addresses.prefer(address)
@@ -225,7 +207,9 @@ class Line:
         self._lock = threading.Lock()
         self.was_open = False
 
-    def exchange(self, talk: Callable[[Stream], Result], patience: Patience, reconnect_seconds: float) -> Result:
+    def exchange(
+        self, talk: Callable[[Stream], Result], patience: ExchangePatience, reconnect_seconds: float
+    ) -> Result:
         """What ``talk`` returns, which asks over an open connection and reads the answer.
 
         The kept connection may have died while the function was frozen, or lead to a node that no longer serves. So
@@ -256,14 +240,14 @@ class Line:
             self.close()
         return self._stream
 
-    def _open(self, patience: Patience) -> Stream:
+    def _open(self, patience: ExchangePatience) -> Stream:
         self._stream = self._peer.connect(patience)
         self.was_open = True
         if patience.seconds_left < self._timing.shortest_exchange_seconds:
             raise TimeoutError  # a connection that took so long to open is there for the next exchange
         return self._stream
 
-    def _talk(self, talk: Callable[[Stream], Result], stream: Stream, patience: Patience) -> Result:
+    def _talk(self, talk: Callable[[Stream], Result], stream: Stream, patience: ExchangePatience) -> Result:
         stream.patience = patience
         try:
             return talk(stream)
@@ -285,7 +269,7 @@ class Addresses:
     def __init__(self, addresses: list[Address] | None = None) -> None:
         self._known = addresses or []
 
-    def known(self, patience: Patience) -> list[Address]:
+    def known(self, patience: ExchangePatience) -> list[Address]:
         return list(self._known)
 
     def prefer(self, address: Address) -> None:
@@ -309,13 +293,13 @@ class ResolvedAddresses(Addresses):
         self._resolved_at = -math.inf
         self._lookup: _Lookup | None = None
 
-    def known(self, patience: Patience) -> list[Address]:
+    def known(self, patience: ExchangePatience) -> list[Address]:
         """Raises TimeoutError or OSError when nothing is known of this host."""
         if not 0 <= time.time() - self._resolved_at < self._timing.addresses_seconds:
             self._ask_again(patience)
         return super().known(patience)
 
-    def _ask_again(self, patience: Patience) -> None:
+    def _ask_again(self, patience: ExchangePatience) -> None:
         lookup = self._lookup = self._lookup or _Lookup(self._host, self._port)
         with patience.waiting(self._timing.next_address_seconds if self._known else math.inf) as seconds:
             lookup.done.wait(seconds)
@@ -358,7 +342,7 @@ class _Lookup:
 
 
 def _first_to_connect(
-    addresses: list[Address], head_start_seconds: float, patience: Patience
+    addresses: list[Address], head_start_seconds: float, patience: ExchangePatience
 ) -> tuple[socket.socket, Address]:
     """Each address gets a head start before the next one, and goes on trying beside it."""
     begun: dict[int, tuple[socket.socket, Address]] = {}

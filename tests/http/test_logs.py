@@ -190,6 +190,7 @@ def test_an_invocation_that_fails_is_an_error(closed_app: App, log: Log, launchd
 
 
 def test_notes_without_a_request_go_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     note(flag="shiny")
     with one_line(route="some"):
         note(status=200)

@@ -17,8 +17,6 @@ from tests.support.data import PROJECT, boolean_flag
 from tests.support.deployment import FUNCTIONS, USER, Deployed, Deployments, enforced
 from tests.support.lambda_runtime import InvocationError
 
-pytestmark = pytest.mark.xdist_group("policies")  # one account for all of them
-
 Policy = dict[str, Any]
 
 STAGE = "production"

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from chalicelib.stores.wire import Addresses, Line, Patience, Peer, Refused, ResolvedAddresses, Stream
+from chalicelib.stores.wire import Addresses, ExchangePatience, Line, Peer, Refused, ResolvedAddresses, Stream
 from chalicelib.timing import Timing
 from tests.support.network import Listener
 from tests.support.ports import free_port
@@ -89,8 +89,8 @@ def address(port: int) -> tuple[int, tuple[str, int]]:
     return socket.AF_INET, ("127.0.0.1", port)
 
 
-def patience(seconds: float = 20.0, timing: Timing = TIMING) -> Patience:
-    return Patience(seconds, timing)
+def patience(seconds: float = 20.0, timing: Timing = TIMING) -> ExchangePatience:
+    return ExchangePatience(seconds, timing)
 
 
 def ask(stream: Stream) -> bytes:

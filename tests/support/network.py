@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -13,9 +15,10 @@ from enum import Enum
 class Listener:
     """Listens on a free port and hands every connection to ``serve``, in a thread."""
 
-    def __init__(self, serve: Callable[[socket.socket], None]) -> None:
+    def __init__(self, serve: Callable[[socket.socket], None], host: str = "127.0.0.1") -> None:
         self._serve = serve
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, 0), family=family, backlog=64)
         self._socket.settimeout(0.05)
         self._closing = False
         self.port = self._socket.getsockname()[1]
@@ -154,3 +157,34 @@ def _reset(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.shutdown(socket.SHUT_RD)  # wakes the thread that reads from it
     connection.close()
+
+
+class TlsProxy:
+    """Speaks TLS with the app, and plainly with the store at ``port``."""
+
+    def __init__(self, port: int, certificate: str, key: str, host: str = "127.0.0.1") -> None:
+        self._target = port
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate, key)
+        self._listener = Listener(self._serve, host)
+        self.port = self._listener.port
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _serve(self, client: socket.socket) -> None:
+        threading.Thread(target=self._forward, args=(client,), daemon=True).start()
+
+    def _forward(self, client: socket.socket) -> None:
+        with (
+            suppress(OSError),
+            self._context.wrap_socket(client, server_side=True) as secured,
+            socket.create_connection(("127.0.0.1", self._target)) as server,
+        ):
+            while True:
+                ready = [secured] if secured.pending() else select.select([secured, server], [], [])[0]
+                for source in ready:
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    (server if source is secured else secured).sendall(data)

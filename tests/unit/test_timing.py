@@ -59,9 +59,10 @@ def test_a_reconcile_ends_before_its_function_does() -> None:
     assert TIMING.answer_seconds < function_seconds("reconcile")
 
 
-def test_a_stream_is_given_up_no_earlier_than_the_fetch() -> None:
-    assert TIMING.data_set_seconds < TIMING.stream_silence_seconds <= TIMING.fetch_seconds
-    assert TIMING.stream_connect_seconds < TIMING.data_set_seconds
+def test_a_fetch_may_work_beside_its_waiting_and_ends_before_the_lock_does() -> None:
+    assert TIMING.fetch_seconds < TIMING.fetch_limit_seconds
+    assert TIMING.gather_seconds + TIMING.fetch_limit_seconds + STORE_REQUESTS_SECONDS <= TIMING.lock_seconds
+    assert TIMING.stream_connect_seconds + TIMING.stream_retry_seconds < TIMING.data_set_seconds
     assert TIMING.settle_seconds <= TIMING.announced_seconds
 
 

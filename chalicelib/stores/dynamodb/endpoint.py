@@ -59,7 +59,7 @@ class Endpoint(NamedTuple):
 
 @contextmanager
 def dynamodbs_shape() -> Iterator[None]:
-    """The block takes an answer apart. Raises StoreUnavailable when it has another shape than DynamoDB's."""
+    """For what takes an answer apart, as a block or a function. Raises StoreUnavailable when it is not DynamoDB's."""
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError):

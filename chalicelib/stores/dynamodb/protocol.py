@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from ...errors import StoreUnavailable
 from ...timing import Timing
-from ..wire import Line, Patience, Stream
+from ..wire import ExchangePatience, Line, Stream
 from .endpoint import THROTTLED, Call, Endpoint, Json, RequestRefused
 from .http import HttpAnswer, post
 from .tls import peer_of
@@ -37,7 +37,7 @@ class _Requests:
         self._line = Line(peer_of(endpoint.url, timing), timing)
 
     def __call__(self, operation: str, request: Json) -> Json:
-        patience = Patience(self._seconds_for(operation), self._timing)
+        patience = ExchangePatience(self._seconds_for(operation), self._timing)
         try:
             return self._ask_until_processed(operation, json.dumps(request).encode(), patience)
         except TimeoutError as error:
@@ -53,7 +53,7 @@ class _Requests:
         again = timing.dynamodb_held_seconds + timing.dynamodb_reconnect_seconds
         return again if self._line.was_open else timing.first_exchange_seconds
 
-    def _ask_until_processed(self, operation: str, body: bytes, patience: Patience) -> Json:
+    def _ask_until_processed(self, operation: str, body: bytes, patience: ExchangePatience) -> Json:
         for _ in range(self._timing.dynamodb_read_attempts - 1):
             try:
                 return self._ask(operation, body, patience)
@@ -64,7 +64,7 @@ class _Requests:
                 time.sleep(seconds)
         return self._ask(operation, body, patience)
 
-    def _ask(self, operation: str, body: bytes, patience: Patience) -> Json:
+    def _ask(self, operation: str, body: bytes, patience: ExchangePatience) -> Json:
         def talk(stream: Stream) -> HttpAnswer:
             now = datetime.now(timezone.utc)
             return post(stream, signed_headers(self._endpoint, operation, body, now), body)

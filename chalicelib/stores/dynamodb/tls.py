@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ...timing import Timing
-from ..wire import Patience, Peer, ResolvedAddresses, Stream
+from ..wire import ExchangePatience, Peer, ResolvedAddresses, Stream
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -47,7 +47,7 @@ def peer_of(url: str, timing: Timing) -> Peer:
 class _AmazonPeer(Peer):
     """Trusts Amazon's roots, and all others once a server has a certificate of another one."""
 
-    def connect(self, patience: Patience) -> Stream:
+    def connect(self, patience: ExchangePatience) -> Stream:
         from ssl import SSLCertVerificationError
 
         try:

@@ -15,7 +15,7 @@ from redis.connection import AbstractConnection
 from redis.retry import Retry
 
 from ...timing import Timing
-from ..wire import Patience, Peer, Stream
+from ..wire import ExchangePatience, Peer, Stream
 from .address import Address
 from .protocol import execute, peer_of
 
@@ -37,6 +37,9 @@ def redis_client(address: Address, timing: Timing) -> redis.Redis:
 class _Connection(AbstractConnection):
     """A connection of the pool. A login that is refused is a ServerError of ours, in the reader's words."""
 
+    host = "the flag store"  # redis-py counts errors by host and port
+    port = 0
+
     def __init__(self, address: Address, peer: Peer, timing: Timing, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._address = address
@@ -45,7 +48,7 @@ class _Connection(AbstractConnection):
         self._is_spent = False
 
     def _connect(self) -> _Socket:
-        stream = self._peer.connect(Patience(self._timing.redis_connect_seconds, self._timing))
+        stream = self._peer.connect(ExchangePatience(self._timing.redis_connect_seconds, self._timing))
         try:
             execute(stream, self._address, ())
         except BaseException:
@@ -55,11 +58,16 @@ class _Connection(AbstractConnection):
         return _Socket(stream, self._timing)
 
     def _host_error(self) -> str:
-        return "the flag store"
+        return self.host
 
     def can_read(self, timeout: float = 0) -> bool:
-        """Whether the pool has to replace this connection, which it asks before each use."""
-        return self._is_spent or (self._sock is not None and self._sock.is_old()) or super().can_read(timeout)
+        """Whether the pool has to replace this connection, which it asks before each use.
+
+        Not a new one, whatever has come already: that is why the server refuses us, and the first command's reply.
+        """
+        if self._sock is None or not self._sock.is_used:
+            return False
+        return self._is_spent or self._sock.is_old() or super().can_read(timeout)
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         if self._sock is not None:
@@ -82,10 +90,11 @@ class _Socket:
         self._stream = stream
         self._timing = timing
         self._polls = False
+        self.is_used = False
         self.begin_command()
 
     def begin_command(self) -> None:
-        self._stream.patience = Patience(self._timing.redis_command_seconds, self._timing)
+        self._stream.patience = ExchangePatience(self._timing.redis_command_seconds, self._timing)
 
     def is_old(self) -> bool:
         return self._stream.is_older_than(self._timing.connection_seconds)
@@ -94,6 +103,7 @@ class _Socket:
         self._polls = seconds == 0
 
     def sendall(self, data: bytes) -> None:
+        self.is_used = True
         self._stream.sendall(data)
 
     def recv(self, at_most: int) -> bytes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigurationError, StoreUnavailable
 from ...timing import Timing
-from ..wire import Addresses, Line, Patience, Peer, Refused, ResolvedAddresses, Stream
+from ..wire import Addresses, ExchangePatience, Line, Peer, Refused, ResolvedAddresses, Stream
 from .address import Address, Tls
 from .refusals import NEEDS_NO_PASSWORD, meaning
 
@@ -47,7 +47,7 @@ class Server:
         """
         timing = self._timing
         again = timing.redis_held_seconds + timing.redis_reconnect_seconds
-        patience = Patience(again if self._line.was_open else timing.first_exchange_seconds, timing)
+        patience = ExchangePatience(again if self._line.was_open else timing.first_exchange_seconds, timing)
         try:
             return self._line.exchange(
                 lambda stream: execute(stream, self._address, commands), patience, timing.redis_reconnect_seconds

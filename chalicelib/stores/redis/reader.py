@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ...data_set import KINDS, StoredDataSet, SyncRecord
+from collections.abc import Collection, Mapping
+
+from ...data_set import KINDS, StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
+from ..snapshot import leads_from, open_changes, open_snapshot
 from .address import parse_address
 from .layout import Keys, stored_data_set
 from .protocol import Server
@@ -23,10 +26,29 @@ class RedisReader:
         (text,) = self._server.ask(("GET", self._key("$sync")))
         return None if text is None else SyncRecord.from_json(text)
 
-    def read_data_set(self) -> StoredDataSet:
+    def read_snapshot(self, record: SyncRecord | None, held: StoredDataSet | None) -> StoredDataSet | None:
+        if held is not None and leads_from(record, held):
+            changed = open_changes(*self._read_with_record("$changes"), held)
+            if changed is not None:
+                return changed
+        return open_snapshot(*self._read_with_record("$snapshot"))
+
+    def read_items(self) -> StoredDataSet:
         hashes = [("HGETALL", self._key(kind)) for kind in KINDS]
         *_, replies = self._server.ask(
             ("MULTI",), ("GET", self._key("$sync")), ("EXISTS", self._key("$inited")), *hashes, ("EXEC",)
         )
         sync, inited, *items = replies
         return stored_data_set(sync, inited, [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in items])
+
+    def read_some(self, keys: Mapping[str, Collection[str]]) -> Texts:
+        replies = self._server.ask(*(("HMGET", self._key(kind), *wanted) for kind, wanted in keys.items()))
+        return {
+            kind: {key: text for key, text in zip(keys[kind], texts, strict=True) if text is not None}
+            for kind, texts in zip(keys, replies, strict=True)
+        }
+
+    def _read_with_record(self, name: str) -> tuple[bytes | None, SyncRecord | None]:
+        """A value, and the sync record of the same moment."""
+        ((text, value),) = self._server.ask(("MGET", self._key("$sync"), self._key(name)))
+        return value, None if text is None else SyncRecord.from_json(text)

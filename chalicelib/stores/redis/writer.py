@@ -14,10 +14,22 @@ from typing import Any
 import redis
 from redis.client import Pipeline
 
-from ...data_set import FEATURES, KINDS, SEGMENTS, Announcement, DataSet, Item, StoredDataSet, SyncRecord, changes
+from ...data_set import (
+    FEATURES,
+    KINDS,
+    SEGMENTS,
+    Announcement,
+    DataSet,
+    Item,
+    StoredDataSet,
+    SyncRecord,
+    changes,
+    texts_of,
+)
 from ...errors import RefreshConflict, StoreUnavailable
 from ...timing import Timing
 from ..port import Backlog, Covered
+from ..snapshot import Packed, pack
 from .address import parse_address
 from .layout import Keys, stored_data_set
 from .pool import redis_client
@@ -81,8 +93,9 @@ class RedisWriter:
                 pipeline.exists(self._key("$inited")),
                 [pipeline.hgetall(self._key(kind)) for kind in KINDS],
             )
+            snapshot: Any = pipeline.get(self._key("$snapshot"))  # Any: redis-py's types allow text as well
             pipeline.multi()
-            yield _RedisUpdate(self._redis, self._key, pipeline, stored)
+            yield _RedisUpdate(self._redis, self._key, pipeline, stored, snapshot)
 
     def _watch_lock(self, pipeline: Pipeline, owner: str) -> bool:
         """Whether ``owner`` holds the lock; if that changes, the transaction that follows does nothing."""
@@ -92,15 +105,21 @@ class RedisWriter:
 
 
 class _RedisUpdate:
-    def __init__(self, client: redis.Redis, key: Keys, pipeline: Pipeline, stored: StoredDataSet) -> None:
+    def __init__(
+        self, client: redis.Redis, key: Keys, pipeline: Pipeline, stored: StoredDataSet, snapshot: bytes | None
+    ) -> None:
         self._redis = client
         self._key = key
         self._pipeline = pipeline
         self.stored = stored
+        self._snapshot = snapshot
 
     def commit(self, data_set: DataSet, record: SyncRecord, backlog: Backlog) -> None:
         key = self._key
-        self._queue_changes(data_set)
+        packed = pack(record.revision, texts_of(data_set), self.stored.record, self._snapshot)
+        record = record._replace(snapshot=packed.name)
+        self._queue_items(data_set)
+        self._queue_snapshot(packed)
         self._pipeline.set(key("$inited"), key("$inited"))  # the SDKs store the key's own name
         self._pipeline.set(key("$sync"), record.to_json())
         self._pipeline.set(key("$covered"), backlog.ticket)
@@ -108,7 +127,16 @@ class _RedisUpdate:
         with _errors_in_our_words():
             self._execute(record)
 
-    def _queue_changes(self, data_set: DataSet) -> None:
+    def _queue_snapshot(self, packed: Packed) -> None:
+        if packed.snapshot is None:
+            return
+        self._pipeline.set(self._key("$snapshot"), packed.snapshot)
+        if packed.changes is None:
+            self._pipeline.delete(self._key("$changes"))
+        else:
+            self._pipeline.set(self._key("$changes"), packed.changes)
+
+    def _queue_items(self, data_set: DataSet) -> None:
         """Only what differs: an unchanged environment costs no item writes."""
         changed, gone = changes(self.stored.texts, data_set)
         for kind in KINDS:
