@@ -190,6 +190,10 @@ class Peer:
         self._addresses.rotate()
 
 
+class CutOff(TimeoutError):
+    """Patience has ended in the middle of an answer."""
+
+
 class Refused(Exception):
     """A server has answered that it does not do what it was asked."""
 
@@ -214,7 +218,7 @@ class Line:
 
         The kept connection may have died while the function was frozen, or lead to a node that no longer serves. So
         ``reconnect_seconds`` are left to ask once more over a new one, but not after half an answer, which may be
-        long. Raises OSError, TimeoutError among them, and Refused.
+        long. Raises OSError, TimeoutError and CutOff among them, and Refused.
         """
         with self._lock:
             if (kept := self._kept()) is not None:
@@ -249,6 +253,7 @@ class Line:
 
     def _talk(self, talk: Callable[[Stream], Result], stream: Stream, patience: ExchangePatience) -> Result:
         stream.patience = patience
+        received = stream.received
         try:
             return talk(stream)
         except BaseException as failure:
@@ -256,6 +261,8 @@ class Line:
                 self.close()
             if not stream.received:
                 self._peer.avoid_address()
+            if isinstance(failure, TimeoutError) and stream.received > received:
+                raise CutOff from failure
             raise
 
 

@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
@@ -188,3 +189,63 @@ class TlsProxy:
                     if not data:
                         return
                     (server if source is secured else secured).sendall(data)
+
+
+class SlowLink:
+    """A link to ``port`` over which the answers of all connections together come no faster than this, in turns."""
+
+    def __init__(self, port: int, bytes_per_second: float) -> None:
+        self.connections = 0
+        self.carried = 0
+        """Bytes of answers."""
+        self._target = port
+        self._bytes_per_second = bytes_per_second
+        self._closing = threading.Event()
+        self._open: dict[socket.socket, socket.socket] = {}
+        self._listener = Listener(self._serve)
+        self.port = self._listener.port
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._carry, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._listener.close()
+        self._closing.set()
+        self._thread.join()
+        for each in (*self._open, *self._open.values()):
+            each.close()
+
+    def _serve(self, client: socket.socket) -> None:
+        server = socket.create_connection(("127.0.0.1", self._target))
+        client.setblocking(False)
+        self.connections += 1
+        self._open = {**self._open, server: client}
+        threading.Thread(target=self._send_requests, args=(client, server), daemon=True).start()
+
+    def _send_requests(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError, ValueError):
+            while select.select([client], [], [])[0] and (data := client.recv(65536)):
+                server.sendall(data)
+            server.shutdown(socket.SHUT_RDWR)
+
+    def _carry(self) -> None:
+        began, carried = time.monotonic(), 0
+        while not self._closing.wait(max(0.0, began + carried / self._bytes_per_second - time.monotonic())):
+            both = list(self._open.items())
+            ready = set(select.select([server for server, _ in both], [], [], 0.01)[0])
+            if not ready:
+                began, carried = time.monotonic(), 0
+            for server, client in both:
+                if server in ready and select.select([], [client], [], 0)[1]:
+                    carried += self._carry_some(server, client)
+
+    def _carry_some(self, server: socket.socket, client: socket.socket) -> int:
+        count = 0
+        with suppress(OSError):
+            count = client.send(server.recv(2048))
+            self.carried += count
+        if not count:
+            self._open = {each: other for each, other in self._open.items() if each is not server}
+            client.close()
+            server.close()
+        return count

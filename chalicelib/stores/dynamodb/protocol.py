@@ -17,9 +17,9 @@ import time
 from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
-from ...errors import StoreUnavailable
+from ...errors import StoreTooSlow, StoreUnavailable
 from ...timing import Timing
-from ..wire import ExchangePatience, Line, Stream
+from ..wire import CutOff, ExchangePatience, Line, Stream
 from .endpoint import THROTTLED, Call, Endpoint, Json, RequestRefused
 from .http import HttpAnswer, post
 from .tls import peer_of
@@ -40,6 +40,8 @@ class _Requests:
         patience = ExchangePatience(self._seconds_for(operation), self._timing)
         try:
             return self._ask_until_processed(operation, json.dumps(request).encode(), patience)
+        except CutOff as error:
+            raise StoreTooSlow("DynamoDB did not answer in time.") from error
         except TimeoutError as error:
             raise StoreUnavailable("DynamoDB did not answer in time.") from error
         except OSError as error:

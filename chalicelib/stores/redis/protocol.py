@@ -12,9 +12,9 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any
 
-from ...errors import ConfigurationError, StoreUnavailable
+from ...errors import ConfigurationError, StoreTooSlow, StoreUnavailable
 from ...timing import Timing
-from ..wire import Addresses, ExchangePatience, Line, Peer, Refused, ResolvedAddresses, Stream
+from ..wire import Addresses, CutOff, ExchangePatience, Line, Peer, Refused, ResolvedAddresses, Stream
 from .address import Address, Tls
 from .refusals import NEEDS_NO_PASSWORD, meaning
 
@@ -54,6 +54,8 @@ class Server:
             )
         except ServerError as error:
             raise StoreUnavailable(meaning(str(error))) from error
+        except CutOff as error:
+            raise StoreTooSlow("The flag store did not answer in time.") from error
         except TimeoutError as error:
             raise StoreUnavailable("The flag store did not answer in time.") from error
         except OSError as error:
