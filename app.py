@@ -50,7 +50,7 @@ EVALUATION_PATHS = (
 _AUTHORIZER = IAMAuthorizer() if is_behind_iam() else None
 
 _LOGGED_KEY_LENGTH = 256
-"""As long as a flag key can be at LaunchDarkly."""
+"""As long as a flag key can be at LaunchDarkly; in a request it is the caller's, of whatever length."""
 
 _current_request: ContextVar[Request] = ContextVar("current request")
 """Chalice's own ``app.current_request`` is one for all threads, and `chalice local` has many."""
@@ -62,8 +62,6 @@ def answered(view: Callable[..., Answer]) -> Callable[..., Response]:
     @functools.wraps(view)
     def answer(flag_key: str | None = None) -> Response:
         key = None if flag_key is None else unquote(flag_key)
-        if key is not None:
-            note(flag=key[:_LOGGED_KEY_LENGTH])  # the caller's, of whatever length
         try:
             given = view() if key is None else view(key)
         except errors.FlagsError as error:
@@ -168,6 +166,7 @@ def evaluate_all_flags() -> Answer:
 def evaluate_one_flag(key: str) -> Answer:
     """One flag for the context in the body."""
     asked = take_apart(_incoming(), wiring.settings)
+    note(flag=key[:_LOGGED_KEY_LENGTH])
     flags = current_flags()
     return evaluation_answer(
         flags, asked, _if_none_match(), lambda: evaluate_flag(flags, asked.context, key, asked.options), key
@@ -192,6 +191,7 @@ def evaluate_one_flag_by_ofrep(key: str) -> Answer:
     from chalicelib.api.ofrep import evaluate_one, is_failure
 
     asked = _asked_by_ofrep()
+    note(flag=key[:_LOGGED_KEY_LENGTH])
     flags = current_flags()
     evaluation = evaluate_one(flags, asked.context, key, asked.options)
     return Answer(evaluation, provenance_headers(flags.provenance), 400 if is_failure(evaluation) else 200)

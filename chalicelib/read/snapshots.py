@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import random
 import threading
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from ldclient.client import LDClient
 from ..data_set import FEATURES, KINDS, SEGMENTS, StoredDataSet, SyncRecord, revision_of, stored_item
 from ..errors import StoreNotInitialized, StoreUnavailable
 from ..launchdarkly.clients import daemon_client
+from ..runtime.clock import AgeingClock
 from ..stores.port import Reader
 from ..timing import Timing
 from .feature_stores import SnapshotFeatureStore
@@ -64,13 +64,13 @@ class Snapshots:
         store: Reader,
         reuse_seconds: float,
         timing: Timing = Timing(),
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """``reuse_seconds``: how long a data set without a sync record is reused before it is read again."""
         self._store = store
         self._reuse_seconds = reuse_seconds
         self._timing = timing
-        self._clock = clock
+        self._clock = clock or AgeingClock()
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._stored = StoredDataSet({kind: {} for kind in KINDS}, None, initialized=False)
