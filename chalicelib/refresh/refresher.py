@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import NamedTuple
 
 from ..data_set import FEATURES, SEGMENTS, Announcement, DataSet, SyncRecord, revision_of, texts_of
-from ..errors import RefreshRefused
+from ..errors import RefreshConflict, RefreshRefused
 from ..stores.port import Backlog, Writer
 from ..timing import Timing
 from .merge import Merge, item_count, leave_out, merge_never_backwards
@@ -48,13 +49,21 @@ class Refreshed(NamedTuple):
 
 
 class Coalesced(NamedTuple):
-    """A refresh that began after the webhook arrived has covered it; ``revision`` is what is stored."""
+    """A refresh that began after the webhook arrived has covered it; ``revision`` is what is stored.
+
+    ``confirmed`` is False when two of them did, and neither got what the webhook announced.
+    """
 
     revision: str | None
+    confirmed: bool = True
 
-    def to_json(self) -> dict[str, str | None]:
-        """The answer of the API."""
-        return {"status": "coalesced", "revision": self.revision}
+    def to_json(self) -> dict[str, str | bool | None]:
+        """The answer of the API; ``confirmed`` only when it is False."""
+        return {
+            "status": "coalesced",
+            "revision": self.revision,
+            **({} if self.confirmed else {"confirmed": False}),
+        }
 
 
 class Refresher:
@@ -75,12 +84,16 @@ class Refresher:
         Raises LaunchDarklyUnavailable, StoreUnavailable, RefreshRefused, RefreshConflict or, when other
         refreshes leave no time for this one, RefreshBusy; it has then changed nothing.
         """
-        ticket = self._store.take_ticket(announcement)
-        with Turn(self._store, self._timing, within_seconds or self._timing.answer_seconds, ticket) as turn:
-            covered = turn.wait()
+        with Turn(self._store, self._timing, within_seconds or self._timing.answer_seconds) as turn:
+            ticket = self._store.take_ticket(announcement)
+            covered = turn.wait(ticket)
+            if covered is not None and not covered.is_met:
+                # LaunchDarkly was behind. All whom that concerns ask again, and one refresh more serves them.
+                ticket = self._store.take_ticket(announcement)
+                covered = turn.wait(ticket)
             if covered is not None:
-                return Coalesced(covered.revision)
-            return self._refresh(turn, turn.gather_backlog(), self._merge, announcement)
+                return Coalesced(covered.revision, covered.is_met)
+            return self._refresh(turn, turn.gather_backlog(ticket, announcement), self._merge, announcement)
 
     def reconcile(self, *, force: bool) -> Refreshed:
         """Make the store what LaunchDarkly says, whatever the stored versions: heals versions that restarted.
@@ -100,14 +113,28 @@ class Refresher:
         *,
         may_empty: bool = False,
     ) -> Refreshed:
-        fetched = self._fetch(backlog.announcements)
+        fetched = self._fetch(backlog.announcements.values())
+        with suppress(RefreshConflict):  # another writer, or a store that evicts; if the lock is held, all is well
+            return self._write(turn, backlog, fetched, merge, announcement, may_empty=may_empty)
+        return self._write(turn, backlog, fetched, merge, announcement, may_empty=may_empty)
+
+    def _write(
+        self,
+        turn: Turn,
+        backlog: Backlog,
+        fetched: DataSet,
+        merge: MergeRule,
+        announcement: Announcement | None,
+        *,
+        may_empty: bool,
+    ) -> Refreshed:
         with self._store.update(turn.owner, turn.write_lock_seconds) as update:
             stored = update.stored.items(fetched)
             if item_count(fetched) == 0 and item_count(stored) > 0 and not may_empty:
                 raise _refusal(stored)
             merged = merge(stored, fetched)
             data_set, record = self._storable(merged.data_set)
-            update.commit(data_set, record, backlog)
+            update.commit(data_set, record, backlog, _in_vain(backlog, data_set))
         before = update.stored.record
         return Refreshed(
             revision=record.revision,
@@ -136,6 +163,15 @@ class Refresher:
 
 def _as_fetched(_stored: DataSet, fetched: DataSet) -> Merge:
     return Merge(fetched, held_back=0)
+
+
+def _in_vain(backlog: Backlog, data_set: DataSet) -> set[str]:
+    """The tickets of the backlog whose announcement the data set does not meet."""
+    return {
+        ticket
+        for ticket, announcement in backlog.announcements.items()
+        if announcement is not None and not _holds(data_set, announcement)
+    }
 
 
 def _holds(data_set: DataSet, announcement: Announcement) -> bool:
