@@ -8,11 +8,21 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import NamedTuple
 
-from ..data_set import FEATURES, SEGMENTS, Announcement, DataSet, SyncRecord, revision_of, texts_of
+from ..data_set import (
+    FEATURES,
+    SEGMENTS,
+    Announcement,
+    DataSet,
+    Doubts,
+    SyncRecord,
+    name_doubts,
+    revision_of,
+    texts_of,
+)
 from ..errors import RefreshConflict, RefreshRefused
 from ..stores.port import Backlog, Writer
 from ..timing import Timing
-from .merge import Merge, item_count, leave_out, merge_never_backwards
+from .merge import Merge, item_count, leave_out, merge_as_fetched, merge_never_backwards, merge_reconciled
 from .turn import Turn
 
 logger = logging.getLogger(__name__)
@@ -20,8 +30,8 @@ logger = logging.getLogger(__name__)
 Fetch = Callable[[Collection[Announcement | None]], DataSet]
 """Fetches LaunchDarkly's data set, waiting for what was announced."""
 
-MergeRule = Callable[[DataSet, DataSet], Merge]
-"""(stored, fetched) -> what to store."""
+MergeRule = Callable[[DataSet, DataSet, Doubts], Merge]
+"""(stored, fetched, what earlier reconciles doubted) -> what to store."""
 
 
 class Refreshed(NamedTuple):
@@ -75,7 +85,7 @@ class Refresher:
         self._source = source
         self._timing = timing
         # Nothing caches a flag file: a lower version in it is somebody's edit.
-        self._merge = _as_fetched if source == "file" else merge_never_backwards
+        self._merge: MergeRule = merge_as_fetched if source == "file" else merge_never_backwards
 
     def refresh(self, announcement: Announcement | None, within_seconds: float | None = None) -> Refreshed | Coalesced:
         """Refresh on a webhook's word; never backwards, except from a flag file.
@@ -96,13 +106,16 @@ class Refresher:
             return self._refresh(turn, turn.gather_backlog(ticket, announcement), self._merge, announcement)
 
     def reconcile(self, *, force: bool) -> Refreshed:
-        """Make the store what LaunchDarkly says, whatever the stored versions: heals versions that restarted.
+        """Make the store what LaunchDarkly says; heals versions that restarted.
 
-        ``force`` lets an empty data set replace a non-empty one. Raises as ``refresh`` does.
+        A lower version than the stored one is doubted, for LaunchDarkly's caches may lag, until it is there
+        at a later reconcile as well. ``force`` doubts nothing, and lets an empty data set replace a
+        non-empty one. Raises as ``refresh`` does.
         """
         with Turn(self._store, self._timing, self._timing.answer_seconds) as turn:
             turn.wait()
-            return self._refresh(turn, self._store.read_backlog(), _as_fetched, may_empty=force)
+            merge = merge_as_fetched if force or self._source == "file" else merge_reconciled
+            return self._refresh(turn, self._store.read_backlog(), merge, may_empty=force)
 
     def _refresh(
         self,
@@ -132,10 +145,10 @@ class Refresher:
             stored = update.stored.items(fetched)
             if item_count(fetched) == 0 and item_count(stored) > 0 and not may_empty:
                 raise _refusal(stored)
-            merged = merge(stored, fetched)
-            data_set, record = self._storable(merged.data_set)
+            before = update.stored.record
+            merged = merge(stored, fetched, {} if before is None else before.doubts)
+            data_set, record = self._storable(merged)
             update.commit(data_set, record, backlog, _in_vain(backlog, data_set))
-        before = update.stored.record
         return Refreshed(
             revision=record.revision,
             flags=record.flags,
@@ -146,9 +159,9 @@ class Refresher:
             left_out=record.left_out,
         )
 
-    def _storable(self, merged: DataSet) -> tuple[DataSet, SyncRecord]:
+    def _storable(self, merged: Merge) -> tuple[DataSet, SyncRecord]:
         """What the store can hold of the data set, and the sync record of that."""
-        data_set, left_out = leave_out(merged, self._store.can_hold)
+        data_set, left_out = leave_out(merged.data_set, self._store.can_hold)
         for name in left_out:
             logger.error("left out, because it is too large for the store: %s", name)
         return data_set, SyncRecord(
@@ -158,11 +171,8 @@ class Refresher:
             segments=len(data_set[SEGMENTS]),
             source=self._source,
             left_out=len(left_out),
+            doubted=name_doubts(merged.doubted),
         )
-
-
-def _as_fetched(_stored: DataSet, fetched: DataSet) -> Merge:
-    return Merge(fetched, held_back=0)
 
 
 def _in_vain(backlog: Backlog, data_set: DataSet) -> set[str]:

@@ -93,11 +93,49 @@ def test_reconcile_heals_versions_that_restarted_and_deletes_what_is_gone(
     assert app.webhook(**flag_entry("shiny", 1))["held_back"] == 1
     assert stored(valkey) == {"shiny": 50, "gone": 1}
 
+    doubtful = app.invoke("reconcile", {})
+    assert (doubtful["changed"], doubtful["held_back"]) == (False, 1)
+    assert stored(valkey) == {"shiny": 50, "gone": 1}
+    assert app.webhook()["held_back"] == 1  # a webhook in between settles nothing
     answer = app.invoke("reconcile", {})
 
     assert (answer["changed"], answer["flags"], answer["held_back"], answer["confirmed"]) == (True, 1, 0, None)
     assert stored(valkey) == {"shiny": 1}
     assert app.evaluate(USER) == {"shiny": {"value": False, "variation": 1, "version": 1}}
+
+
+def test_a_reconcile_that_is_forced_takes_launchdarklys_word_at_once(
+    app: App, launchdarkly: FakeLaunchDarkly, valkey: redis.Redis
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("shiny", 50)))
+    app.webhook()
+    launchdarkly.replace(by_key(boolean_flag("shiny", 1)))
+    assert app.invoke("reconcile", {"force": True})["held_back"] == 0
+    assert stored(valkey) == {"shiny": 1}
+
+
+def test_a_reconcile_from_a_cache_that_lags_does_not_undo_what_a_webhook_has_brought(
+    app: App, launchdarkly: FakeLaunchDarkly, valkey: redis.Redis
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("kill-switch", 4)))
+    app.webhook(**flag_entry("kill-switch", 4))
+    launchdarkly.put_override = launchdarkly.data()
+    launchdarkly.put_override["flags"]["calm"] = boolean_flag("calm", 1)
+    launchdarkly.replace(by_key(boolean_flag("kill-switch", 5), boolean_flag("calm", 1)))
+    lagging, launchdarkly.put_override = launchdarkly.put_override, None
+    assert app.webhook(**flag_entry("kill-switch", 5))["confirmed"] is True
+
+    launchdarkly.put_override = lagging
+    assert app.invoke("reconcile", {})["held_back"] == 1
+    assert stored(valkey) == {"kill-switch": 5, "calm": 1}
+    assert json.loads(valkey.get("launchdarkly:$sync") or "")["doubted"] == [["features", "kill-switch", 4]]
+
+    launchdarkly.put_override = None
+    assert app.invoke("reconcile", {})["held_back"] == 0
+    assert "doubted" not in json.loads(valkey.get("launchdarkly:$sync") or "")
+    launchdarkly.put_override = lagging
+    assert app.invoke("reconcile", {})["held_back"] == 1  # a doubt that was settled counts no more
+    assert stored(valkey) == {"kill-switch": 5, "calm": 1}
 
 
 # Idempotent.
