@@ -81,7 +81,8 @@ class SyncRecord(NamedTuple):
     clock; ``source`` is ``launchdarkly`` or ``file``; ``left_out`` items are too large for the store.
     ``writing`` says that the items are being replaced, or were when the writer died: they are not of
     this revision alone. A store that replaces them as one step never says so. ``snapshot`` is None where
-    an older version of the app wrote the record. ``doubted`` is what the next reconcile may take after all.
+    an older version of the app wrote the record. ``doubted`` is what the next reconcile may take after all;
+    ``unreadable`` counts the items that the SDK cannot read, None where an older version did not.
     """
 
     revision: str
@@ -93,6 +94,7 @@ class SyncRecord(NamedTuple):
     writing: bool = False
     snapshot: SnapshotName | None = None
     doubted: tuple[Doubt, ...] = ()
+    unreadable: int | None = None
 
     @property
     def doubts(self) -> Doubts:
@@ -105,7 +107,7 @@ class SyncRecord(NamedTuple):
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def to_json(self) -> str:
-        """``writing`` is not part of it; ``left_out`` and ``doubted`` are only when something is."""
+        """``writing`` is not part of it; ``left_out`` and ``doubted`` are only when there is something to say."""
         return json.dumps(
             {
                 "revision": self.revision,
@@ -114,6 +116,7 @@ class SyncRecord(NamedTuple):
                 "segments": self.segments,
                 "source": self.source,
                 **({"left_out": self.left_out} if self.left_out else {}),
+                **({"unreadable": self.unreadable} if self.unreadable is not None else {}),
                 **({"doubted": self.doubted} if self.doubted else {}),
                 **({"snapshot": self.snapshot._asdict()} if self.snapshot is not None else {}),
             }
@@ -132,6 +135,7 @@ class SyncRecord(NamedTuple):
                 source=str(fields["source"]),
                 left_out=int(fields.get("left_out", 0)),
                 snapshot=SnapshotName.from_json(fields.get("snapshot")),
+                unreadable=None if fields.get("unreadable") is None else int(fields["unreadable"]),
                 doubted=_doubts_from_json(fields.get("doubted")),
             )
         except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import math
 import threading
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from ..errors import UnreadableItem
+from ..launchdarkly.items import decode_item, log_unreadable
 from ..launchdarkly.sdk import FEATURES, SEGMENTS, VersionedDataKind
-
-logger = logging.getLogger(__name__)
 
 
 class ReadableFeatureStore(Protocol):
@@ -87,22 +83,8 @@ class SnapshotFeatureStore:
 
     def _decode(self, kind: VersionedDataKind, key: str, text: bytes) -> Any:
         try:
-            item = kind.decode(_JSON.decode(text.decode()))
-            if not item.deleted and item.key != key:
-                raise ValueError("It is stored under another key than its own.")
-        except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RecursionError) as error:
+            return decode_item(kind, key, text)
+        except UnreadableItem as error:
             self._unreadable[kind.namespace, key] = None
-            logger.error("stored item %s/%s cannot be read: %s: %s", kind.namespace, key, type(error).__name__, error)
+            log_unreadable(kind, key, text, error)
             return None
-        return None if item.deleted else item
-
-
-def _finite(literal: str) -> float:
-    """Python's JSON knows NaN and Infinity, and makes one of 1e999; in an answer they would not be JSON."""
-    number = float(literal)
-    if not math.isfinite(number):
-        raise ValueError("A number is not finite.")
-    return number
-
-
-_JSON = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)

@@ -14,6 +14,7 @@ from ..data_set import (
     Announcement,
     DataSet,
     Doubts,
+    StoredDataSet,
     SyncRecord,
     name_doubts,
     revision_of,
@@ -24,6 +25,7 @@ from ..stores.port import Backlog, Writer
 from ..timing import Timing
 from .merge import Merge, item_count, leave_out, merge_as_fetched, merge_never_backwards, merge_reconciled
 from .turn import Turn
+from .unreadable import count_unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class Refreshed(NamedTuple):
 
     ``confirmed``: whether it holds at least what the webhook announced; None when nothing was announced.
     ``held_back``: items kept because the stored version is higher than the one LaunchDarkly sent.
-    ``left_out``: items that are too large for the store.
+    ``left_out``: items that the store cannot hold. ``unreadable``: stored items that the SDK cannot read.
     """
 
     revision: str
@@ -49,13 +51,15 @@ class Refreshed(NamedTuple):
     confirmed: bool | None
     held_back: int
     left_out: int
+    unreadable: int
 
     def to_json(self) -> dict[str, str | int | bool | None]:
-        """The answer of the API; ``left_out`` only when something is."""
-        fields = self._asdict()
-        if not self.left_out:
-            del fields["left_out"]
+        """The answer of the API; ``left_out`` and ``unreadable`` only when something is."""
+        fields = {name: value for name, value in self._asdict().items() if name not in _RARE or value}
         return {"status": "refreshed", **fields}
+
+
+_RARE = ("left_out", "unreadable")
 
 
 class Coalesced(NamedTuple):
@@ -147,7 +151,7 @@ class Refresher:
                 raise _refusal(stored)
             before = update.stored.record
             merged = merge(stored, fetched, {} if before is None else before.doubts)
-            data_set, record = self._storable(merged)
+            data_set, record = self._storable(merged, update.stored)
             update.commit(data_set, record, backlog, _in_vain(backlog, data_set))
         return Refreshed(
             revision=record.revision,
@@ -157,21 +161,24 @@ class Refresher:
             confirmed=None if announcement is None else _holds(data_set, announcement),
             held_back=merged.held_back,
             left_out=record.left_out,
+            unreadable=record.unreadable or 0,
         )
 
-    def _storable(self, merged: Merge) -> tuple[DataSet, SyncRecord]:
+    def _storable(self, merged: Merge, stored: StoredDataSet) -> tuple[DataSet, SyncRecord]:
         """What the store can hold of the data set, and the sync record of that."""
         data_set, left_out = leave_out(merged.data_set, self._store.can_hold)
         for name in left_out:
             logger.error("left out, because it is too large for the store: %s", name)
+        revision = revision_of(texts_of(data_set))
         return data_set, SyncRecord(
-            revision=revision_of(texts_of(data_set)),
+            revision=revision,
             synced_at_ms=int(time.time() * 1000),
             flags=len(data_set[FEATURES]),
             segments=len(data_set[SEGMENTS]),
             source=self._source,
             left_out=len(left_out),
             doubted=name_doubts(merged.doubted),
+            unreadable=count_unreadable(data_set, revision, stored),
         )
 
 

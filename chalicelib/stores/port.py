@@ -9,7 +9,7 @@ daemon mode or a Relay Proxy can share it, and beside them a sync record and wha
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
@@ -62,7 +62,7 @@ class Backlog(NamedTuple):
 
 def new_ticket() -> str:
     """Never the same twice, so that whatever happens to the store's records, no other webhook's can be taken for it."""
-    return uuid.uuid4().hex[:16]
+    return os.urandom(8).hex()
 
 
 class Covered(NamedTuple):

@@ -164,5 +164,5 @@ def test_a_webhook_that_was_covered_in_vain_goes_on_to_a_refresh_of_its_own(open
             update.commit(old, record_of(old), backlog, in_vain=tuple(backlog.announcements))
         another.unlock("another")
         assert outcome.result() == Refreshed(
-            record_of(fetched).revision, 1, 0, changed=True, confirmed=True, held_back=0, left_out=0
+            record_of(fetched).revision, 1, 0, changed=True, confirmed=True, held_back=0, left_out=0, unreadable=0
         )
