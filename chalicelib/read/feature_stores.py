@@ -7,12 +7,17 @@ import logging
 import math
 import threading
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 from ..errors import UnreadableItem
 from ..launchdarkly.sdk import FEATURES, SEGMENTS, VersionedDataKind
+from ..runtime.collector import collector_paused
 
 logger = logging.getLogger(__name__)
+
+_BULK = 500
+"""Of so many items at once, hundreds of thousands of objects, the collector is kept out."""
 
 
 class ReadableFeatureStore(Protocol):
@@ -53,7 +58,10 @@ class SnapshotFeatureStore:
 
     def all(self, kind: VersionedDataKind) -> dict[str, Any]:
         """Every readable item by key."""
-        items = {key: self._item(kind, key) for key in self._texts[kind.namespace]}
+        texts = self._texts[kind.namespace]
+        is_bulk = len(texts) - len(self._decoded[kind.namespace]) >= _BULK
+        with collector_paused() if is_bulk else nullcontext():
+            items = {key: self._item(kind, key) for key in texts}
         return {key: item for key, item in items.items() if item is not None}
 
     def unreadable_flags(self) -> Collection[str]:

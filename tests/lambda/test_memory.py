@@ -14,7 +14,7 @@ from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.lambda_runtime import Function
 
-FLAGS = 300
+FLAGS = 600
 MEGABYTE = 1_000_000
 
 
