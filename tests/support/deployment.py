@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from tests.support.app import import_app
 from tests.support.aws import Aws
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
@@ -82,11 +83,18 @@ class Deployments:
         self.account.put_secret(f"/serverless-flags/{stage}/webhook-secret", SECRET)
         folder = self._folder / f"{stage}-{time.monotonic_ns()}"
         project = Project(self._packaged, folder, stage, self.account)
+        self._create_queues()
         uris = {f"LAUNCHDARKLY_{name}_URI": self._launchdarkly.uri for name in ("BASE", "STREAM", "EVENTS")}
         token = {"EVALUATE_TOKEN_SHA256": hashlib.sha256(TOKEN.encode()).hexdigest()}
         project.configure({**uris, **token, **variables}, **settings)
         self._service.stop()
         return Deployed(project, self._service, self._launchdarkly, project.make("deploy"))
+
+    def _create_queues(self) -> None:
+        """Those that handlers which somebody has added to the app listen to: they must be there before a deployment."""
+        for source in import_app().app.event_sources:
+            if queue := getattr(source, "queue", None):
+                self.account.client("sqs").create_queue(QueueName=queue)
 
 
 class Project:
