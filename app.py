@@ -138,7 +138,7 @@ def webhook() -> Answer:
     if change.ignored_because is not None:
         return Answer({"status": "ignored", "reason": change.ignored_because})
     with measured_refresh(wiring.data_age_seconds):
-        within_seconds = min(wiring.timing.answer_seconds, seconds_left(request))
+        within_seconds = min(wiring.timing.answer_seconds, seconds_left(request.lambda_context))
         outcome = wiring.refresher.refresh(change.announcement, within_seconds)
     note(revision=outcome.revision)
     return Answer(outcome.to_json())
@@ -243,8 +243,9 @@ def reconcile(event: LambdaFunctionEvent) -> Json:
     if wiring.settings.direct_mode:
         return _NO_STORE
     request = event.to_dict()
+    reconciler = wiring.reconciler(0.0 if event.context is None else seconds_left(event.context))
     with measured_refresh(wiring.data_age_seconds):
-        outcome = wiring.refresher.reconcile(force=isinstance(request, dict) and request.get("force") is True)
+        outcome = reconciler.reconcile(force=isinstance(request, dict) and request.get("force") is True)
     note(revision=outcome.revision)
     return outcome.to_json()
 

@@ -61,7 +61,7 @@ class Timing(NamedTuple):
 
     # A refresh.
 
-    answer_seconds: float = 26.5
+    answer_seconds: float = 27.5
     """In which a webhook has its answer, not counting a store that hangs."""
     lock_seconds: float = 12.0
     """For gathering and fetching: after this, the lock of an instance that died is free."""
@@ -77,6 +77,8 @@ class Timing(NamedTuple):
     """All that a fetch waits for the network until the whole data set has arrived; parsing it does not count."""
     fetch_limit_seconds: float = 9.0
     """The longest that a fetch lasts, with its own work: a large data set keeps a small function busy."""
+    reconcile_extra_seconds: float = 15.0
+    """So much longer a reconcile may fetch, for which nobody waits: its function lasts longer than a webhook's."""
     announced_seconds: float = 3.0
     """After that, until every announced version has arrived on the open stream."""
     settle_seconds: float = 1.0
@@ -128,4 +130,19 @@ class Timing(NamedTuple):
     @property
     def turn_seconds(self) -> float:
         """How long a refresh takes, once it has the lock, when it waits for everything as long as it may."""
-        return self.gather_seconds + self.fetch_seconds + self.write_lock_seconds - self.dynamodb_last_batch_seconds
+        write_seconds = self.write_lock_seconds - self.dynamodb_last_batch_seconds
+        return self.gather_seconds + self.fetch_limit_seconds + write_seconds
+
+    def for_reconcile(self, within_seconds: float) -> Timing:
+        """The same for a reconcile in a function that has so many seconds left; never less than for a webhook.
+
+        Of what it has more, one half goes to the fetch, so that as much is left for its turn to come.
+        """
+        spare_seconds = max(0.0, within_seconds - self.answer_seconds)
+        extra_seconds = min(self.reconcile_extra_seconds, spare_seconds / 2)
+        return self._replace(
+            answer_seconds=self.answer_seconds + spare_seconds,
+            data_set_seconds=self.data_set_seconds + extra_seconds,
+            fetch_limit_seconds=self.fetch_limit_seconds + extra_seconds,
+            lock_seconds=self.lock_seconds + extra_seconds,
+        )

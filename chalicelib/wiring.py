@@ -107,11 +107,18 @@ class Wiring:
 
     @part
     def refresher(self) -> Refresher:
+        return self._refresher(self.timing)
+
+    def reconciler(self, within_seconds: float) -> Refresher:
+        """The refresher for a function that has so many seconds left, and that nobody waits for."""
+        return self._refresher(self.timing.for_reconcile(within_seconds))
+
+    def _refresher(self, timing: Timing) -> Refresher:
         from .refresh.fetch import fetch_data_set
         from .refresh.refresher import Refresher
 
-        fetch = functools.partial(fetch_data_set, self.settings, timing=self.timing)
-        return Refresher(self.writer, fetch, self.source, self.timing)
+        fetch = functools.partial(fetch_data_set, self.settings, timing=timing)
+        return Refresher(self.writer, fetch, self.source, timing)
 
     @property
     def source(self) -> str:

@@ -26,7 +26,6 @@ def _raw_body(request: Request) -> bytes:
         raise InvalidRequest("The body is not valid UTF-8.") from None
 
 
-def seconds_left(request: Request) -> float:
-    """Until Lambda ends this invocation, but for a second to answer in."""
-    lambda_context: Any = request.lambda_context  # Lambda's own class, which exports no type
+def seconds_left(lambda_context: Any) -> float:
+    """Until Lambda ends this invocation, but for a second to answer in (Any: Lambda's class is not to be had)."""
     return float(lambda_context.get_remaining_time_in_millis()) / 1000 - 1

@@ -14,7 +14,12 @@ from tests.support.app import App, Environment, LoadApp
 Json = dict[str, Any]
 
 BRIEF = Timing(
-    data_set_seconds=1.5, announced_seconds=1.0, settle_seconds=0.1, stream_retry_seconds=0.3, lock_seconds=3.0
+    data_set_seconds=1.5,
+    announced_seconds=1.0,
+    settle_seconds=0.1,
+    stream_retry_seconds=0.3,
+    lock_seconds=3.0,
+    reconcile_extra_seconds=0.0,
 )
 
 

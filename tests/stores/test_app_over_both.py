@@ -78,6 +78,7 @@ def test_a_webhook_never_goes_backwards_and_reconcile_heals(app: App, launchdark
     launchdarkly.replace(by_key(boolean_flag("shiny", 3, value=False)))
     assert app.webhook()["held_back"] == 1
     assert {key: flag["version"] for key, flag in app.evaluate(USER).items()} == {"shiny": 7, "other": 1}
+    assert app.invoke("reconcile", {})["held_back"] == 1
     assert app.invoke("reconcile", {})["flags"] == 1
     assert app.evaluate(USER) == {"shiny": {"value": False, "variation": 1, "version": 3}}
 

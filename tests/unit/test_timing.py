@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from chalicelib.timing import API_GATEWAY_SECONDS, Timing
 from tests.support.data import PROJECT
 
@@ -55,8 +57,19 @@ def test_a_webhook_outwaits_the_lock_of_an_instance_that_died_and_still_answers(
     assert function_seconds("api_handler") > API_GATEWAY_SECONDS
 
 
-def test_a_reconcile_ends_before_its_function_does() -> None:
-    assert TIMING.answer_seconds < function_seconds("reconcile")
+def test_a_reconcile_has_its_functions_time_and_ends_within_it() -> None:
+    within_seconds = function_seconds("reconcile") - STORE_REQUESTS_SECONDS
+    timing = TIMING.for_reconcile(within_seconds)
+    assert timing.fetch_limit_seconds == TIMING.fetch_limit_seconds + TIMING.reconcile_extra_seconds
+    assert timing.fetch_seconds < timing.fetch_limit_seconds
+    assert timing.fetch_limit_seconds + STORE_REQUESTS_SECONDS < timing.lock_seconds
+    longest_turn_of_another = TIMING.lock_seconds + TIMING.lock_seconds  # for its fetch, and for its write
+    assert longest_turn_of_another + timing.turn_seconds < within_seconds
+
+
+@pytest.mark.parametrize("within_seconds", [5.0, TIMING.answer_seconds])
+def test_a_reconcile_in_a_short_function_is_like_a_webhook(within_seconds: float) -> None:
+    assert TIMING.for_reconcile(within_seconds) == TIMING
 
 
 def test_a_fetch_may_work_beside_its_waiting_and_ends_before_the_lock_does() -> None:

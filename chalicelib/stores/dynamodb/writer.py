@@ -21,11 +21,11 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 
-from ...data_set import KINDS, Announcement, DataSet, Item, StoredDataSet, SyncRecord, changes, texts_of
+from ...data_set import KINDS, Announcement, DataSet, Item, StoredDataSet, SyncRecord, Texts, changes, texts_of
 from ...errors import RefreshConflict, StoreUnavailable
 from ...timing import Timing
 from ..port import REMEMBERED, Backlog, Covered, new_ticket
-from ..snapshot import Packed, pack
+from ..snapshot import Packed, open_snapshot, pack
 from .endpoint import THROTTLED, RequestRefused
 from .sdk import sdk_call
 from .table import PART_BYTES, Attributes, Sync, Table, part_keys, texts_in
@@ -96,8 +96,17 @@ class DynamoDbWriter:
         sync = self._table.read_sync()
         if sync.lock_owner != owner or not self._take_lock(owner, sync, seconds):
             raise RefreshConflict("This refresh took longer than its lock; nothing was written.")
-        stored = StoredDataSet(self._table.read_texts(), sync.record, self._table.has("$inited"))
-        yield _DynamoDbUpdate(self._table, self._timing, owner, last_batch_at, sync, stored)
+        items = StoredDataSet(self._table.read_texts(), sync.record, self._table.has("$inited"))
+        snapshot = self._read_snapshot(sync.record)
+        # Items that a writer left half written count for nothing: what evaluations have is the snapshot.
+        complete = open_snapshot(snapshot, sync.record) if sync.writing else None
+        stored = items if complete is None else complete._replace(initialized=items.initialized)
+        yield _DynamoDbUpdate(self._table, self._timing, owner, last_batch_at, sync, stored, items.texts, snapshot)
+
+    def _read_snapshot(self, record: SyncRecord | None) -> bytes | None:
+        if record is None or record.snapshot is None:
+            return None
+        return self._table.read_snapshot(record.revision, record.snapshot.size)
 
     def _take_lock(self, owner: str, seen: Sync, seconds: float) -> bool:
         """Whether ``owner`` has the lock for so long; not if another has taken it since ``seen``."""
@@ -131,16 +140,20 @@ class _DynamoDbUpdate:
         last_batch_at: float,
         sync: Sync,
         stored: StoredDataSet,
+        items: Texts,
+        snapshot: bytes | None,
     ) -> None:
         self._table = table
         self._timing = timing
         self._owner = owner
         self._last_batch_at = last_batch_at
         self._sync = sync
+        self._items = items
+        self._snapshot = snapshot
         self.stored = stored
 
     def commit(self, data_set: DataSet, record: SyncRecord, backlog: Backlog, in_vain: Collection[str] = ()) -> None:
-        packed = pack(record.revision, texts_of(data_set), self.stored.record, self._stored_snapshot())
+        packed = pack(record.revision, texts_of(data_set), self.stored.record, self._snapshot)
         record = record._replace(snapshot=packed.name)
         items = list(self._item_requests(data_set))
         superseded = _Superseded(self._sync)
@@ -166,15 +179,9 @@ class _DynamoDbUpdate:
         )
         self._tell_outcomes(backlog, in_vain)
 
-    def _stored_snapshot(self) -> bytes | None:
-        record = self.stored.record
-        if record is None or record.snapshot is None:
-            return None
-        return self._table.read_snapshot(record.revision, record.snapshot.size)
-
     def _item_requests(self, data_set: DataSet) -> Iterator[Attributes]:
         """Only what differs. Segments come before the flags that may use them, and go after them."""
-        changed, gone = changes(self.stored.texts, data_set)
+        changed, gone = changes(self._items, data_set)
         for kind in reversed(KINDS):
             for key, item in changed[kind].items():
                 yield self._table.put_request(kind, key, item)
