@@ -6,6 +6,7 @@ environment. Secrets are read later still, by the path that needs them.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Mapping
@@ -32,8 +33,11 @@ VARIABLES = frozenset(
         "STORE_CACHE_SECONDS",
         "EVALUATE_AUTH",
         "EVALUATE_CLIENT_TOKEN_SHA256",
+        "EVALUATE_MAX_BODY_BYTES",
+        "EVALUATE_MOBILE_TOKEN_SHA256",
         "EVALUATE_TOKEN_SHA256",
         "CORS_ALLOW_ORIGIN",
+        "STATUS_AUTH",
     }
 )
 """Every variable that means something here, so that a misspelt one can be told from another's."""
@@ -42,6 +46,9 @@ _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _ENVIRONMENT_RESOURCE = re.compile(r"proj/([^:;/]+):env/([^:;/]+)")
 _HTTP_URI = re.compile(r"https?://[^\s/]\S*")
 _FOR_AWS = re.compile(r"AWS_\w+|HTTPS?_PROXY", re.IGNORECASE)
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>0|[1-9][0-9]{0,4}))?", re.ASCII
+)
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -119,6 +126,11 @@ class Settings:
     evaluate_auth: str = "token"
     token_digests: frozenset[str] = frozenset()
     client_token_digests: frozenset[str] = frozenset()
+    mobile_token_digests: frozenset[str] = frozenset()
+    max_body_bytes: int = 65_536
+    """Of a request for evaluations. It fits any context; what one may hold, the limits in ``read/contexts.py`` say."""
+    is_status_closed: bool = False
+    """Whether ``/status`` tells what it knows only to whom shows a token."""
     cors_allow_origin: str | None = None
 
     @property
@@ -134,7 +146,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     env = {name: value for name, value in (os.environ if environment is None else environment).items() if value}
     direct_mode = _choice(env, "EVALUATION_MODE", ("daemon", "direct"), "daemon") == "direct"
     redis_url, dynamodb_table = _store(env, direct_mode)
-    token_digests, client_token_digests = _token_digests(env)
+    token_digests, client_token_digests, mobile_token_digests = _token_digests(env)
     return Settings(
         sdk_key=_secret(env, "LAUNCHDARKLY_SDK_KEY"),
         webhook_secret=_secret(env, "LAUNCHDARKLY_WEBHOOK_SECRET"),
@@ -155,6 +167,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         evaluate_auth=_choice(env, "EVALUATE_AUTH", ("token", "iam", "none"), "token"),
         token_digests=token_digests,
         client_token_digests=client_token_digests,
+        mobile_token_digests=mobile_token_digests,
+        max_body_bytes=_bytes(env, "EVALUATE_MAX_BODY_BYTES", 65_536),
+        is_status_closed=_choice(env, "STATUS_AUTH", ("none", "token"), "none") == "token",
         cors_allow_origin=_origin(env, "CORS_ALLOW_ORIGIN"),
     )
 
@@ -238,13 +253,23 @@ def _seconds(env: Mapping[str, str], variable: str, default: float) -> float:
     return seconds
 
 
-def _token_digests(env: Mapping[str, str]) -> tuple[frozenset[str], frozenset[str]]:
-    all_flags, client_side = _digests(env, "EVALUATE_TOKEN_SHA256"), _digests(env, "EVALUATE_CLIENT_TOKEN_SHA256")
-    if all_flags & client_side:
-        raise ConfigurationError(
-            "EVALUATE_TOKEN_SHA256 and EVALUATE_CLIENT_TOKEN_SHA256 hold the same digest; a token is one or the other."
-        )
-    return all_flags, client_side
+def _bytes(env: Mapping[str, str], variable: str, default: int) -> int:
+    value = env.get(variable, str(default))
+    if not re.fullmatch(r"[0-9]{1,7}", value) or not 1_024 <= int(value) <= 1_000_000:
+        raise ConfigurationError(f"{variable} is {value!r}; expected a number of bytes from 1024 to 1000000.")
+    return int(value)
+
+
+_TOKEN_DIGESTS = ("EVALUATE_TOKEN_SHA256", "EVALUATE_CLIENT_TOKEN_SHA256", "EVALUATE_MOBILE_TOKEN_SHA256")
+
+
+def _token_digests(env: Mapping[str, str]) -> list[frozenset[str]]:
+    """The accepted digests by what their tokens may see: all flags, those for browsers, those for mobile devices."""
+    accepted = [_digests(env, variable) for variable in _TOKEN_DIGESTS]
+    for (one, its), (other, others) in itertools.combinations(zip(_TOKEN_DIGESTS, accepted, strict=True), 2):
+        if its & others:
+            raise ConfigurationError(f"{one} and {other} hold the same digest; a token is one or the other.")
+    return accepted
 
 
 def _digests(env: Mapping[str, str], variable: str) -> frozenset[str]:
@@ -261,6 +286,18 @@ def _digests(env: Mapping[str, str], variable: str) -> frozenset[str]:
 
 def _origin(env: Mapping[str, str], variable: str) -> str | None:
     value = env.get(variable)
-    if value is not None and value != "*" and not re.fullmatch(r"https?://[^\s/,]+", value):
+    if value is not None and value != "*" and not _is_origin(value):
         raise ConfigurationError(f"{variable} is {value!r}; expected one origin such as https://app.example.com, or *.")
     return value
+
+
+def _is_origin(value: str) -> bool:
+    """Whether a browser sends this in ``Origin``: in lower case, without a wildcard, a path or its scheme's own port.
+
+    Source: https://html.spec.whatwg.org/multipage/browsers.html#ascii-serialisation-of-an-origin
+    """
+    match = _ORIGIN.fullmatch(value)
+    if match is None:
+        return False
+    port = match["port"]
+    return port is None or (int(port) <= 65_535 and port != {"http": "80", "https": "443"}[match["scheme"]])
