@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import cold_start, cost, refresh, rim, warm
-from benchmarks.packages import PROJECT, package_table
+from benchmarks.packages import package_table
 from benchmarks.setting import Packages, filled_store
 from benchmarks.tables import Table
+from tests.support.data import PROJECT
 
 PARTS = ("cold", "warm", "refresh")
 

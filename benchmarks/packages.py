@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 from benchmarks.tables import Table
+from tests.support.data import PROJECT
+from tests.support.packages import unzip_read_only
+from tests.support.processes import BIN
 
-PROJECT = Path(__file__).resolve().parent.parent
 BUILD = PROJECT / "build" / "bench"
-CHALICE = [str(Path(sys.executable).with_name("chalice"))]
 _IMPORTABLE = {
     "LAUNCHDARKLY_SDK_KEY": "not-used",
     "LAUNCHDARKLY_STREAM_URI": "http://127.0.0.1:9",
@@ -30,7 +28,7 @@ def our_package() -> Path:
     target = BUILD / "package"
     shutil.rmtree(target, ignore_errors=True)
     subprocess.run(["make", "-s", "package", "STAGE=production", f"OUT={target}"], cwd=PROJECT, check=True)
-    return _unzip(target / "deployment.zip", BUILD / "ours")
+    return unzip_read_only(target / "deployment.zip", BUILD / "ours")
 
 
 def baseline_package(name: str) -> Path:
@@ -39,40 +37,11 @@ def baseline_package(name: str) -> Path:
     shutil.rmtree(out, ignore_errors=True)
     project = PROJECT / "benchmarks" / "baselines" / name
     subprocess.run(
-        [*CHALICE, "package", str(out)],
+        [BIN / "chalice", "package", str(out)],
         cwd=project, check=True, stdout=subprocess.DEVNULL,
         env={**os.environ, **_IMPORTABLE, "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
-    return _unzip(out / "deployment.zip", BUILD / name)
-
-
-def lambda_runtime() -> Path:
-    """A folder with what Lambda's Python has outside the package: its runtime client and boto3."""
-    target = BUILD / "lambda-runtime"
-    if not target.exists():
-        wanted = ("awslambdaric", "boto3")
-        lines = [line for file in PROJECT.glob("requirements-*.txt") for line in file.read_text().splitlines()]
-        pins = [line for line in lines if line.startswith(tuple(f"{name}==" for name in wanted))]
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--target", str(target), *pins], check=True)
-    return target
-
-
-def _unzip(package: Path, target: Path) -> Path:
-    """Read-only, as on Lambda: nothing that the function does leaves bytecode behind for the next run."""
-    if target.exists():
-        _set_writable(target, True)
-        shutil.rmtree(target)
-    with zipfile.ZipFile(package) as archive:
-        archive.extractall(target)
-    _set_writable(target, False)
-    return target
-
-
-def _set_writable(folder: Path, writable: bool) -> None:
-    for path in [folder, *folder.rglob("*")]:
-        mode = path.stat().st_mode
-        path.chmod(mode | stat.S_IWUSR if writable else mode & ~0o222)
+    return unzip_read_only(out / "deployment.zip", BUILD / name)
 
 
 def package_table(folder: Path) -> Table:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import logging
 import os
 import time
 from collections.abc import Callable
 from statistics import median
 from types import SimpleNamespace
-from typing import Any
 
-from benchmarks.packages import PROJECT
 from benchmarks.setting import FLAG, Place, http_request
 from benchmarks.tables import Table
+from tests.support.app import import_app
 
 _TOKEN = "a-token-of-a-benchmark"
 _ROUNDS = 2000
@@ -57,11 +55,7 @@ def table(place: Place) -> Table:
 def _app(variables: dict[str, str]) -> Callable[[], object]:
     """A request for one flag to an app of its own with these settings."""
     os.environ.update(variables)
-    spec = importlib.util.spec_from_file_location("app", PROJECT / "app.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = import_app()
     headers = {"Authorization": f"Bearer {_TOKEN}"}
     event = http_request(f"/evaluate/{FLAG}", "/evaluate/{flag_key}", headers, flag_key=FLAG)
     answer = module.app(event, _LAMBDA_CONTEXT)

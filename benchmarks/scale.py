@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.packages import PROJECT
 from benchmarks.tables import Table
+from tests.support.data import PROJECT
 
 INSTANCES = (10, 1_000, 10_000)
 REQUESTS_PER_SECOND = 2.0

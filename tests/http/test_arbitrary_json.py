@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.errors import FlagNotFound, InvalidRequest
-from tests.conftest import App, LoadApp
+from tests.support.app import App, LoadApp
 from tests.support.data import EXAMPLES
 
 ANY_TIME = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis
 
-from tests.conftest import App
+from tests.support.app import App
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 

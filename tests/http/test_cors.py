@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.conftest import App, Environment, LoadApp
+from tests.support.app import App, Environment, LoadApp
 from tests.support.chalice_local import chalice_local
 from tests.support.data import EXAMPLES
 

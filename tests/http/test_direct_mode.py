@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from chalicelib.errors import FetchTimedOut
-from tests.conftest import App, Environment, LoadApp, eventually
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key, example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
+from tests.support.waiting import eventually
 
 USER = {"kind": "user", "key": "vip-customer"}
 IGNORED = {"status": "ignored", "reason": "EVALUATION_MODE is 'direct': there is no store to refresh."}

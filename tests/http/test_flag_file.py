@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from chalicelib.errors import LaunchDarklyUnreachable
-from tests.conftest import App, Environment, LoadApp
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import EXAMPLES, boolean_flag, by_key, example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 

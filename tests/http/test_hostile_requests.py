@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import App, Environment, LoadApp
+from tests.support.app import App, Environment, LoadApp
 from tests.support.chalice_local import chalice_local
 from tests.support.data import EXAMPLES, example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,14 +20,13 @@ import psutil
 import pytest
 import requests
 
-from tests.conftest import eventually
-from tests.support.data import PROJECT
 from tests.support.ports import free_port
+from tests.support.project import copy_project
+from tests.support.waiting import eventually
 
 Json = dict[str, Any]
 
 USER = {"key": "vip-customer", "email": "vip@example.com", "custom": {"country": "DE"}}
-PARTS = ("app.py", "chalicelib", ".chalice", "examples", "requirements.txt")
 
 
 class LocalServer:
@@ -108,16 +106,12 @@ def _environment() -> dict[str, str]:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of the project whose files may be edited, compiled as `make` does it."""
-    for part in PARTS:
-        source, copy = PROJECT / part, tmp_path / "project" / part
-        copy.parent.mkdir(exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "deploy*"))
-        else:
-            shutil.copy2(source, copy)
+    folder = tmp_path / "project"
+    folder.mkdir()
+    copy_project(folder)
     compile_all = [sys.executable, "-m", "compileall", "-q", "app.py", "chalicelib"]
-    subprocess.run(compile_all, cwd=tmp_path / "project", check=True)
-    return tmp_path / "project"
+    subprocess.run(compile_all, cwd=folder, check=True)
+    return folder
 
 
 @pytest.fixture

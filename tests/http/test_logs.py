@@ -16,10 +16,11 @@ import requests
 from awslambdaric.bootstrap import LambdaLoggerFilter, LambdaLoggerHandler
 
 from chalicelib.runtime.logs import JsonFormatter, log_as_json, note, one_line
-from tests.conftest import App, Environment, LoadApp, eventually
+from tests.support.app import App, Environment, LoadApp
 from tests.support.chalice_local import chalice_local
 from tests.support.data import EXAMPLES, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
+from tests.support.waiting import eventually
 
 TOKEN = "the-callers-token"
 SECRET = "the-webhooks-secret"

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.conftest import Environment, LoadApp
+from tests.support.app import Environment, LoadApp
 from tests.support.data import example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 

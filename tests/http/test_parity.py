@@ -10,8 +10,8 @@ from ldclient.client import LDClient
 from ldclient.config import Config
 from ldclient.context import Context
 
-from tests.conftest import App
 from tests.support import parity
+from tests.support.app import App
 from tests.support.data import EXAMPLE_CONTEXTS, Json, example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conftest import App
+from tests.support.app import App
 from tests.support.data import boolean_flag, by_key, example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 

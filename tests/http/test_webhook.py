@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from typing import Any
 
 import pytest
 
-from tests.conftest import App, Environment, LoadApp
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.webhooks import WEBHOOK_SECRET, signature_of
 
-SECRET = "webhook-secret"
 FLAG = "proj/shop:env/production:flag/größe"
 
 # As raw as it gets: odd white space, text that is not ASCII both plain and escaped, a duplicate key, a line end.
@@ -23,10 +21,6 @@ BODY = (
 ).encode()
 
 
-def signature_of(body: bytes, secret: str = SECRET) -> str:
-    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
 @pytest.fixture
 def signed_app(load_app: LoadApp, environment: Environment, launchdarkly: FakeLaunchDarkly) -> App:
     """An app of the environment shop/production that wants its webhooks signed."""
@@ -35,7 +29,7 @@ def signed_app(load_app: LoadApp, environment: Environment, launchdarkly: FakeLa
         {
             **environment,
             "LAUNCHDARKLY_WEBHOOK_UNSIGNED": "refuse",
-            "LAUNCHDARKLY_WEBHOOK_SECRET": SECRET,
+            "LAUNCHDARKLY_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "LAUNCHDARKLY_ENVIRONMENT": "proj/shop:env/production",
         }
     )

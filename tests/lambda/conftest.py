@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.aws import Aws
-from tests.support.deployed import Deployments
-from tests.support.deployment import deployable
+from tests.support.deployment import Deployments
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 
@@ -20,6 +19,8 @@ def account() -> Iterator[Aws]:
 
 @pytest.fixture(scope="module")
 def deployments(account: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployments]:
+    from tests.support.lambda_service import deployable  # of the models of moto, which take seconds to load
+
     launchdarkly = FakeLaunchDarkly()
     with deployable(account, tmp_path_factory.mktemp("var-task")) as service:
         yield Deployments(account, service, launchdarkly, tmp_path_factory.mktemp("projects"))

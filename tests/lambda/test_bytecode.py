@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.data import PROJECT
+from tests.support.processes import BIN
+from tests.support.project import copy_project
+
+pytestmark = pytest.mark.xdist_group("bytecode")  # one package for all of them
 
 STAGE = "production"
 CHECKED_HASH = 0b11
@@ -23,11 +26,7 @@ CHECKED_HASH = 0b11
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project in which the bytecode was built and the package made."""
-    folder = tmp_path_factory.mktemp("project") / "copy"
-    ignored = shutil.ignore_patterns(
-        ".git", ".venv", "build", "vendor", "__pycache__", "deployments", ".*_cache", "tests"
-    )
-    shutil.copytree(PROJECT, folder, ignore=ignored)
+    folder = copy_project(tmp_path_factory.mktemp("project"))
     _build(folder)
     return folder
 
@@ -81,7 +80,7 @@ def _build(project: Path) -> None:
 
 def _run(project: Path, program: str, *arguments: str) -> None:
     """A program of this Python's environment, as the Makefile runs it."""
-    command = [str(Path(sys.executable).with_name(program)), *arguments]
+    command = [str(BIN / program), *arguments]
     environment = {**os.environ, "AWS_DEFAULT_REGION": "us-east-1"}
     ran = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

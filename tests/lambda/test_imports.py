@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import App, Environment
+from tests.support.app import App, Environment
 from tests.support.data import PROJECT, example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 

@@ -5,39 +5,52 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.data import PROJECT
+from tests.support.processes import BIN
+from tests.support.project import copy_project
 
-BIN = Path(sys.executable).parent
+pytestmark = pytest.mark.xdist_group("packages")  # one package for all of them
+
 STAGES = list(json.loads((PROJECT / ".chalice" / "config.json").read_text())["stages"])
 READS = {"dynamodb:GetItem", "dynamodb:Query"}
 WRITES = {"dynamodb:BatchWriteItem", "dynamodb:UpdateItem"}
 LOGS = {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
 
 
-def package(stage: str, package_format: str, out: Path) -> None:
-    chalice: list[str | Path] = [BIN / "chalice", "--project-dir", PROJECT]
-    command = [*chalice, "package", "--stage", stage, "--pkg-format", package_format, out]
-    environment = {**os.environ, "AWS_DEFAULT_REGION": "eu-central-1"}
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+Package = Callable[[str, str], Path]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """Packages a copy of the project for a stage, in a format; the folder of the result."""
+    project = copy_project(tmp_path_factory.mktemp("project"))
+
+    def package(stage: str, package_format: str) -> Path:
+        out = project / f"{package_format}-{stage}"
+        command: list[str | Path] = [BIN / "chalice", "package", "--stage", stage, "--pkg-format", package_format, out]
+        environment = {**os.environ, "AWS_DEFAULT_REGION": "eu-central-1"}
+        subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True)
+        return out
+
+    return package
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_cloudformation_template_of_every_stage_is_valid(stage: str, tmp_path: Path) -> None:
-    package(stage, "cloudformation", tmp_path)
-    lint = subprocess.run([BIN / "cfn-lint", tmp_path / "sam.json"], capture_output=True, text=True)
+def test_a_cloudformation_template_of_every_stage_is_valid(stage: str, package: Package) -> None:
+    template = package(stage, "cloudformation") / "sam.json"
+    lint = subprocess.run([BIN / "cfn-lint", template], capture_output=True, text=True)
     assert (lint.returncode, lint.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_terraform_package_of_every_stage_has_its_three_functions(stage: str, tmp_path: Path) -> None:
-    package(stage, "terraform", tmp_path)
-    template = json.loads((tmp_path / "chalice.tf.json").read_text())
+def test_a_terraform_package_of_every_stage_has_its_three_functions(stage: str, package: Package) -> None:
+    template = json.loads((package(stage, "terraform") / "chalice.tf.json").read_text())
     functions = template["resource"]["aws_lambda_function"]
     sizes = {name: (function["memory_size"], function["timeout"]) for name, function in functions.items()}
     assert sizes == {"api_handler": (1024, 30), "on_event": (1024, 60), "reconcile": (512, 60)}

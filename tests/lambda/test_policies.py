@@ -14,9 +14,10 @@ from botocore.exceptions import ClientError
 
 from tests.support.aws import Aws
 from tests.support.data import PROJECT, boolean_flag
-from tests.support.deployed import FUNCTIONS, USER, Deployed, Deployments
-from tests.support.deployment import enforced
+from tests.support.deployment import FUNCTIONS, USER, Deployed, Deployments, enforced
 from tests.support.lambda_runtime import InvocationError
+
+pytestmark = pytest.mark.xdist_group("policies")  # one account for all of them
 
 Policy = dict[str, Any]
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from chalicelib.read.snapshots import Snapshots
-from tests.conftest import App, LoadApp
-from tests.support.read_parts import AppProcess, Clock, CountedReads, Proxy, StoreServer
+from tests.support.app import App, LoadApp
+from tests.support.app_process import AppProcess
+from tests.support.clock import Clock
+from tests.support.network import Proxy
+from tests.support.stores import CountedReads
+from tests.support.valkey import ValkeyServer
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[StoreServer]:
+def server(own_valkey: ValkeyServer) -> ValkeyServer:
     """A Valkey server of the test's own, to be broken."""
-    server = StoreServer(tmp_path)
-    yield server
-    server.kill()
+    return own_valkey
 
 
 @pytest.fixture
-def proxy(server: StoreServer) -> Iterator[Proxy]:
+def proxy(server: ValkeyServer) -> Iterator[Proxy]:
     """What stands between the reader and that server."""
     proxy = Proxy(server.port)
     yield proxy
@@ -77,4 +78,4 @@ def start_process() -> Iterator[StartProcess]:
 
     yield start
     for each in started:
-        each.stop()
+        each.kill()

@@ -15,10 +15,10 @@ from ldclient.versioned_data_kind import FEATURES
 
 from chalicelib.errors import UnreadableItem
 from chalicelib.read.feature_stores import SnapshotFeatureStore
-from tests.conftest import logged
 from tests.read.conftest import Reader, ReaderOf
-from tests.support.data import boolean_flag, segment
-from tests.support.read_parts import ANNA, as_json
+from tests.support.app import logged
+from tests.support.data import ANNA, boolean_flag, segment
+from tests.support.stores import as_json
 
 UNREADABLE_REASON = {"kind": "ERROR", "errorKind": "EXCEPTION"}
 

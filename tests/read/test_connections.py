@@ -7,18 +7,20 @@ from collections.abc import Callable
 import pytest
 
 from tests.read.conftest import Reader, StartProcess
-from tests.support.data import boolean_flag
-from tests.support.read_parts import ANNA, Proxy, StoreServer, data_set, refresh_store
+from tests.support.data import ANNA, boolean_flag
+from tests.support.network import Proxy
+from tests.support.stores import data_set, refresh_store
+from tests.support.valkey import ValkeyServer
 
 OLD = data_set([boolean_flag("shiny", 1, value=False)])
 NEW = data_set([boolean_flag("shiny", 2, value=True)])
 
 
-def _kill(server: StoreServer, _proxy: Proxy) -> None:
+def _kill(server: ValkeyServer, _proxy: Proxy) -> None:
     assert server.command("CLIENT", "KILL", "TYPE", "normal") >= 1
 
 
-DEATHS: dict[str, Callable[[StoreServer, Proxy], None]] = {
+DEATHS: dict[str, Callable[[ValkeyServer, Proxy], None]] = {
     "killed by the server": _kill,
     "reset by the network": lambda _, proxy: proxy.reset_connections(),
     "forgotten by the network": lambda _, proxy: proxy.forget_connections(),
@@ -28,7 +30,7 @@ DEATHS: dict[str, Callable[[StoreServer, Proxy], None]] = {
 @pytest.mark.parametrize("death", list(DEATHS.values()), ids=list(DEATHS))
 @pytest.mark.parametrize("changed", [False, True], ids=["same revision", "new revision"])
 def test_a_dead_connection_is_replaced_unseen(
-    death: Callable[[StoreServer, Proxy], None], changed: bool, reader: Reader, server: StoreServer, proxy: Proxy
+    death: Callable[[ValkeyServer, Proxy], None], changed: bool, reader: Reader, server: ValkeyServer, proxy: Proxy
 ) -> None:
     refresh_store(server.url, OLD)
     reader.app.evaluate(ANNA)
@@ -41,7 +43,7 @@ def test_a_dead_connection_is_replaced_unseen(
 
 
 def test_a_function_thawed_after_its_connections_died_is_fresh(
-    start_process: StartProcess, server: StoreServer, proxy: Proxy
+    start_process: StartProcess, server: ValkeyServer, proxy: Proxy
 ) -> None:
     refresh_store(server.url, OLD)
     function = start_process(proxy.url)

@@ -12,10 +12,10 @@ import redis
 from ldclient.versioned_data_kind import FEATURES
 
 from chalicelib.read.feature_stores import SnapshotFeatureStore
-from tests.conftest import logged
 from tests.read.conftest import ReaderOf
-from tests.support.data import boolean_flag, segment
-from tests.support.read_parts import ANNA, as_json
+from tests.support.app import logged
+from tests.support.data import ANNA, boolean_flag, segment
+from tests.support.stores import as_json
 
 IN_BETA = {"attribute": "", "op": "segmentMatch", "values": ["beta"]}
 NEEDS_OTHERS = boolean_flag(

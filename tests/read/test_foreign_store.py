@@ -6,8 +6,8 @@ import pytest
 import redis
 
 from tests.read.conftest import Reader, ReaderOf
-from tests.support.data import boolean_flag
-from tests.support.read_parts import ANNA, as_json, data_set, refresh_store, revision
+from tests.support.data import ANNA, boolean_flag
+from tests.support.stores import as_json, data_set, refresh_store, revision
 
 FIRST = data_set([boolean_flag("shiny", 1)])
 SECOND = data_set([boolean_flag("shiny", 2)])

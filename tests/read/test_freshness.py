@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.read.conftest import StartProcess
-from tests.support.data import boolean_flag
-from tests.support.read_parts import ANNA, data_set, refresh_store
+from tests.support.data import ANNA, boolean_flag
+from tests.support.stores import data_set, refresh_store
 
 
 def test_every_refresh_is_visible_in_every_process_on_the_next_request(

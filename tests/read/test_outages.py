@@ -9,19 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.conftest import logged
 from tests.read.conftest import Reader, ReaderOf
-from tests.support.data import boolean_flag, segment
-from tests.support.read_parts import ANNA, Mode, Proxy, StoreServer, data_set, eventually, refresh_store
+from tests.support.app import logged
+from tests.support.data import ANNA, boolean_flag, segment
+from tests.support.network import Mode, Proxy
+from tests.support.stores import data_set, refresh_store
+from tests.support.valkey import ValkeyServer
+from tests.support.waiting import eventually
 
 OLD = data_set([boolean_flag("shiny", 1, value=False)], [segment("beta", 1, "anna")])
 NEW = data_set([boolean_flag("shiny", 2, value=True)], [segment("beta", 2, "anna")])
 
-Act = Callable[[StoreServer, Proxy], object]
+Act = Callable[[ValkeyServer, Proxy], object]
 
 
 def _network(mode: Mode) -> Act:
-    def change(_server: StoreServer, proxy: Proxy) -> None:
+    def change(_server: ValkeyServer, proxy: Proxy) -> None:
         proxy.mode = mode
         if mode is not Mode.SILENT:
             proxy.reset_connections()
@@ -29,17 +32,17 @@ def _network(mode: Mode) -> Act:
     return change
 
 
-def _change_password(server: StoreServer, proxy: Proxy) -> None:
+def _change_password(server: ValkeyServer, proxy: Proxy) -> None:
     server.command("CONFIG", "SET", "requirepass", "changed")
     proxy.reset_connections()
 
 
-def _lose_items(server: StoreServer, _proxy: Proxy) -> None:
+def _lose_items(server: ValkeyServer, _proxy: Proxy) -> None:
     refresh_store(server.url, NEW)
     server.command("DEL", "launchdarkly:features")
 
 
-def _fail_over_to_an_empty_one(server: StoreServer, _proxy: Proxy) -> None:
+def _fail_over_to_an_empty_one(server: ValkeyServer, _proxy: Proxy) -> None:
     server.stop()
     server.start_empty()
 
@@ -68,7 +71,7 @@ def outage(request: pytest.FixtureRequest) -> tuple[Act, Act]:
 
 
 def test_a_warm_function_answers_from_its_snapshot_until_the_store_is_back(
-    outage: tuple[Act, Act], reader: Reader, server: StoreServer, proxy: Proxy
+    outage: tuple[Act, Act], reader: Reader, server: ValkeyServer, proxy: Proxy
 ) -> None:
     break_store, mend_store = outage
     refresh_store(server.url, OLD)
@@ -98,7 +101,7 @@ def test_a_warm_function_answers_from_its_snapshot_until_the_store_is_back(
 
 
 def test_while_the_store_is_away_it_is_asked_once_a_second(
-    outage: tuple[Act, Act], reader: Reader, server: StoreServer, proxy: Proxy
+    outage: tuple[Act, Act], reader: Reader, server: ValkeyServer, proxy: Proxy
 ) -> None:
     break_store, _ = outage
     refresh_store(server.url, OLD)
@@ -118,7 +121,7 @@ def test_while_the_store_is_away_it_is_asked_once_a_second(
 
 
 def test_of_requests_at_the_same_time_one_waits_for_the_store(
-    reader: Reader, server: StoreServer, proxy: Proxy
+    reader: Reader, server: ValkeyServer, proxy: Proxy
 ) -> None:
     refresh_store(server.url, OLD)
     reader.app.evaluate(ANNA)
@@ -135,7 +138,7 @@ UNREACHABLE = ["stopped", "frozen", "swallowed by the network", "reset by the ne
 
 @pytest.mark.parametrize("how", UNREACHABLE)
 def test_a_cold_function_says_503_until_the_store_is_back(
-    how: str, reader: Reader, server: StoreServer, proxy: Proxy
+    how: str, reader: Reader, server: ValkeyServer, proxy: Proxy
 ) -> None:
     break_store, mend_store = OUTAGES[how]
     refresh_store(server.url, OLD)
@@ -155,7 +158,7 @@ def test_a_cold_function_says_503_until_the_store_is_back(
     assert reader.app.evaluate(ANNA) == {"shiny": {"value": True, "variation": 0, "version": 2}}
 
 
-def test_a_refused_connection_is_a_503(server: StoreServer, reader_of: ReaderOf) -> None:
+def test_a_refused_connection_is_a_503(server: ValkeyServer, reader_of: ReaderOf) -> None:
     server.kill()
     answer = reader_of(server.url).app.post("/evaluate", ANNA)
     assert (answer.status_code, answer.json_body) == (
@@ -165,7 +168,7 @@ def test_a_refused_connection_is_a_503(server: StoreServer, reader_of: ReaderOf)
 
 
 def test_a_cold_function_does_not_answer_from_a_store_that_lost_its_flags(
-    reader: Reader, server: StoreServer, proxy: Proxy
+    reader: Reader, server: ValkeyServer, proxy: Proxy
 ) -> None:
     _lose_items(server, proxy)
     answer = reader.app.post("/evaluate/shiny", ANNA)
@@ -178,7 +181,7 @@ def test_a_cold_function_does_not_answer_from_a_store_that_lost_its_flags(
     )
 
 
-def test_a_store_that_is_loading_its_data_counts_as_away(reader: Reader, server: StoreServer) -> None:
+def test_a_store_that_is_loading_its_data_counts_as_away(reader: Reader, server: ValkeyServer) -> None:
     refresh_store(server.url, OLD)
     reader.app.evaluate(ANNA)
     server.command("MSET", *(word for number in range(500) for word in (f"other:{number}", os.urandom(500).hex())))
@@ -191,13 +194,13 @@ def test_a_store_that_is_loading_its_data_counts_as_away(reader: Reader, server:
     assert stale.headers["X-Flags-Stale"] == "true"
 
     server.command("CONFIG", "SET", "key-load-delay", "0")
-    assert eventually(lambda: server.command("INFO", "persistence")["loading"] == 0)
+    eventually(lambda: server.command("INFO", "persistence")["loading"] == 0)
     reader.clock.advance(1.0)
     assert "X-Flags-Stale" not in reader.app.post("/evaluate/shiny", ANNA).headers
 
 
 def test_the_outage_is_logged_once(
-    reader: Reader, server: StoreServer, proxy: Proxy, caplog: pytest.LogCaptureFixture
+    reader: Reader, server: ValkeyServer, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     refresh_store(server.url, OLD)
     reader.app.evaluate(ANNA)

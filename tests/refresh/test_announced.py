@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import redis
 
-from tests.conftest import App, Environment, LoadApp, eventually
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key, segment
-from tests.support.entries import archived, deletion, flag_entry, segment_entry
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.waiting import eventually
+from tests.support.webhooks import archived, deletion, flag_entry, segment_entry
 
 Json = dict[str, Any]
 

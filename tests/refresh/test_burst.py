@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +14,11 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from tests.conftest import Environment
+from tests.support.app import Environment
 from tests.support.chalice_local import chalice_locals
 from tests.support.data import boolean_flag, by_key, segment
-from tests.support.entries import flag_entry, segment_entry
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.webhooks import flag_entry, segment_entry, signature_of
 
 Json = dict[str, Any]
 
@@ -30,8 +28,7 @@ SECRET = "the webhook's secret"
 
 def post_signed(url: str, entry: Json) -> requests.Response:
     body = json.dumps(entry).encode()
-    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
-    headers = {"X-LD-Signature": signature, "Content-Type": "application/json"}
+    headers = {"X-LD-Signature": signature_of(body, SECRET), "Content-Type": "application/json"}
     with requests.Session() as session:
         # `chalice local` keeps five connections waiting, and the machine resets the others: they come again.
         session.mount("http://", HTTPAdapter(max_retries=Retry(total=20, backoff_factor=0.1, allowed_methods=None)))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +17,12 @@ from ldclient import Config, Context, LDClient
 from ldclient.feature_store import CacheConfig
 from ldclient.integrations import Redis
 
-from tests.conftest import App, Environment, eventually
-from tests.support.data import PROJECT, boolean_flag, by_key, segment
+from tests.support.app import App, Environment
+from tests.support.data import boolean_flag, by_key, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
-from tests.support.redis_proxy import RedisProxy
+from tests.support.network import Proxy
+from tests.support.processes import PYTHON, OwnProcess
+from tests.support.waiting import eventually
 
 Json = dict[str, Any]
 
@@ -52,25 +52,13 @@ def stored_generation(redis_url: str) -> int:
     return number
 
 
-@contextmanager
-def refreshing_process(environment: Environment) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.refresh_forever", str(LOCK_SECONDS)],
-        cwd=PROJECT,
-        env={"PATH": os.environ["PATH"], **environment},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def refreshing_process(environment: Environment) -> OwnProcess:
+    command = [PYTHON, "-m", "tests.support.refresh_forever", LOCK_SECONDS]
+    return OwnProcess(command, environment, stdout=subprocess.PIPE, stderr=None)
 
 
-def wait_for_refresh(process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    assert process.stdout.readline() == "refreshed\n"
+def wait_for_refresh(process: OwnProcess) -> None:
+    assert process.read_line() == "refreshed\n"
 
 
 def test_killed_while_fetching(
@@ -100,17 +88,16 @@ def test_killed_at_the_write(
     launchdarkly.replace(**generation(1))
     app.invoke("reconcile", {})
     launchdarkly.replace(**generation(2))
-    proxy = RedisProxy(int(redis_url.rpartition(":")[2]))
-    through_proxy = {**environment, "REDIS_URL": f"redis://127.0.0.1:{proxy.port}"}
+    proxy = Proxy(int(redis_url.rpartition(":")[2]))
+    through_proxy = {**environment, "REDIS_URL": proxy.url}
     with refreshing_process(through_proxy) as process:
 
         def kill_at(write: bytes) -> bytes:
             process.kill()
-            process.wait()
             return write[: int(len(write) * share)]
 
         proxy.on_write = kill_at
-        assert process.wait(timeout=60) == -9
+        assert process.wait() == -9
         eventually(lambda: stored_generation(redis_url) == left)
     proxy.close()
 

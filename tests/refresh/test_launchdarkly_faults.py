@@ -8,11 +8,11 @@ import socket
 import pytest
 import redis
 
-from tests.conftest import App, Environment, LoadApp
 from tests.refresh.conftest import BRIEF, content
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key, segment
-from tests.support.entries import flag_entry
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
+from tests.support.webhooks import flag_entry
 
 FLAG = boolean_flag("shiny", 3)
 DATA = {"flags": by_key(FLAG), "segments": by_key(segment("beta", 3, "anna"))}

@@ -9,9 +9,10 @@ import psutil
 import pytest
 import redis
 
-from tests.conftest import App, eventually
+from tests.support.app import App
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
+from tests.support.waiting import eventually
 
 InUse = dict[str, int]
 

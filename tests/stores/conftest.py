@@ -14,7 +14,7 @@ from ldclient.context import Context
 from ldclient.feature_store import CacheConfig
 from ldclient.integrations import DynamoDB
 
-from tests.conftest import Environment
+from tests.support.app import Environment
 from tests.support.dynamodb import DynamoDb
 from tests.support.stores import Store, open_store
 

@@ -13,8 +13,8 @@ from chalicelib.data_set import FEATURES, SEGMENTS, Announcement, DataSet, fetch
 from chalicelib.refresh.fetch import fetch_data_set
 from chalicelib.refresh.refresher import Coalesced, Refreshed, Refresher
 from chalicelib.timing import Timing
-from tests.conftest import App, Environment
 from tests.stores.conftest import OpenStore, over_store
+from tests.support.app import App, Environment
 from tests.support.data import boolean_flag, by_key, example_data, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 

@@ -16,13 +16,15 @@ from ldclient.versioned_data_kind import FEATURES, SEGMENTS
 from chalicelib.data_set import KINDS
 from chalicelib.errors import StoreUnavailable
 from chalicelib.read.snapshots import Snapshot, Snapshots
-from tests.conftest import App, Environment, LoadApp, eventually
 from tests.stores.conftest import OpenSdk, OpenStore, evaluated_by, over_store
 from tests.stores.test_store_contract import LOCK_SECONDS, NOTHING, data_set, record_of, whole, write
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import PROJECT, boolean_flag, by_key, segment
 from tests.support.dynamodb import Answer, DynamoDb, Fault, Json, error
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.processes import PYTHON, OwnProcess
 from tests.support.stores import Store
+from tests.support.waiting import eventually
 
 USER = {"kind": "user", "key": "anna"}
 KEYS = [f"flag-{number}" for number in range(60)]
@@ -505,11 +507,9 @@ def test_a_refresh_that_is_killed_leaves_a_store_that_serves_and_that_the_next_c
     assert versions(app) == versions(load_app(environment)) == all_at(2)
 
 
-def reconcile_in_another_process(environment: Environment) -> subprocess.Popen[bytes]:
+def reconcile_in_another_process(environment: Environment) -> OwnProcess:
     script = "import app; app.reconcile({}, None)"
-    return subprocess.Popen(
-        [sys.executable, "-c", script], cwd=PROJECT, env={**os.environ, **environment}, stderr=subprocess.DEVNULL
-    )
+    return OwnProcess([PYTHON, "-c", script], {**os.environ, **environment})
 
 
 def free_the_lock(dynamodb: DynamoDb, environment: Environment) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import App, Environment, LoadApp, eventually
 from tests.stores.conftest import OpenSdk, evaluated_by, over_store
 from tests.stores.test_interoperability import PREFIXES, data
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import EXAMPLE_CONTEXTS, boolean_flag, by_key, segment
 from tests.support.dynamodb import DynamoDb
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.waiting import eventually
 
 USER = {"kind": "user", "key": "anna"}
 

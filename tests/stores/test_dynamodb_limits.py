@@ -11,9 +11,9 @@ import pytest
 from chalicelib.data_set import FEATURES, SEGMENTS, SyncRecord, fetched_item
 from chalicelib.stores.dynamodb.writer import DynamoDbWriter
 from chalicelib.timing import Timing
-from tests.conftest import App, Environment
 from tests.stores.conftest import OpenSdk, OpenStore, evaluated_by, over_store
 from tests.stores.test_store_contract import data_set, record_of, whole, write
+from tests.support.app import App, Environment
 from tests.support.data import boolean_flag, by_key
 from tests.support.dynamodb import DynamoDb
 from tests.support.fake_launchdarkly import FakeLaunchDarkly

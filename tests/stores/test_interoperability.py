@@ -16,9 +16,10 @@ from ldclient.feature_store import CacheConfig
 from ldclient.integrations import Redis
 from ldclient.interfaces import FeatureStore
 
-from tests.conftest import App, Environment, LoadApp, eventually
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import EXAMPLE_CONTEXTS, Json, boolean_flag, by_key, example_data, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.waiting import eventually
 
 PREFIXES = ["launchdarkly", "shop:größe", "{launchdarkly}"]
 USER = {"kind": "user", "key": "anna"}

@@ -8,6 +8,8 @@ from typing import Any
 
 Json = dict[str, Any]
 
+ANNA = {"kind": "user", "key": "anna"}
+
 PROJECT = Path(__file__).parent.parent.parent
 EXAMPLES = PROJECT / "examples" / "flags.json"
 

@@ -1,14 +1,18 @@
-"""A store as a test sees it: the reader and the writer of one function instance."""
+"""A store as a test sees it: the reader and the writer of one function instance, and its content."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from chalicelib.config import load_settings
+from chalicelib.data_set import DataSet, StoredDataSet, SyncRecord, fetched_item, revision_of, texts_of
+from chalicelib.refresh.refresher import Refresher
 from chalicelib.stores.port import Reader, Writer
 from chalicelib.timing import Timing
 from chalicelib.wiring import Wiring
+from tests.support.data import Json, by_key
 
 
 class Store(NamedTuple):
@@ -27,3 +31,43 @@ def wiring_of(environment: Mapping[str, str], timing: Timing = Timing()) -> Wiri
     wiring = Wiring(timing)
     wiring.settings = load_settings(environment)
     return wiring
+
+
+def data_set(flags: Iterable[Json], segments: Iterable[Json] = ()) -> DataSet:
+    """What a fetch of these makes."""
+    return {
+        kind: {key: fetched_item(item) for key, item in by_key(*items).items()}
+        for kind, items in (("features", flags), ("segments", segments))
+    }
+
+
+def revision(data: DataSet) -> str:
+    return revision_of(texts_of(data))
+
+
+def refresh_store(redis_url: str, data: DataSet) -> str:
+    """What a refresh does once it has fetched ``data``; the new revision."""
+    writer = open_store({"REDIS_URL": redis_url}).writer
+    return Refresher(writer, lambda _: data, "launchdarkly").reconcile(force=True).revision
+
+
+def as_json(*items: Json) -> dict[Any, Any]:
+    """Items as a store's hash holds them: key to text (Any: redis-py accepts more than text)."""
+    return {item["key"]: json.dumps(item) for item in items}
+
+
+class CountedReads:
+    """A reader that counts how often it is asked."""
+
+    def __init__(self, store: Reader) -> None:
+        self._store = store
+        self.kind = store.kind
+        self.count = 0
+
+    def read_sync_record(self) -> SyncRecord | None:
+        self.count += 1
+        return self._store.read_sync_record()
+
+    def read_data_set(self) -> StoredDataSet:
+        self.count += 1
+        return self._store.read_data_set()

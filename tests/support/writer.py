@@ -12,7 +12,7 @@ import sys
 
 from chalicelib.data_set import DataSet
 from tests.support.data import boolean_flag, segment
-from tests.support.read_parts import data_set, refresh_store
+from tests.support.stores import data_set, refresh_store
 
 REVISIONS = 64
 FLAGS = [f"number-{each}" for each in range(10)]

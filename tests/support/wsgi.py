@@ -12,7 +12,7 @@ from typing import Any
 
 from chalice.local import LambdaContext, LambdaEventConverter, RouteMatcher
 
-from tests.conftest import App
+from tests.support.app import App
 
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 

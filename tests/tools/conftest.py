@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.data import PROJECT
+from tests.support.project import copy_project
 from tools.stages import Stage
 
 Configure = Callable[..., Stage]
@@ -20,7 +19,7 @@ def configure(tmp_path: Path) -> Configure:
     """Makes the stage ``production`` of a copy of the project's configuration, with other variables (None: without)."""
 
     def stage(**variables: str | None) -> Stage:
-        shutil.copytree(PROJECT / ".chalice", tmp_path / ".chalice", ignore=shutil.ignore_patterns("deploy*"))
+        copy_project(tmp_path)
         path = tmp_path / ".chalice" / "config.json"
         config = json.loads(path.read_text())
         environment = config["stages"]["production"]["environment_variables"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from typing import Any
 
 import pytest
@@ -12,16 +10,12 @@ from chalicelib.config import EnvironmentResource, Secret, Settings
 from chalicelib.data_set import FEATURES, SEGMENTS, Announcement
 from chalicelib.errors import InvalidRequest, InvalidSignature
 from chalicelib.refresh.webhook import Change, change_in, verify_signature, verify_webhook
+from tests.support.webhooks import WEBHOOK_SECRET, signature_of
 
 Json = dict[str, Any]
 
 PRODUCTION = EnvironmentResource("shop", "production")
 BODY = '{"kind": "flag",  "name":"Größe"}\n'.encode()
-SECRET = "webhook-secret"
-
-
-def signature_of(body: bytes, secret: str = SECRET) -> str:
-    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 # The signature.
@@ -50,7 +44,7 @@ def test_the_signature_is_the_hmac_sha256_of_the_raw_body() -> None:
 )
 def test_any_other_signature_is_refused(signature: str | None, message: str) -> None:
     with pytest.raises(InvalidSignature) as raised:
-        verify_signature(BODY, signature, SECRET)
+        verify_signature(BODY, signature, WEBHOOK_SECRET)
     assert str(raised.value) == message
 
 
@@ -65,9 +59,9 @@ def settings(secret: str | None = None, *, allow_unsigned: bool = False) -> Sett
 @pytest.mark.parametrize(
     ("accepting", "signature"),
     [
-        (settings(SECRET), signature_of(BODY)),
-        (settings(SECRET, allow_unsigned=True), signature_of(BODY)),
-        (settings(SECRET, allow_unsigned=True), None),
+        (settings(WEBHOOK_SECRET), signature_of(BODY)),
+        (settings(WEBHOOK_SECRET, allow_unsigned=True), signature_of(BODY)),
+        (settings(WEBHOOK_SECRET, allow_unsigned=True), None),
         (settings(allow_unsigned=True), None),
     ],
 )
@@ -81,15 +75,15 @@ def test_the_settings_accept_a_webhook(accepting: Settings, signature: str | Non
         (settings(), None),
         (settings(), signature_of(BODY)),
         (settings(), signature_of(BODY, "")),
-        (settings(SECRET), None),
-        (settings(SECRET), signature_of(BODY, "wrong")),
-        (settings(SECRET, allow_unsigned=True), signature_of(BODY, "wrong")),
+        (settings(WEBHOOK_SECRET), None),
+        (settings(WEBHOOK_SECRET), signature_of(BODY, "wrong")),
+        (settings(WEBHOOK_SECRET, allow_unsigned=True), signature_of(BODY, "wrong")),
     ],
 )
 def test_the_settings_refuse_a_webhook(refusing: Settings, signature: str | None) -> None:
     with pytest.raises(InvalidSignature) as raised:
         verify_webhook(refusing, BODY, signature)
-    assert SECRET not in str(raised.value)
+    assert WEBHOOK_SECRET not in str(raised.value)
     assert signature_of(BODY) not in str(raised.value)
 
 

@@ -1,0 +1,152 @@
+"""A network between the app and a store: one TCP proxy that counts connections and breaks them."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+
+
+class Listener:
+    """Listens on a free port and hands every connection to ``serve``, in a thread."""
+
+    def __init__(self, serve: Callable[[socket.socket], None]) -> None:
+        self._serve = serve
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._socket.settimeout(0.05)
+        self._closing = False
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing = True
+        self._thread.join()
+        self._socket.close()
+
+    def _accept(self) -> None:
+        while not self._closing:
+            with suppress(TimeoutError):
+                self._serve(self._socket.accept()[0])
+
+
+class Mode(Enum):
+    FORWARD = "everything passes"
+    SILENT = "connections are accepted, and nothing passes any more"
+    RESET = "connections are accepted and reset"
+    GARBAGE = "connections are answered in another protocol"
+
+
+class Proxy:
+    """Forwards to ``port``, in the mode of the moment.
+
+    ``on_write`` decides what becomes of a refresh's write to Redis: it gets the bytes of the transaction and
+    returns those that still reach the store; no reply comes back, because then the connection ends, after
+    ``after_write``.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.mode = Mode.FORWARD
+        self.on_write: Callable[[bytes], bytes] | None = None
+        self.after_write: Callable[[], object] = lambda: None
+        self.connections = 0
+        self._target = port
+        self._open: list[_Passage] = []
+        self._listener = Listener(self._serve)
+        self.port = self._listener.port
+        self.url = f"redis://127.0.0.1:{self.port}"
+
+    def reset_connections(self) -> None:
+        """Every open connection dies by a TCP reset."""
+        for each in self._open:
+            each.reset()
+        self._open.clear()
+
+    def forget_connections(self) -> None:
+        """Open connections die and nobody is told, as in a router that drops idle ones."""
+        for each in self._open:
+            each.is_silent = True
+
+    def close(self) -> None:
+        self._listener.close()
+        self.reset_connections()
+
+    def _serve(self, client: socket.socket) -> None:
+        self.connections += 1
+        if self.mode is Mode.RESET:
+            _reset(client)
+        elif self.mode is Mode.GARBAGE:
+            self._open.append(_Passage(client, client))
+            client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        else:
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                _reset(client)
+                return
+            passage = _Passage(client, server)
+            self._open.append(passage)
+            for pump in (self._pump_requests, self._pump_answers):
+                threading.Thread(target=pump, args=(passage,), daemon=True).start()
+
+    def _pump_requests(self, passage: _Passage) -> None:
+        unsent = b""
+        with suppress(OSError):
+            while data := passage.client.recv(65536):
+                unsent += data
+                if b"MULTI" in unsent and b"EXEC" not in unsent:
+                    continue  # a transaction is judged as a whole
+                if self.on_write is not None and b"$covered" in unsent and b"EXEC" in unsent:
+                    passage.lose(unsent, self.on_write(unsent))
+                    self.after_write()
+                    passage.reset()
+                    return
+                if self._passes(passage):
+                    passage.server.sendall(unsent)
+                unsent = b""
+            if not passage.is_silent:
+                passage.server.shutdown(socket.SHUT_WR)
+
+    def _pump_answers(self, passage: _Passage) -> None:
+        with suppress(OSError):
+            while data := passage.server.recv(65536):
+                passage.answered.set()
+                if self._passes(passage):
+                    passage.client.sendall(data)
+            if not passage.is_silent:
+                passage.client.shutdown(socket.SHUT_WR)
+
+    def _passes(self, passage: _Passage) -> bool:
+        return self.mode is Mode.FORWARD and not passage.is_silent
+
+
+class _Passage:
+    """One connection through the proxy."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self.client = client
+        self.server = server
+        self.is_silent = False
+        self.answered = threading.Event()
+
+    def lose(self, write: bytes, rest: bytes) -> None:
+        """Send the ``rest`` of a write; when that is all of it, it is done, but nobody is told."""
+        self.is_silent = True
+        self.answered.clear()
+        self.server.sendall(rest)
+        if rest == write:
+            self.answered.wait(60)
+
+    def reset(self) -> None:
+        _reset(self.client)
+        _reset(self.server)
+
+
+def _reset(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.shutdown(socket.SHUT_RD)  # wakes the thread that reads from it
+    connection.close()

@@ -1,0 +1,62 @@
+"""Deployment packages, and what a function finds on Lambda besides its package."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from tests.support.data import PROJECT
+
+BUILD = PROJECT / "build" / "tests"
+
+
+def lambda_runtime() -> Path:
+    """A folder with what Lambda's Python has outside the package: its runtime client and boto3."""
+    wanted = ("awslambdaric==", "boto3==")
+    lines = [line for file in PROJECT.glob("requirements-*.txt") for line in file.read_text().splitlines()]
+    pins = [line for line in lines if line.startswith(wanted)]
+    key = hashlib.sha256("\n".join([sys.version, *pins]).encode()).hexdigest()[:16]
+    target = BUILD / f"lambda-runtime-{key}"
+    with _one_at_a_time():
+        if not target.exists():
+            unfinished = target.with_suffix(".unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, "--target", str(unfinished), *pins], check=True)
+            unfinished.rename(target)
+    return target
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Of all processes of the tests: who comes later finds what the first has built."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with (BUILD / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def unzip_read_only(package: Path | IO[bytes], target: Path) -> Path:
+    """``target``, as on Lambda: nothing that the function does leaves bytecode behind for the next run."""
+    if target.exists():
+        _set_writable(target, True)
+        shutil.rmtree(target)
+    with zipfile.ZipFile(package) as archive:
+        archive.extractall(target)
+    _set_writable(target, False)
+    return target
+
+
+def _set_writable(folder: Path, writable: bool) -> None:
+    for path in [folder, *folder.rglob("*")]:
+        mode = path.stat().st_mode
+        path.chmod(mode | stat.S_IWUSR if writable else mode & ~0o222)

@@ -1,0 +1,81 @@
+"""A process that a test owns: it ends with the block that started it, however that came."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from tests.support.data import PROJECT
+
+PYTHON = sys.executable
+BIN = Path(sys.executable).parent
+"""Where the programs of this Python's environment are, `chalice` among them."""
+
+
+class OwnProcess:
+    """A command that starts at once in the project folder, with PATH and this environment; use it in ``with``."""
+
+    def __init__(
+        self,
+        command: Sequence[object],
+        environment: Mapping[str, str] | None = None,
+        *,
+        stdin: int | None = subprocess.DEVNULL,
+        stdout: int | IO[Any] | None = subprocess.DEVNULL,
+        stderr: int | IO[Any] | None = subprocess.DEVNULL,
+    ) -> None:
+        self._process = subprocess.Popen(
+            [str(word) for word in command],
+            cwd=PROJECT,
+            env={"PATH": os.environ["PATH"], **(environment or {})},
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+        )
+
+    def __enter__(self) -> OwnProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def wait(self, timeout_seconds: float = 60.0) -> int:
+        """The exit code, negative for a signal."""
+        return self._process.wait(timeout_seconds)
+
+    def write_line(self, line: str) -> None:
+        assert self._process.stdin is not None
+        print(line, file=self._process.stdin, flush=True)
+
+    def read_line(self) -> str:
+        """Waits for it; empty once the process has ended."""
+        assert self._process.stdout is not None
+        return str(self._process.stdout.readline())
+
+    def freeze(self) -> None:
+        """As Lambda does with a function between two requests."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Returns when it has ended."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
