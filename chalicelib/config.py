@@ -180,6 +180,21 @@ def deployment_name(environment: Mapping[str, str] | None = None) -> str | None:
     return None if function is None else function.removesuffix("-on_event").removesuffix("-reconcile")
 
 
+def log_level(environment: Mapping[str, str] | None = None) -> str:
+    """The level that the function is configured to log from, in the words of Python's logging; INFO by default.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+    """
+    level = (os.environ if environment is None else environment).get("AWS_LAMBDA_LOG_LEVEL", "INFO").upper()
+    named = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL"}.get(level, level)
+    return named if named in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL") else "INFO"
+
+
+def logs_json_frames(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether the function is configured for Lambda's JSON log format, in which Lambda itself looks at each line."""
+    return (os.environ if environment is None else environment).get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+
+
 def is_behind_iam(environment: Mapping[str, str] | None = None) -> bool:
     """Whether API Gateway is to check SigV4 signatures for the stage that is being deployed.
 
@@ -260,13 +275,11 @@ def _bytes(env: Mapping[str, str], variable: str, default: int) -> int:
     return int(value)
 
 
-_TOKEN_DIGESTS = ("EVALUATE_TOKEN_SHA256", "EVALUATE_CLIENT_TOKEN_SHA256", "EVALUATE_MOBILE_TOKEN_SHA256")
-
-
 def _token_digests(env: Mapping[str, str]) -> list[frozenset[str]]:
     """The accepted digests by what their tokens may see: all flags, those for browsers, those for mobile devices."""
-    accepted = [_digests(env, variable) for variable in _TOKEN_DIGESTS]
-    for (one, its), (other, others) in itertools.combinations(zip(_TOKEN_DIGESTS, accepted, strict=True), 2):
+    variables = ("EVALUATE_TOKEN_SHA256", "EVALUATE_CLIENT_TOKEN_SHA256", "EVALUATE_MOBILE_TOKEN_SHA256")
+    accepted = [_digests(env, variable) for variable in variables]
+    for (one, its), (other, others) in itertools.combinations(zip(variables, accepted, strict=True), 2):
         if its & others:
             raise ConfigurationError(f"{one} and {other} hold the same digest; a token is one or the other.")
     return accepted
