@@ -14,39 +14,36 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from chalicelib.runtime.deferred import defer_imports
+from chalice.app import Chalice, IAMAuthorizer, LambdaFunctionEvent, Rate, Request, Response
 
-with defer_imports():  # while the SDK is imported
-    from chalice.app import Chalice, IAMAuthorizer, LambdaFunctionEvent, Rate, Request, Response
-
-    from chalicelib import RECONCILE_MINUTES, errors
-    from chalicelib.api.answers import (
-        Answer,
-        Json,
-        error_answer,
-        evaluation_answer,
-        nothing_at_root,
-        provenance_fields,
-        provenance_headers,
-        with_what_to_send,
-    )
-    from chalicelib.api.cors import cors_headers, preflight_headers
-    from chalicelib.api.gateway import incoming, seconds_left
-    from chalicelib.api.request import (
-        Asked,
-        Incoming,
-        no_options,
-        options_from_query,
-        options_of_one_flag,
-        parse_json,
-        take_apart,
-    )
-    from chalicelib.config import is_behind_iam
-    from chalicelib.read.evaluation import evaluate_flag, evaluate_flags, select_flags
-    from chalicelib.read.snapshots import Snapshot
-    from chalicelib.runtime.logs import log_as_json, note, one_line
-    from chalicelib.runtime.metrics import emit, measured_refresh
-    from chalicelib.wiring import Wiring
+from chalicelib import RECONCILE_MINUTES, errors
+from chalicelib.api.answers import (
+    Answer,
+    Json,
+    error_answer,
+    evaluation_answer,
+    nothing_at_root,
+    provenance_fields,
+    provenance_headers,
+    with_what_to_send,
+)
+from chalicelib.api.cors import cors_headers, preflight_headers
+from chalicelib.api.gateway import incoming, seconds_left
+from chalicelib.api.request import (
+    Asked,
+    Incoming,
+    no_options,
+    options_from_query,
+    options_of_one_flag,
+    parse_json,
+    take_apart,
+)
+from chalicelib.config import is_behind_iam
+from chalicelib.read.evaluation import evaluate_flag, evaluate_flags
+from chalicelib.read.snapshots import Snapshot
+from chalicelib.runtime.logs import log_as_json, note, one_line
+from chalicelib.runtime.metrics import emit, measured_refresh
+from chalicelib.wiring import Wiring
 
 if TYPE_CHECKING:
     from chalicelib.read.direct import DirectFlags
@@ -66,7 +63,7 @@ EVALUATION_PATHS = (
 _AUTHORIZER = IAMAuthorizer() if is_behind_iam() else None
 
 _LOGGED_KEY_LENGTH = 256
-"""As long as a flag key can be at LaunchDarkly."""
+"""As long as a flag key can be at LaunchDarkly; in a request it is the caller's, of whatever length."""
 
 _current_request: ContextVar[Request] = ContextVar("current request")
 """Chalice's own ``app.current_request`` is one for all threads, and `chalice local` has many."""
@@ -78,8 +75,6 @@ def answered(view: Callable[..., Answer]) -> Callable[..., Response]:
     @functools.wraps(view)
     def answer(flag_key: str | None = None) -> Response:
         key = None if flag_key is None else unquote(flag_key)
-        if key is not None:
-            note(flag=key[:_LOGGED_KEY_LENGTH])  # the caller's, of whatever length
         try:
             given = view() if key is None else view(key)
         except errors.FlagsError as error:
@@ -184,11 +179,9 @@ def evaluate_all_flags() -> Answer:
     """All flags, or those in ``?flags=``, for the context in the body."""
     asked = take_apart(_incoming(), wiring.settings, options_from_query)
     flags = current_flags()
-
-    def evaluate() -> Json:
-        return evaluate_flags(select_flags(flags, asked.options.flags), asked.context, asked.options)
-
-    return evaluation_answer(flags, asked, _if_none_match(), evaluate)
+    return evaluation_answer(
+        flags, asked, _if_none_match(), lambda: evaluate_flags(flags, asked.context, asked.options)
+    )
 
 
 @app.route("/evaluate/{flag_key}", methods=["POST"], authorizer=_AUTHORIZER)
@@ -196,6 +189,7 @@ def evaluate_all_flags() -> Answer:
 def evaluate_one_flag(key: str) -> Answer:
     """One flag for the context in the body."""
     asked = take_apart(_incoming(), wiring.settings, options_of_one_flag)
+    note(flag=key[:_LOGGED_KEY_LENGTH])
     flags = current_flags()
     return evaluation_answer(
         flags, asked, _if_none_match(), lambda: evaluate_flag(flags, asked.context, key, asked.options), key
@@ -220,6 +214,7 @@ def evaluate_one_flag_by_ofrep(key: str) -> Answer:
     from chalicelib.api.ofrep import evaluate_one, is_failure
 
     asked = _asked_by_ofrep()
+    note(flag=key[:_LOGGED_KEY_LENGTH])
     flags = current_flags()
     evaluation = evaluate_one(flags, asked.context, key, asked.options)
     return Answer(evaluation, provenance_headers(flags.provenance), 400 if is_failure(evaluation) else 200)

@@ -1,7 +1,8 @@
-"""The settings of the app: the only reader of the environment.
+"""The settings of the app: the only reader of the environment. Pure but for that.
 
-Everything is validated when :func:`load_settings` runs, not at import, so ``import app`` needs no
-environment. Secrets are read later still, by the path that needs them.
+Each variable is one row of :class:`Settings`; whatever else is to be known of the variables follows from
+the rows. All of them are validated when :func:`load_settings` runs, not at import, so ``import app`` needs
+no environment. Secrets are read later still, by the path that needs them.
 """
 
 from __future__ import annotations
@@ -9,169 +10,359 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from .errors import ConfigurationError
 
-VARIABLES = frozenset(
-    {
-        "LAUNCHDARKLY_SDK_KEY",
-        "LAUNCHDARKLY_SDK_KEY_PARAMETER",
-        "LAUNCHDARKLY_WEBHOOK_SECRET",
-        "LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER",
-        "LAUNCHDARKLY_WEBHOOK_UNSIGNED",
-        "LAUNCHDARKLY_ENVIRONMENT",
-        "LAUNCHDARKLY_BASE_URI",
-        "LAUNCHDARKLY_STREAM_URI",
-        "LAUNCHDARKLY_EVENTS_URI",
-        "LAUNCHDARKLY_FLAG_FILE",
-        "EVALUATION_MODE",
-        "REDIS_URL",
-        "DYNAMODB_TABLE",
-        "STORE_PREFIX",
-        "STORE_CACHE_SECONDS",
-        "EVALUATE_AUTH",
-        "EVALUATE_CLIENT_TOKEN_SHA256",
-        "EVALUATE_MAX_BODY_BYTES",
-        "EVALUATE_MOBILE_TOKEN_SHA256",
-        "EVALUATE_TOKEN_SHA256",
-        "CORS_ALLOW_ORIGIN",
-        "STATUS_AUTH",
-    }
-)
-"""Every variable that means something here, so that a misspelt one can be told from another's."""
-
-_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
-_ENVIRONMENT_RESOURCE = re.compile(r"proj/([^:;/]+):env/([^:;/]+)")
-_HTTP_URI = re.compile(r"https?://[^\s/]\S*")
-_FOR_AWS = re.compile(r"AWS_\w+|HTTPS?_PROXY", re.IGNORECASE)
-_ORIGIN = re.compile(
-    r"(?P<scheme>https?)://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>0|[1-9][0-9]{0,4}))?", re.ASCII
-)
-_SHA256_HEX = re.compile(r"[0-9a-f]{64}")
+Value = TypeVar("Value")
 
 
-@dataclass(frozen=True)
-class Secret:
-    """A secret that is named in the environment and read when it is needed.
-
-    ``variable`` holds it directly; ``<variable>_PARAMETER`` names the SSM SecureString that does.
-    """
-
-    variable: str
-    value: str | None = field(default=None, repr=False)
-    parameter: str | None = None
-
-    @property
-    def is_configured(self) -> bool:
-        return self.value is not None or self.parameter is not None
-
-    def read(self) -> str:
-        """The secret. Raises ConfigurationError when it is not configured or cannot be read from SSM."""
-        if self.value is not None:
-            return self.value
-        if self.parameter is None:
-            raise ConfigurationError(f"{self.variable} is not set; set it or {self.variable}_PARAMETER.")
-        from .secrets import read_parameter  # boto3 is only imported where SSM is used
-
-        return read_parameter(self.parameter, setting=f"{self.variable}_PARAMETER")
-
-    def rotated_from(self, known: str) -> str | None:
-        """The secret when SSM holds another one than ``known``, which ``read`` gave; else None.
-
-        SSM is asked at most once a minute. Raises as ``read`` does.
-        """
-        if self.parameter is None:
-            return None
-        from .secrets import rotated_parameter
-
-        return rotated_parameter(self.parameter, known, setting=f"{self.variable}_PARAMETER")
-
-
-@dataclass(frozen=True)
-class LaunchDarklyUris:
-    """Other LaunchDarkly instances than the default one; None keeps the SDK's own address."""
-
-    base: str | None = None
-    stream: str | None = None
-    events: str | None = None
-
-
-@dataclass(frozen=True)
-class EnvironmentResource:
+class EnvironmentResource(NamedTuple):
     """The LaunchDarkly environment that the store holds, as keys."""
 
     project: str
     environment: str
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Every setting, validated. The README describes each."""
+class SecretSource(NamedTuple):
+    """Where a secret is: in ``variable`` itself, or in the SSM SecureString that ``<variable>_PARAMETER`` names."""
 
-    sdk_key: Secret
-    webhook_secret: Secret
-    allow_unsigned_webhooks: bool = False
-    environment: EnvironmentResource | None = None
-    uris: LaunchDarklyUris = LaunchDarklyUris()
-    flag_file: str | None = None
-    direct_mode: bool = False
-    redis_url: str | None = field(default=None, repr=False)
-    dynamodb_table: str | None = None
-    aws: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What is meant for AWS's SDK: region, credentials, endpoint, proxies. It says what each means."""
-    store_prefix: str = "launchdarkly"
-    store_cache_seconds: float = 15.0
-    evaluate_auth: str = "token"
-    token_digests: frozenset[str] = frozenset()
-    client_token_digests: frozenset[str] = frozenset()
-    mobile_token_digests: frozenset[str] = frozenset()
-    max_body_bytes: int = 65_536
-    """Of a request for evaluations. It fits any context; what one may hold, the limits in ``read/contexts.py`` say."""
-    is_status_closed: bool = False
-    """Whether ``/status`` tells what it knows only to whom shows a token."""
-    cors_allow_origin: str | None = None
+    variable: str
+    value: str | None = None
+    parameter: str | None = None
+    is_key: bool = False
+    """Whether it is sent as an HTTP header, which not every character can be part of."""
 
     @property
-    def mode(self) -> str:
-        return "direct" if self.direct_mode else "daemon"
+    def is_configured(self) -> bool:
+        return self.value is not None or self.parameter is not None
+
+    def __repr__(self) -> str:
+        return f"SecretSource({self.variable!r}, parameter={self.parameter!r})"
+
+
+class Variable(Generic[Value]):
+    """One row: an environment variable, what is expected of it, and its default. In ``Settings``, its value.
+
+    ``parse`` raises ValueError for what was not expected. What a ``private`` variable holds is shown nowhere.
+    ``meaning`` is for those who read or list the rows.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parse: Callable[[str], Value],
+        default: Value,
+        meaning: str,
+        *,
+        expected: str = "",
+        private: bool = False,
+    ) -> None:
+        self.name = name
+        self.default = default
+        self.meaning = meaning
+        self.private = private
+        self._parse = parse
+        self._expected = expected
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def read(self, variables: Mapping[str, str]) -> Value:
+        """Raises ConfigurationError."""
+        text = variables.get(self.name)
+        if text is None:
+            return self.default
+        try:
+            return self._parse(text)
+        except ValueError:
+            # An address may hold a password, in whichever variable it has ended up.
+            shown = "malformed (and not shown: it may hold a secret)" if self.private or "@" in text else repr(text)
+            raise ConfigurationError(f"{self.name} is {shown}; expected {self._expected}.") from None
+
+    def __set_name__(self, owner: type, attribute: str) -> None:
+        self.attribute = attribute
+
+    @overload
+    def __get__(self, settings: None, owner: type) -> Variable[Value]: ...
+    @overload
+    def __get__(self, settings: Settings, owner: type) -> Value: ...
+    def __get__(self, settings: Settings | None, owner: type) -> Variable[Value] | Value:
+        if settings is None:
+            return self
+        value: Value = settings.values[self.attribute]
+        return value
+
+
+class SecretVariable(Variable[SecretSource]):
+    """One row for two variables: the secret, or the name of the parameter that holds it."""
+
+    def __init__(self, name: str, meaning: str, *, is_key: bool = False) -> None:
+        super().__init__(name, SecretSource, SecretSource(name), meaning, private=True)
+        self._is_key = is_key
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, f"{self.name}_PARAMETER")
+
+    def read(self, variables: Mapping[str, str]) -> SecretSource:
+        value, parameter = (variables.get(name) for name in self.names)
+        if value and parameter:
+            raise ConfigurationError(f"{self.name} and {self.name}_PARAMETER are both set; set one of them.")
+        return SecretSource(self.name, value, parameter, self._is_key)
+
+
+# Parsers. Each raises ValueError.
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        return choices[choices.index(text)]
+
+    return parse
+
+
+def _switch(on: str, off: str) -> Callable[[str], bool]:
+    def parse(text: str) -> bool:
+        return (on, off).index(text) == 0
+
+    return parse
+
+
+def _matching(pattern: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError
+        return text
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.0 <= seconds < float("inf"):
+        raise ValueError
+    return seconds
+
+
+def _environment_resource(text: str) -> EnvironmentResource:
+    match = re.fullmatch(r"proj/([^:;/]+):env/([^:;/]+)", text)
+    if match is None:
+        raise ValueError
+    return EnvironmentResource(project=match[1], environment=match[2])
+
+
+def _digests(text: str) -> frozenset[str]:
+    digests = frozenset(part.strip().lower() for part in text.split(",") if part.strip())
+    if not all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in digests):
+        raise ValueError
+    return digests
+
+
+def _bytes(text: str) -> int:
+    if re.fullmatch(r"[0-9]{1,7}", text) is None or not 1_024 <= int(text) <= 1_000_000:
+        raise ValueError
+    return int(text)
+
+
+def _origin(text: str) -> str:
+    """As browsers send it: in lower case, without a wildcard, a path or its scheme's own port.
+
+    Source: https://html.spec.whatwg.org/multipage/browsers.html#ascii-serialisation-of-an-origin
+    """
+    if text == "*":
+        return text
+    match = re.fullmatch(r"(https?)://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::(0|[1-9][0-9]{0,4}))?", text)
+    if match is None or int(match[2] or 1) > 65_535 or match[2] == {"http": "80", "https": "443"}[match[1]]:
+        raise ValueError
+    return text
+
+
+_http_uri = _matching(r"https?://[^\s/]\S*")
+_AN_HTTP_URI = "a URL that starts with https:// or http://"
+_DIGESTS = "SHA-256 digests of 64 hexadecimal digits each, separated by commas (the digest of a token, never the token)"
+_NO_DIGESTS: frozenset[str] = frozenset()
+
+
+class Settings:
+    """Every setting, validated. The README says more of each."""
+
+    __slots__ = ("aws", "proxies", "values")
+
+    sdk_key = SecretVariable("LAUNCHDARKLY_SDK_KEY", "Server-side SDK key: for refreshes and direct mode.", is_key=True)
+    webhook_secret = SecretVariable("LAUNCHDARKLY_WEBHOOK_SECRET", "Signs webhooks; without it, each is refused.")
+    allow_unsigned_webhooks = Variable(
+        "LAUNCHDARKLY_WEBHOOK_UNSIGNED",
+        _switch("allow", "refuse"),
+        False,
+        "Whether unsigned webhooks are accepted: for development.",
+        expected="one of: allow, refuse",
+    )
+    environment = Variable(
+        "LAUNCHDARKLY_ENVIRONMENT",
+        _environment_resource,
+        None,
+        "The environment in the store: webhooks about others are ignored.",
+        expected="a LaunchDarkly resource such as proj/default:env/production",
+    )
+    base_uri = Variable(
+        "LAUNCHDARKLY_BASE_URI", _http_uri, None, "Another LaunchDarkly, in direct mode.", expected=_AN_HTTP_URI
+    )
+    stream_uri = Variable(
+        "LAUNCHDARKLY_STREAM_URI",
+        _http_uri,
+        None,
+        "Another LaunchDarkly to stream from, or a Relay Proxy.",
+        expected=_AN_HTTP_URI,
+    )
+    events_uri = Variable(
+        "LAUNCHDARKLY_EVENTS_URI",
+        _http_uri,
+        None,
+        "Another LaunchDarkly to send events to, in direct mode.",
+        expected=_AN_HTTP_URI,
+    )
+    flag_file = Variable("LAUNCHDARKLY_FLAG_FILE", str, None, "Where the data set is read from instead.")
+    mode = Variable(
+        "EVALUATION_MODE",
+        _choice("daemon", "direct"),
+        "daemon",
+        "Whether evaluations read the store or the SDK streams by itself.",
+        expected="one of: daemon, direct",
+    )
+    redis_url = Variable(
+        "REDIS_URL",
+        _matching(r"(redis|rediss|unix)://.*|embedded"),
+        None,
+        "The store, unless it is a table.",
+        expected="a URL that starts with redis://, rediss:// or unix://, or 'embedded'",
+        private=True,
+    )
+    dynamodb_table = Variable("DYNAMODB_TABLE", str, None, "The store, unless it is Redis: the name of a table.")
+    store_prefix = Variable("STORE_PREFIX", str, "launchdarkly", "What every key in the store begins with.")
+    store_cache_seconds = Variable(
+        "STORE_CACHE_SECONDS",
+        _seconds,
+        15.0,
+        "How long a data set that others wrote is taken for current.",
+        expected="a number of seconds, 0 or more",
+    )
+    evaluate_auth = Variable(
+        "EVALUATE_AUTH",
+        _choice("token", "iam", "none"),
+        "token",
+        "Who may evaluate.",
+        expected="one of: token, iam, none",
+    )
+    token_digests = Variable(
+        "EVALUATE_TOKEN_SHA256",
+        _digests,
+        _NO_DIGESTS,
+        "Of tokens that see every flag.",
+        expected=_DIGESTS,
+        private=True,
+    )
+    client_token_digests = Variable(
+        "EVALUATE_CLIENT_TOKEN_SHA256",
+        _digests,
+        _NO_DIGESTS,
+        "Of tokens that see only client-side flags.",
+        expected=_DIGESTS,
+        private=True,
+    )
+    mobile_token_digests = Variable(
+        "EVALUATE_MOBILE_TOKEN_SHA256",
+        _digests,
+        _NO_DIGESTS,
+        "Of tokens that see only flags for mobile devices.",
+        expected=_DIGESTS,
+        private=True,
+    )
+    max_body_bytes = Variable(
+        "EVALUATE_MAX_BODY_BYTES",
+        _bytes,
+        65_536,
+        "The largest body of a request for evaluations.",
+        expected="a number of bytes from 1024 to 1000000",
+    )
+    is_status_closed = Variable(
+        "STATUS_AUTH",
+        _switch("token", "none"),
+        False,
+        "Whether /status tells what it knows only to a token.",
+        expected="one of: none, token",
+    )
+    cors_allow_origin = Variable(
+        "CORS_ALLOW_ORIGIN",
+        _origin,
+        None,
+        "Whose pages may evaluate from a browser.",
+        expected="one origin such as https://app.example.com, or *",
+    )
+
+    def __init__(self, values: Mapping[str, Any], aws: Mapping[str, str], proxies: Mapping[str, str]) -> None:
+        self.values = values
+        """By attribute (``Any``: each row has its type)."""
+        self.aws = aws
+        """What is meant for AWS's SDK: region, credentials, endpoint, proxies. It says what each means."""
+        self.proxies = proxies
+        """``http_proxy``, ``https_proxy``, ``no_proxy``: what LaunchDarkly's SDK looks at, and none in capitals."""
+
+    @property
+    def direct_mode(self) -> bool:
+        return self.mode == "direct"
+
+    def __repr__(self) -> str:
+        shown = (f"{row.attribute}={row.__get__(self, Settings)!r}" for row in ROWS if not row.private)
+        return f"Settings({', '.join(shown)})"
+
+
+ROWS: tuple[Variable[Any], ...] = tuple(row for row in vars(Settings).values() if isinstance(row, Variable))
+
+VARIABLES = frozenset(name for row in ROWS for name in row.names)
+"""Every variable that means something here, so that a misspelt one can be told from another's."""
+
+_FOR_AWS = re.compile(r"AWS_\w+|HTTPS?_PROXY", re.IGNORECASE)
+_FOR_LAUNCHDARKLY = ("http_proxy", "https_proxy", "no_proxy")
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Settings from ``environment`` (default: the process's). Raises ConfigurationError naming the variable.
 
-    An empty variable counts as unset: Lambda and CloudFormation cannot always leave one out.
+    White space around a value is no part of it. An empty variable counts as unset: Lambda and
+    CloudFormation cannot always leave one out.
     """
-    env = {name: value for name, value in (os.environ if environment is None else environment).items() if value}
-    direct_mode = _choice(env, "EVALUATION_MODE", ("daemon", "direct"), "daemon") == "direct"
-    redis_url, dynamodb_table = _store(env, direct_mode)
-    token_digests, client_token_digests, mobile_token_digests = _token_digests(env)
-    return Settings(
-        sdk_key=_secret(env, "LAUNCHDARKLY_SDK_KEY"),
-        webhook_secret=_secret(env, "LAUNCHDARKLY_WEBHOOK_SECRET"),
-        allow_unsigned_webhooks=_choice(env, "LAUNCHDARKLY_WEBHOOK_UNSIGNED", ("allow", "refuse"), "refuse") == "allow",
-        environment=_environment_resource(env),
-        uris=LaunchDarklyUris(
-            base=_http_uri(env, "LAUNCHDARKLY_BASE_URI"),
-            stream=_http_uri(env, "LAUNCHDARKLY_STREAM_URI"),
-            events=_http_uri(env, "LAUNCHDARKLY_EVENTS_URI"),
-        ),
-        flag_file=env.get("LAUNCHDARKLY_FLAG_FILE"),
-        direct_mode=direct_mode,
-        redis_url=redis_url,
-        dynamodb_table=dynamodb_table,
-        aws={name: value for name, value in env.items() if _FOR_AWS.fullmatch(name)},
-        store_prefix=env.get("STORE_PREFIX", "launchdarkly"),
-        store_cache_seconds=_seconds(env, "STORE_CACHE_SECONDS", 15.0),
-        evaluate_auth=_choice(env, "EVALUATE_AUTH", ("token", "iam", "none"), "token"),
-        token_digests=token_digests,
-        client_token_digests=client_token_digests,
-        mobile_token_digests=mobile_token_digests,
-        max_body_bytes=_bytes(env, "EVALUATE_MAX_BODY_BYTES", 65_536),
-        is_status_closed=_choice(env, "STATUS_AUTH", ("none", "token"), "none") == "token",
-        cors_allow_origin=_origin(env, "CORS_ALLOW_ORIGIN"),
+    stripped = {name: text.strip() for name, text in (os.environ if environment is None else environment).items()}
+    variables = {name: text for name, text in stripped.items() if text}
+    settings = Settings(
+        values={row.attribute: row.read(variables) for row in ROWS},
+        aws={name: text for name, text in variables.items() if _FOR_AWS.fullmatch(name)},
+        proxies={name: variables[name] for name in _FOR_LAUNCHDARKLY if name in variables},
     )
+    _check_store(settings)
+    _check_digests(settings)
+    return settings
+
+
+def _check_store(settings: Settings) -> None:
+    """Exactly one in daemon mode, none in direct mode."""
+    if settings.direct_mode:
+        if settings.redis_url or settings.dynamodb_table:
+            name = "REDIS_URL" if settings.redis_url else "DYNAMODB_TABLE"
+            raise ConfigurationError(f"{name} is set, but EVALUATION_MODE is 'direct', which uses no store; unset one.")
+    elif settings.redis_url and settings.dynamodb_table:
+        raise ConfigurationError("REDIS_URL and DYNAMODB_TABLE are both set; set exactly one of them.")
+    elif not settings.redis_url and not settings.dynamodb_table:
+        raise ConfigurationError("Neither REDIS_URL nor DYNAMODB_TABLE is set; daemon mode needs exactly one of them.")
+
+
+def _check_digests(settings: Settings) -> None:
+    rows = (Settings.token_digests, Settings.client_token_digests, Settings.mobile_token_digests)
+    for one, other in itertools.combinations(rows, 2):
+        if settings.values[one.attribute] & settings.values[other.attribute]:
+            raise ConfigurationError(f"{one.name} and {other.name} hold the same digest; a token is one or the other.")
 
 
 def deployment_name(environment: Mapping[str, str] | None = None) -> str | None:
@@ -201,116 +392,5 @@ def is_behind_iam(environment: Mapping[str, str] | None = None) -> bool:
     The one setting that is needed when ``app.py`` is imported: the Chalice CLI puts the stage's variables
     into the environment and imports it, and what API Gateway does is decided then.
     """
-    return (os.environ if environment is None else environment).get("EVALUATE_AUTH") == "iam"
-
-
-def _store(env: Mapping[str, str], direct_mode: bool) -> tuple[str | None, str | None]:
-    redis_url, table = env.get("REDIS_URL"), env.get("DYNAMODB_TABLE")
-    if direct_mode:
-        if redis_url or table:
-            name = "REDIS_URL" if redis_url else "DYNAMODB_TABLE"
-            raise ConfigurationError(f"{name} is set, but EVALUATION_MODE is 'direct', which uses no store; unset one.")
-        return None, None
-    if redis_url and table:
-        raise ConfigurationError("REDIS_URL and DYNAMODB_TABLE are both set; set exactly one of them.")
-    if not redis_url and not table:
-        raise ConfigurationError("Neither REDIS_URL nor DYNAMODB_TABLE is set; daemon mode needs exactly one of them.")
-    if redis_url and redis_url != "embedded" and not redis_url.startswith(_REDIS_SCHEMES):
-        # Not echoed: a URL without a known scheme may still hold a password.
-        raise ConfigurationError("REDIS_URL must start with redis://, rediss:// or unix://, or be 'embedded'.")
-    return redis_url, table
-
-
-def _secret(env: Mapping[str, str], variable: str) -> Secret:
-    value, parameter = env.get(variable), env.get(f"{variable}_PARAMETER")
-    if value and parameter:
-        raise ConfigurationError(f"{variable} and {variable}_PARAMETER are both set; set one of them.")
-    return Secret(variable, value, parameter)
-
-
-def _choice(env: Mapping[str, str], variable: str, choices: tuple[str, ...], default: str) -> str:
-    value = env.get(variable, default)
-    if value not in choices:
-        raise ConfigurationError(f"{variable} is {value!r}; expected one of: {', '.join(choices)}.")
-    return value
-
-
-def _environment_resource(env: Mapping[str, str]) -> EnvironmentResource | None:
-    value = env.get("LAUNCHDARKLY_ENVIRONMENT")
-    if value is None:
-        return None
-    match = _ENVIRONMENT_RESOURCE.fullmatch(value)
-    if match is None:
-        raise ConfigurationError(
-            f"LAUNCHDARKLY_ENVIRONMENT is {value!r}; expected a LaunchDarkly resource such as "
-            "proj/default:env/production."
-        )
-    return EnvironmentResource(project=match[1], environment=match[2])
-
-
-def _http_uri(env: Mapping[str, str], variable: str) -> str | None:
-    value = env.get(variable)
-    if value is not None and not _HTTP_URI.fullmatch(value):
-        raise ConfigurationError(f"{variable} is {value!r}; expected a URL that starts with https:// or http://.")
-    return value
-
-
-def _seconds(env: Mapping[str, str], variable: str, default: float) -> float:
-    value = env.get(variable)
-    if value is None:
-        return default
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = -1.0
-    if not 0.0 <= seconds < float("inf"):
-        raise ConfigurationError(f"{variable} is {value!r}; expected a number of seconds, 0 or more.")
-    return seconds
-
-
-def _bytes(env: Mapping[str, str], variable: str, default: int) -> int:
-    value = env.get(variable, str(default))
-    if not re.fullmatch(r"[0-9]{1,7}", value) or not 1_024 <= int(value) <= 1_000_000:
-        raise ConfigurationError(f"{variable} is {value!r}; expected a number of bytes from 1024 to 1000000.")
-    return int(value)
-
-
-def _token_digests(env: Mapping[str, str]) -> list[frozenset[str]]:
-    """The accepted digests by what their tokens may see: all flags, those for browsers, those for mobile devices."""
-    variables = ("EVALUATE_TOKEN_SHA256", "EVALUATE_CLIENT_TOKEN_SHA256", "EVALUATE_MOBILE_TOKEN_SHA256")
-    accepted = [_digests(env, variable) for variable in variables]
-    for (one, its), (other, others) in itertools.combinations(zip(variables, accepted, strict=True), 2):
-        if its & others:
-            raise ConfigurationError(f"{one} and {other} hold the same digest; a token is one or the other.")
-    return accepted
-
-
-def _digests(env: Mapping[str, str], variable: str) -> frozenset[str]:
-    digests = frozenset(part.strip().lower() for part in env.get(variable, "").split(",") if part.strip())
-    for digest in digests:
-        if not _SHA256_HEX.fullmatch(digest):
-            # Not echoed: the likeliest mistake is to configure the token itself.
-            raise ConfigurationError(
-                f"{variable} holds an entry that is not a SHA-256 digest; expected 64 hexadecimal digits each, "
-                "separated by commas (the digest of a token, never the token)."
-            )
-    return digests
-
-
-def _origin(env: Mapping[str, str], variable: str) -> str | None:
-    value = env.get(variable)
-    if value is not None and value != "*" and not _is_origin(value):
-        raise ConfigurationError(f"{variable} is {value!r}; expected one origin such as https://app.example.com, or *.")
-    return value
-
-
-def _is_origin(value: str) -> bool:
-    """Whether a browser sends this in ``Origin``: in lower case, without a wildcard, a path or its scheme's own port.
-
-    Source: https://html.spec.whatwg.org/multipage/browsers.html#ascii-serialisation-of-an-origin
-    """
-    match = _ORIGIN.fullmatch(value)
-    if match is None:
-        return False
-    port = match["port"]
-    return port is None or (int(port) <= 65_535 and port != {"http": "80", "https": "443"}[match["scheme"]])
+    variables = os.environ if environment is None else environment
+    return variables.get(Settings.evaluate_auth.name, "").strip() == "iam"

@@ -35,13 +35,38 @@ DataSet = Mapping[str, Mapping[str, Item]]
 """kind -> key -> item, with every kind of KINDS present."""
 
 
+Texts = Mapping[str, Mapping[str, bytes]]
+"""kind -> key -> JSON text, with every kind of KINDS present."""
+
+
+class SnapshotName(NamedTuple):
+    """The snapshot that is complete: its format, its size in bytes, and the revision that the changes lead from.
+
+    ``changes_from`` is None where there are no changes to read: reading the snapshot is as good.
+    """
+
+    format: int
+    size: int
+    changes_from: str | None
+
+    @classmethod
+    def from_json(cls, fields: object) -> SnapshotName | None:
+        """The name, or None when there is none that this version of the app understands."""
+        if not isinstance(fields, dict):
+            return None
+        name = cls(fields.get("format", 0), fields.get("size", 0), fields.get("changes_from"))
+        is_sound = isinstance(name.format, int) and isinstance(name.size, int) and name.size > 0
+        return name if is_sound and isinstance(name.changes_from, (str, type(None))) else None
+
+
 class SyncRecord(NamedTuple):
     """What the last refresh left in the store, beside LaunchDarkly's own keys.
 
     ``revision`` names the content; ``synced_at_ms`` is Unix time in milliseconds by the refresher's
     clock; ``source`` is ``launchdarkly`` or ``file``; ``left_out`` items are too large for the store.
     ``writing`` says that the items are being replaced, or were when the writer died: they are not of
-    this revision alone. A store that replaces them as one step never says so.
+    this revision alone. A store that replaces them as one step never says so. ``snapshot`` is None where
+    an older version of the app wrote the record.
     """
 
     revision: str
@@ -51,6 +76,7 @@ class SyncRecord(NamedTuple):
     source: str
     left_out: int = 0
     writing: bool = False
+    snapshot: SnapshotName | None = None
 
     @property
     def synced_at(self) -> str:
@@ -68,6 +94,7 @@ class SyncRecord(NamedTuple):
                 "segments": self.segments,
                 "source": self.source,
                 **({"left_out": self.left_out} if self.left_out else {}),
+                **({"snapshot": self.snapshot._asdict()} if self.snapshot is not None else {}),
             }
         )
 
@@ -83,6 +110,7 @@ class SyncRecord(NamedTuple):
                 segments=int(fields["segments"]),
                 source=str(fields["source"]),
                 left_out=int(fields.get("left_out", 0)),
+                snapshot=SnapshotName.from_json(fields.get("snapshot")),
             )
         except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
             return None
@@ -90,15 +118,17 @@ class SyncRecord(NamedTuple):
 
 
 class StoredDataSet(NamedTuple):
-    """One consistent read of the store.
+    """One read of the store.
 
-    ``texts`` is kind -> key -> JSON text. ``record`` is None when the store was never filled, or was
-    filled by a Relay Proxy or another SDK; ``initialized`` tells the two apart.
+    ``record`` is None when the store was never filled, or was filled by a Relay Proxy or another SDK;
+    ``initialized`` tells the two apart. ``is_snapshot``: the texts are all of the record's revision and
+    nothing else. Where they were read item by item, somebody may have written to the items.
     """
 
-    texts: Mapping[str, Mapping[str, bytes]]
+    texts: Texts
     record: SyncRecord | None
     initialized: bool
+    is_snapshot: bool = False
 
     def items(self, known: DataSet | None = None) -> DataSet:
         """Every item with its version; an item that does not parse has the version UNREADABLE.
@@ -139,8 +169,8 @@ class Announcement(NamedTuple):
 
 
 def fetched_item(fields: Mapping[str, object]) -> Item:
-    """An item as LaunchDarkly sent it. The text is canonical, so that equal content has one revision."""
-    return Item(version=_version(fields), text=json.dumps(fields, sort_keys=True, separators=(",", ":")).encode())
+    """An item from a decoder. Its keys keep their order, which a JSON variation shows to whoever evaluates it."""
+    return Item(version=version_of(fields), text=json.dumps(fields, separators=(",", ":")).encode())
 
 
 def _known_item(known: DataSet | None, kind: str, key: str, text: bytes) -> Item:
@@ -153,17 +183,16 @@ def stored_item(text: bytes) -> Item:
         fields = json.loads(text)
     except (ValueError, RecursionError):
         fields = None
-    return Item(version=_version(fields), text=text)
+    return Item(version=version_of(fields), text=text)
 
 
-def _version(fields: object) -> int:
+def version_of(fields: object) -> int:
+    """UNREADABLE where there is none that is a whole number."""
     version = fields.get("version") if isinstance(fields, Mapping) else None
     return version if isinstance(version, int) and not isinstance(version, bool) else UNREADABLE
 
 
-def changes(
-    texts: Mapping[str, Mapping[str, bytes]], data_set: DataSet
-) -> tuple[dict[str, dict[str, Item]], dict[str, list[str]]]:
+def changes(texts: Texts, data_set: DataSet) -> tuple[dict[str, dict[str, Item]], dict[str, list[str]]]:
     """By kind: the items that ``texts`` holds otherwise or not at all, and the keys that only ``texts`` holds."""
     changed = {
         kind: {key: item for key, item in data_set[kind].items() if texts[kind].get(key) != item.text} for kind in KINDS
@@ -175,7 +204,7 @@ def texts_of(data_set: DataSet) -> dict[str, dict[str, bytes]]:
     return {kind: {key: item.text for key, item in data_set[kind].items()} for kind in KINDS}
 
 
-def revision_of(texts: Mapping[str, Mapping[str, bytes]]) -> str:
+def revision_of(texts: Texts) -> str:
     """An opaque name for this content: the same texts under the same keys give the same revision."""
     digest = hashlib.sha256()
     for kind in KINDS:

@@ -107,11 +107,10 @@ class Wiring:
 
     @part
     def refresher(self) -> Refresher:
-        from .refresh.fetch import Patience, fetch_data_set
+        from .refresh.fetch import fetch_data_set
         from .refresh.refresher import Refresher
 
-        patience = Patience(self.timing.data_set_seconds, self.timing.announced_seconds, self.timing.settle_seconds)
-        fetch = functools.partial(fetch_data_set, self.settings, patience=patience)
+        fetch = functools.partial(fetch_data_set, self.settings, timing=self.timing)
         return Refresher(self.writer, fetch, self.source, self.timing)
 
     @property

@@ -9,15 +9,31 @@ from collections.abc import Iterator
 import boto3
 import pytest
 import redis
+from hypothesis import settings
 
 from chalicelib.timing import Timing
-from tests.support.app import App, Environment, LoadApp, import_app
+from tests.support.app import QUICK, App, Environment, LoadApp, import_app
 from tests.support.aws import Aws
 from tests.support.data import example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.valkey import ValkeyServer, running_valkey
 
+settings.register_profile("tests", deadline=None)  # no test is about how long it takes
+settings.load_profile("tests")
+
 _OURS = ("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "AWS_")
+
+
+@pytest.hookimpl(optionalhook=True)  # without xdist
+def pytest_xdist_auto_num_workers() -> int:
+    """Of `make test`. More than there are cores, because the tests also wait: for servers, locks and time-outs."""
+    return min(6, 1 + (os.cpu_count() or 1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The folders whose tests take long come first, so that no process is left alone with them in the end."""
+    first = ("lambda", "stores", "refresh")
+    items.sort(key=lambda item: first.index(folder) if (folder := item.path.parent.name) in first else len(first))
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +109,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
 def load_app(monkeypatch: pytest.MonkeyPatch) -> LoadApp:
     """Imports ``app.py`` anew, so that nothing is left of another test, with exactly this environment."""
 
-    def load(environment: Environment, timing: Timing = Timing()) -> App:
+    def load(environment: Environment, timing: Timing = QUICK) -> App:
         for name in [name for name in os.environ if name.startswith(_OURS)]:
             monkeypatch.delenv(name)
         for name, value in environment.items():

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.config import VARIABLES, Secret, Settings, load_settings
+from chalicelib.config import VARIABLES, SecretSource, Settings, load_settings
 from chalicelib.errors import ConfigurationError
 from tools.stages import FUNCTIONS, Stage, StageError
 
@@ -112,7 +112,7 @@ def _of_account(settings: Settings) -> list[str]:
         return [f"AWS cannot be asked: {error}"]
 
 
-def _of_parameter(secret: Secret) -> Iterator[str]:
+def _of_parameter(secret: SecretSource) -> Iterator[str]:
     """The webhook's secret is not looked for: registering the webhook, which needs the deployed URL, puts it there."""
     if secret.parameter is None:
         return

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import errors
-from ..read.direct import DirectFlags
 from ..read.evaluation import etag, look_up
 from ..read.snapshots import Provenance, Snapshot
 from .request import Asked, matches_etag
+
+if TYPE_CHECKING:
+    from ..read.direct import DirectFlags
 
 Json = dict[str, Any]
 """A JSON object on its way out (Any: JSON)."""
@@ -98,11 +100,11 @@ def evaluation_answer(
 
     In direct mode, where no revision is known, there is no entity tag. Raises as ``look_up`` does.
     """
-    if key is not None:
-        look_up(source, key, asked.options)  # before any tag is compared: what does not exist has none
     headers = provenance_headers(source.provenance)
     if source.provenance.revision is None:
         return Answer(evaluate(), headers)
+    if key is not None:
+        look_up(source, key, asked.options)  # before any tag is compared: what does not exist has none
     tag = etag(source.provenance.revision, asked.body, key, asked.options._asdict())
     headers = {"ETag": tag, **headers}
     if matches_etag(if_none_match, tag):

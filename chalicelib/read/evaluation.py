@@ -1,29 +1,23 @@
-"""Flags evaluated for a context, in the shapes of the API. Pure over an SDK client and its feature store."""
+"""Flags evaluated for a context, in the shapes of the API. Pure over an evaluator and its feature store."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
 from typing import Any, NamedTuple, Protocol
-
-from ldclient.client import LDClient
-from ldclient.context import Context
-from ldclient.versioned_data_kind import FEATURES
 
 from .. import VERSION
 from ..errors import FetchTimedOut, FlagNotFound, UnreadableItem
-from ..launchdarkly.clients import daemon_client
-from .feature_stores import ReadableFeatureStore, SelectedFlags
-
-_NOT_DELIVERED = "LaunchDarkly has not delivered the data set yet."
+from ..launchdarkly.evaluators import FlagEvaluator
+from ..launchdarkly.sdk import FEATURES, Context
+from .feature_stores import ReadableFeatureStore
 
 _UNREADABLE_REASON = {"kind": "ERROR", "errorKind": "EXCEPTION"}
 """The reason that the SDK gives when its store cannot produce a flag."""
 
 
 class Options(NamedTuple):
-    """What the caller asked for. ``flags`` None means all; see ``select_flags``.
+    """What the caller asked for. ``flags`` None means all; unknown keys are left out.
 
     ``client_side_only``: only flags that are available to browsers, or with ``mobile`` to mobile devices.
     ``conceal``: the caller must not learn of any other, not even as the prerequisite of one that it sees.
@@ -37,10 +31,10 @@ class Options(NamedTuple):
 
 
 class FlagSource(Protocol):
-    """An SDK client together with the feature store that it evaluates from."""
+    """An evaluator together with the feature store that it evaluates from."""
 
     @property
-    def client(self) -> LDClient: ...
+    def evaluator(self) -> FlagEvaluator: ...
 
     @property
     def feature_store(self) -> ReadableFeatureStore: ...
@@ -50,14 +44,16 @@ def evaluate_flag(source: FlagSource, context: Context, key: str, options: Optio
     """``{"key", "value", "variation", "version", "reason"}`` of one flag.
 
     A flag that cannot be evaluated has the value and variation None and the SDK's error reason.
-    Of the options only ``client_side_only``, ``mobile`` and ``conceal`` matter. Raises as ``look_up`` does.
+    Of the options only ``client_side_only``, ``mobile`` and ``conceal`` matter. Raises FlagNotFound,
+    and FetchTimedOut in direct mode before the first data set has arrived.
     """
-    look_up(source, key, options)
-    detail = source.client.variation_detail(key, context, None)
+    if _is_hidden(source, key, options):
+        raise _not_found(key)
+    detail = source.evaluator.evaluate_flag(key, context)
     error = detail.reason.get("errorKind")
     if error == "CLIENT_NOT_READY":
-        raise FetchTimedOut(_NOT_DELIVERED)
-    if error == "FLAG_NOT_FOUND":  # in direct mode it may be deleted in this moment
+        raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
+    if error == "FLAG_NOT_FOUND":
         raise _not_found(key)
     evaluated = {
         "key": key,
@@ -70,21 +66,28 @@ def evaluate_flag(source: FlagSource, context: Context, key: str, options: Optio
 
 
 def look_up(source: FlagSource, key: str, options: Options) -> None:
-    """Returns when there is such a flag for this caller. Evaluates nothing: a flag that the caller must not see
-    costs what one costs that does not exist, and runs no rule on what the caller has sent.
-
-    Raises FlagNotFound, and FetchTimedOut in direct mode before the first data set has arrived.
-    """
-    if not source.feature_store.initialized:
-        raise FetchTimedOut(_NOT_DELIVERED)
+    """Returns when the store holds such a flag for this caller; else raises FlagNotFound. Evaluates nothing."""
     try:
-        flag = source.feature_store.get(FEATURES, key, lambda item: item)
+        is_missing = source.feature_store.get(FEATURES, key) is None
     except UnreadableItem:
-        if options.client_side_only:  # nobody can tell whether the caller may see it
-            raise _not_found(key) from None
-        return
-    if flag is None or (options.client_side_only and not is_available(flag, options)):
+        is_missing = False
+    if is_missing or _is_hidden(source, key, options):
         raise _not_found(key)
+
+
+def _is_hidden(source: FlagSource, key: str, options: Options) -> bool:
+    """Whether there is such a flag, but not for this caller; so too if it cannot be read: then nobody can tell.
+
+    Asked before the flag is evaluated: a hidden flag costs what one costs that does not exist, and none of its
+    rules runs on what the caller has sent.
+    """
+    if not options.client_side_only:
+        return False
+    try:
+        flag = source.feature_store.get(FEATURES, key)
+    except UnreadableItem:
+        return True
+    return flag is not None and not is_available(flag, options)
 
 
 def _not_found(key: str) -> FlagNotFound:
@@ -104,10 +107,11 @@ def is_available(flag: Any, options: Options) -> bool:
     return options.mobile or flag.get("clientSide") is True
 
 
-def select_available(source: FlagSource, options: Options) -> FlagSource:
-    """A source that lists only the flags of it that ``client_side_only`` leaves."""
-    flags = source.feature_store.all(FEATURES, lambda items: items)
-    return select_flags(source, [key for key, flag in flags.items() if is_available(flag, options)])
+def _available_keys(feature_store: ReadableFeatureStore, options: Options) -> tuple[str, ...]:
+    """Of the flags that are asked for, those that ``client_side_only`` leaves."""
+    if options.flags is None:
+        return tuple(key for key, flag in feature_store.all(FEATURES).items() if is_available(flag, options))
+    return tuple(key for key in options.flags if _is_visible(feature_store, key, options))
 
 
 def evaluate_flags(source: FlagSource, context: Context, options: Options) -> dict[str, dict[str, Any]]:
@@ -118,16 +122,16 @@ def evaluate_flags(source: FlagSource, context: Context, options: Options) -> di
     of client-side answers, because nobody can tell whether it belongs there.
     Raises FetchTimedOut in direct mode before the first data set has arrived.
     """
+    keys = options.flags
     if options.client_side_only:
-        source = select_available(source, options)
-    state = source.client.all_flags_state(context, with_reasons=options.with_reasons)
-    if not state.valid:
-        raise FetchTimedOut(_NOT_DELIVERED)
-    answer = state.to_json_dict()
-    evaluated = {key: {"value": answer[key], **meta} for key, meta in answer["$flagsState"].items()}
+        keys = _available_keys(source.feature_store, options)
+    evaluated = source.evaluator.evaluate_flags(
+        context, keys, with_reasons=options.with_reasons, client_side_only=False
+    )
     if not options.client_side_only:
         for key in source.feature_store.unreadable_flags():
-            evaluated[key] = {"value": None, **({"reason": _UNREADABLE_REASON} if options.with_reasons else {})}
+            if options.flags is None or key in options.flags:
+                evaluated[key] = {"value": None, **({"reason": _UNREADABLE_REASON} if options.with_reasons else {})}
     if options.conceal:
         return {key: _concealed(each, source.feature_store, options) for key, each in evaluated.items()}
     return evaluated
@@ -146,28 +150,10 @@ def _concealed(evaluated: dict[str, Any], feature_store: ReadableFeatureStore, o
 def _is_visible(feature_store: ReadableFeatureStore, key: str, options: Options) -> bool:
     """Whether a client-side caller may see the flag; not if it cannot be read, because then nobody can tell."""
     try:
-        flag = feature_store.get(FEATURES, key, lambda item: item)
+        flag = feature_store.get(FEATURES, key)
     except UnreadableItem:
         return False
     return flag is not None and is_available(flag, options)
-
-
-class _Selection(NamedTuple):
-    client: LDClient
-    feature_store: ReadableFeatureStore
-
-
-def select_flags(source: FlagSource, keys: Collection[str] | None) -> FlagSource:
-    """A source that lists only these flags (None: all of them), and costs only these. Unknown keys are left out.
-
-    Raises FetchTimedOut in direct mode before the first data set has arrived.
-    """
-    if keys is None:
-        return source
-    if not source.feature_store.initialized:
-        raise FetchTimedOut(_NOT_DELIVERED)
-    feature_store = SelectedFlags(source.feature_store, keys)
-    return _Selection(daemon_client(feature_store), feature_store)
 
 
 def etag(revision: str, context: dict[str, Any], *asked: object) -> str:
@@ -181,7 +167,7 @@ def etag(revision: str, context: dict[str, Any], *asked: object) -> str:
 
 def _version(feature_store: ReadableFeatureStore, key: str) -> int | None:
     try:
-        flag = feature_store.get(FEATURES, key, lambda item: item)
+        flag = feature_store.get(FEATURES, key)
     except UnreadableItem:
         return None
     return None if flag is None else int(flag.version)

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ldclient.client import LDClient
-
-from ..data_set import FEATURES, SEGMENTS, StoredDataSet, SyncRecord, revision_of
+from ..data_set import FEATURES, KINDS, SEGMENTS, StoredDataSet, SyncRecord, revision_of, stored_item
 from ..errors import StoreNotInitialized, StoreUnavailable
-from ..launchdarkly.clients import daemon_client
+from ..launchdarkly.evaluators import FlagEvaluator, evaluator_over
+from ..runtime.clock import AgeingClock
 from ..stores.port import Reader
 from ..timing import Timing
 from .feature_stores import SnapshotFeatureStore
@@ -37,18 +35,22 @@ class Provenance(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The whole data set of one revision, with an SDK client in daemon mode over it. Immutable.
+    """The whole data set of one revision. Immutable.
 
     ``record`` is None when a Relay Proxy or another SDK filled the store. ``stale`` says that the store
     could not be asked whether this is still its content.
     """
 
-    client: LDClient
     feature_store: SnapshotFeatureStore
     revision: str
     record: SyncRecord | None
     read_at: float
     stale: bool = False
+
+    @property
+    def evaluator(self) -> FlagEvaluator:
+        """An evaluator over this data set: made for each request, because keeping it there would be a cycle."""
+        return evaluator_over(self.feature_store)
 
     @property
     def provenance(self) -> Provenance:
@@ -63,15 +65,17 @@ class Snapshots:
         store: Reader,
         reuse_seconds: float,
         timing: Timing = Timing(),
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """``reuse_seconds``: how long a data set without a sync record is reused before it is read again."""
         self._store = store
         self._reuse_seconds = reuse_seconds
         self._timing = timing
-        self._clock = clock
+        self._clock = clock or AgeingClock()
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
+        self._stored = StoredDataSet({kind: {} for kind in KINDS}, None, initialized=False)
+        """What the snapshot was made from."""
         self._failure: str | None = None
         self._retry_at = 0.0
 
@@ -103,30 +107,74 @@ class Snapshots:
     def _fresh(self) -> Snapshot:
         held = self._snapshot
         if held is None:
-            return self._read()
+            return self._read(None)
         record = self._store.read_sync_record()
-        if record is not None and record.revision == held.revision:
-            return held if record == held.record else held._replace(record=record)
-        if record is not None and record.writing:
-            return held  # it is complete; the store is not
-        if record is None and held.record is None and self._clock() - held.read_at < self._reuse_seconds:
-            return held
-        return self._read()
+        if record is None or record.revision != held.revision:
+            return self._changed(held, record)
+        if record.snapshot is not None and self._is_due(held):
+            return self._checked(held, record)
+        return held._replace(record=record) if record != held.record else held
 
-    def _read(self) -> Snapshot:
-        """The store's content as a snapshot; the held one, with all that it has decoded, when it is the same."""
-        stored, held = self._store.read_data_set(), self._snapshot
+    def _changed(self, held: Snapshot, record: SyncRecord | None) -> Snapshot:
+        """The store's content, now that its record is not of the revision that is held."""
+        if record is not None and record.writing and record.snapshot is None:
+            return held  # it is complete; the items are not
+        if record != self._stored.record:
+            return self._read(record)
+        # The record was so already when the items were read: they are somebody else's.
+        return self._of_items(self._store.read_items()) if self._is_due(held) else held
+
+    def _checked(self, held: Snapshot, record: SyncRecord) -> Snapshot:
+        """What is held, unless another writer has taken the store over, whose items then are what counts."""
+        if not record.writing and self._is_taken_over():
+            logger.warning("another writer has replaced the items in the store")
+            return self._of_items(self._store.read_items())
+        return held._replace(record=record, read_at=self._clock())
+
+    def _is_due(self, held: Snapshot) -> bool:
+        return self._clock() - held.read_at >= self._reuse_seconds
+
+    def _is_taken_over(self) -> bool:
+        """Whether somebody else has written the items anew, as far as two of each kind can tell.
+
+        A lower version is no sign of it: a refresh that was stopped for long may have written it. Nor is an
+        item that is gone: the store may have evicted it.
+        """
+        import random  # a cold function has nothing to check yet
+
+        texts = self._stored.texts
+        sample = {kind: random.sample(tuple(texts[kind]), min(2, len(texts[kind]))) for kind in KINDS if texts[kind]}
+        return any(
+            text != texts[kind][key] and stored_item(text).version >= stored_item(texts[kind][key]).version
+            for kind, found in self._store.read_some(sample).items()
+            for key, text in found.items()
+        )
+
+    def _read(self, record: SyncRecord | None) -> Snapshot:
+        """The store's content; ``record`` is its sync record, if it was read just now."""
+        stored = self._store.read_snapshot(record, self._stored)
+        if stored is None or stored.record is None:
+            stored = self._store.read_items()
+            if _has_lost_items(stored):
+                raise StoreUnavailable("The flag store has lost its flags or segments; it may be evicting keys.")
+            return self._of_items(stored)
+        return self._of(stored, stored.record.revision, stored.record)
+
+    def _of_items(self, stored: StoredDataSet) -> Snapshot:
+        """Of the items as they are. Only if they are what the record says are they of its revision."""
         if not stored.initialized and stored.record is None:
-            raise _empty(was_filled=held is not None)
-        if held is not None and stored.record is not None and stored.record.writing:
-            return held
-        if _has_lost_items(stored):
-            raise StoreUnavailable("The flag store has lost its flags or segments; it may be evicting keys.")
-        revision = revision_of(stored.texts) if stored.record is None else stored.record.revision
+            raise _empty(was_filled=self._snapshot is not None)
+        revision = revision_of(stored.texts)
+        is_ours = stored.record is not None and stored.record.revision == revision
+        return self._of(stored, revision, stored.record if is_ours else None)
+
+    def _of(self, stored: StoredDataSet, revision: str, record: SyncRecord | None) -> Snapshot:
+        """A snapshot of this content; the held one, with all that it has decoded, when it is the same."""
+        held, self._stored = self._snapshot, stored
         if held is not None and revision == held.revision:
-            return held._replace(record=stored.record, read_at=self._clock())
-        feature_store = SnapshotFeatureStore(stored.texts)
-        return Snapshot(daemon_client(feature_store), feature_store, revision, stored.record, read_at=self._clock())
+            return held._replace(record=record, read_at=self._clock())
+        feature_store = SnapshotFeatureStore(stored.texts, None if held is None else held.feature_store)
+        return Snapshot(feature_store, revision, record, read_at=self._clock())
 
 
 def _empty(was_filled: bool) -> StoreUnavailable | StoreNotInitialized:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from ..config import EnvironmentResource, Settings
 from ..data_set import FEATURES, SEGMENTS, Announcement
 from ..errors import InvalidRequest, InvalidSignature
+from ..secrets import read_secret, rotated_secret
 
 _RESOURCE = re.compile(
     r"proj/(?P<project>[^:;]+)(?:;[^:]*)?:env/(?P<environment>[^:;]+)(?:;[^:]*)?"
@@ -43,17 +44,17 @@ class Change(NamedTuple):
 def verify_webhook(settings: Settings, body: bytes, signature: str | None) -> None:
     """Raises InvalidSignature unless the settings accept this body with this ``X-LD-Signature``.
 
-    A signature that the known secret did not make may be made with a new one: see Secret.rotated_from.
+    A signature that the known secret did not make may be made with a new one: see rotated_secret.
     """
     if settings.allow_unsigned_webhooks and not (signature and settings.webhook_secret.is_configured):
         return
     if not settings.webhook_secret.is_configured:
         raise InvalidSignature("Every webhook is refused, because LAUNCHDARKLY_WEBHOOK_SECRET is not set.")
-    secret = settings.webhook_secret.read()
+    secret = read_secret(settings.webhook_secret)
     try:
         verify_signature(body, signature, secret)
     except InvalidSignature:
-        rotated = settings.webhook_secret.rotated_from(secret) if signature else None
+        rotated = rotated_secret(settings.webhook_secret, secret) if signature else None
         if rotated is None:
             raise
         verify_signature(body, signature, rotated)

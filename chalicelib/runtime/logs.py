@@ -48,8 +48,14 @@ def log_as_json() -> None:
         sdk_logger.setLevel(max(logging.WARNING, logging.getLogger("chalicelib").level))
 
 
-_OF_THE_SDK = ("ldclient.util", "ldclient.flag", "urllib3.connectionpool", "urllib3.util.retry")
-"""All loggers that the SDK has, and those with which its connections complain.
+_OF_THE_SDK = (
+    "ldclient.util",
+    "ldclient.flag",
+    "chalicelib.launchdarkly.evaluators",
+    "urllib3.connectionpool",
+    "urllib3.util.retry",
+)
+"""All loggers that the SDK has, the one that we lend to its evaluator, and those with which its connections complain.
 
 A filter is asked only for what its own logger logs, not for what the loggers below it do.
 """
@@ -96,7 +102,7 @@ _FALSE_ALARM = "Initialization timeout exceeded"
 _MOST_REMEMBERED = 10_000
 
 _OF_A_FLAG = re.compile(
-    r"(Could not evaluate flag|Error evaluating flag|Unexpected error while \w+ feature flag|Missing prereq flag)\b"
+    r"Could not evaluate flag|Error evaluating flag|Unexpected error while \w+ feature flag|Missing prereq flag|flag '"
 )
 _FAILED_FLAG = re.compile(
     r'((?:Error evaluating flag|Unexpected error while \w+ feature flag) ".*?"[^"]*?: \w+).*', re.DOTALL

@@ -9,10 +9,11 @@ daemon mode or a Relay Proxy can share it, and beside them a sync record and wha
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
-from ..data_set import Announcement, DataSet, Item, StoredDataSet, SyncRecord
+from ..data_set import Announcement, DataSet, Item, StoredDataSet, SyncRecord, Texts
 
 
 class Reader(Protocol):
@@ -24,12 +25,21 @@ class Reader(Protocol):
     def read_sync_record(self) -> SyncRecord | None:
         """One small read; None when the store holds no sync record."""
 
-    def read_data_set(self) -> StoredDataSet:
-        """Sync record, flags and segments of one moment.
+    def read_snapshot(self, record: SyncRecord | None, held: StoredDataSet | None) -> StoredDataSet | None:
+        """All of the revision that the sync record names; None when there is no such snapshot, or it is damaged.
 
-        Where a write in progress does not let them be: what is there, each item whole, under a revision
-        of its own and with ``record.writing``.
+        ``record`` is the record if it was read just now. From ``held``, an earlier snapshot, the changes may
+        do, which are smaller.
         """
+
+    def read_items(self) -> StoredDataSet:
+        """The sync record, and LaunchDarkly's own items one by one, as every SDK reads them.
+
+        DynamoDB cannot read them as of one moment: while somebody writes they may be of two revisions.
+        """
+
+    def read_some(self, keys: Mapping[str, Collection[str]]) -> Texts:
+        """Those of the items of these keys, by kind, that there are; a small read."""
 
 
 class Backlog(NamedTuple):
@@ -60,9 +70,9 @@ class Update(Protocol):
     def commit(self, data_set: DataSet, record: SyncRecord, backlog: Backlog) -> None:
         """Make ``data_set`` and ``record`` the content of the store, and ``backlog`` covered, as one step.
 
-        A store that cannot do that in one step marks it, so that readers see ``SyncRecord.writing``
-        until all is done. Raises RefreshConflict when the lock was lost or the store is no longer as
-        ``stored`` says.
+        Readers see the previous snapshot until the new record names the new one. A store that cannot replace
+        the items in one step marks it: ``SyncRecord.writing``. Raises RefreshConflict when the lock was lost
+        or the store is no longer as ``stored`` says.
         """
 
 

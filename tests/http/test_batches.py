@@ -44,5 +44,6 @@ def test_an_unreadable_flag_is_an_error_in_every_result(
     launchdarkly.replace(by_key(TARGETED))
     app.invoke("reconcile", {})
     valkey.hset("launchdarkly:features", "shiny", "{broken")
+    valkey.delete("launchdarkly:$snapshot")
     event = {"contexts": [{"key": "anna"}, {"key": "ben"}], "flags": ["shiny"], "withReasons": True}
     assert app.invoke("on_event", event)["results"] == [{"flags": {"shiny": UNREADABLE}}] * 2

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from chalicelib.errors import FetchTimedOut
+from chalicelib.timing import Timing
 from tests.support.app import App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key, example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
 from tests.support.waiting import eventually
 
 USER = {"kind": "user", "key": "vip-customer"}
+IMPATIENT = Timing(direct_start_seconds=0.1)
 IGNORED = {"status": "ignored", "reason": "EVALUATION_MODE is 'direct': there is no store to refresh."}
 NOT_YET = (
     503,
@@ -32,8 +34,8 @@ def load_direct_app(load_app: LoadApp) -> Iterator[LoadApp]:
     """Loads apps whose SDK clients are closed when the test is over."""
     apps: list[App] = []
 
-    def load(environment: Environment) -> App:
-        apps.append(load_app(environment))
+    def load(environment: Environment, timing: Timing = Timing()) -> App:
+        apps.append(load_app(environment, timing))
         return apps[-1]
 
     yield load
@@ -115,7 +117,7 @@ def test_before_the_first_data_set_everything_is_a_503(
     load_direct_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly
 ) -> None:
     launchdarkly.fault = Fault.UNAUTHORIZED
-    app = load_direct_app(direct)
+    app = load_direct_app(direct, IMPATIENT)
     for path in ("/evaluate", "/evaluate?flags=a", "/evaluate/a"):
         answer = app.post(path, USER)
         assert (answer.status_code, answer.headers.get("Retry-After"), answer.json_body) == NOT_YET
@@ -129,7 +131,7 @@ def test_a_data_set_that_arrives_late_is_served(
 ) -> None:
     launchdarkly.replace(by_key(boolean_flag("late")))
     launchdarkly.fault = Fault.UNAVAILABLE
-    app = load_direct_app(direct)
+    app = load_direct_app(direct, IMPATIENT)
     assert app.post("/evaluate", USER).status_code == 503
 
     launchdarkly.fault = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import psutil
 import pytest
 import requests
 
+from tests.support.data import EXAMPLES
 from tests.support.ports import free_port
 from tests.support.project import copy_project
 from tests.support.waiting import eventually
@@ -109,6 +111,7 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     folder.mkdir()
     copy_project(folder)
+    shutil.copy(EXAMPLES, folder / "examples" / "flags.json")
     compile_all = [sys.executable, "-m", "compileall", "-q", "app.py", "chalicelib"]
     subprocess.run(compile_all, cwd=folder, check=True)
     return folder

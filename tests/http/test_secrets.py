@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.app import App, Environment, LoadApp
+from tests.support.app import QUICK, App, Environment, LoadApp
 from tests.support.aws import Aws
 from tests.support.data import Json, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
@@ -35,7 +35,7 @@ def deployed(
     settings = {name: value for name, value in environment.items() if "KEY" not in name and "UNSIGNED" not in name}
     settings["LAUNCHDARKLY_SDK_KEY_PARAMETER"] = sdk_key_parameter
     settings["LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER"] = secret_parameter
-    return load_app({**settings, **aws.environment})
+    return load_app({**settings, **aws.environment}, QUICK._replace(secret_read_seconds=60))  # of moto, at first
 
 
 def post_signed(app: App, secret: str) -> Any:

@@ -120,6 +120,7 @@ def test_unreadable_items_are_counted_once_they_are_found(own_app: App, own_valk
     own_app.invoke("reconcile", {})
     with own_valkey.client() as store:
         store.hset("launchdarkly:features", "shiny", "{broken")
+        store.delete("launchdarkly:$snapshot")
     assert own_app.post("/evaluate/shiny", USER).json_body["value"] is None
     code, body = status(own_app)
     assert (code, body["status"], body["data"]["unreadable"]) == (200, "healthy", 1)

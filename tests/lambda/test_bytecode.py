@@ -11,28 +11,17 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-
+from tests.support.packages import make
 from tests.support.processes import BIN
 from tests.support.project import copy_project
-
-pytestmark = pytest.mark.xdist_group("bytecode")  # one package for all of them
 
 STAGE = "production"
 CHECKED_HASH = 0b11
 """The flags of a .pyc that is validated by the hash of its source (PEP 552)."""
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project in which the bytecode was built and the package made."""
-    folder = copy_project(tmp_path_factory.mktemp("project"))
-    _build(folder)
-    return folder
-
-
-def test_every_module_of_the_package_has_its_bytecode(built: Path) -> None:
-    contents = _contents(built)
+def test_every_module_of_the_package_has_its_bytecode(packaged: Path) -> None:
+    contents = _contents(packaged)
     modules = [name for name in contents if name.endswith(".py")]
     assert {"app.py", "chalice/app.py", "chalicelib/read/snapshots.py", "ldclient/client.py"} <= set(modules)
     for name in modules:
@@ -43,26 +32,26 @@ def test_every_module_of_the_package_has_its_bytecode(built: Path) -> None:
         assert marshal.loads(compiled[16:]).co_filename == f"/var/task/{name}"
 
 
-def test_nothing_is_in_the_package_that_a_function_does_not_need(built: Path) -> None:
-    tops = {name.partition("/")[0] for name in _contents(built)}
+def test_nothing_is_in_the_package_that_a_function_does_not_need(packaged: Path) -> None:
+    tops = {name.partition("/")[0] for name in _contents(packaged)}
     assert not tops & {"boto3", "botocore", "tests", "tools", "benchmarks", "examples", "docs", ".chalice", "moto"}
 
 
-def test_building_twice_gives_the_same_package(built: Path) -> None:
-    before = _package(built).read_bytes()
-    shutil.rmtree(built / "vendor")
-    shutil.rmtree(built / ".chalice" / "deployments")
-    _build(built)
-    assert _package(built).read_bytes() == before
+def test_building_twice_gives_the_same_package(packaged: Path, tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "copy")
+    make(project, "package", f"STAGE={STAGE}", "OUT=out")
+    assert _package(project).read_bytes() == _package(packaged).read_bytes()
 
 
-def test_a_source_that_changed_after_the_build_is_never_run_from_old_bytecode(built: Path, tmp_path: Path) -> None:
+def test_a_source_that_changed_after_the_build_is_never_run_from_old_bytecode(packaged: Path, tmp_path: Path) -> None:
     changed = tmp_path / "changed"
-    shutil.copytree(built, changed)
+    shutil.copytree(packaged, changed)
     for name in ("app.py", "chalicelib/__init__.py"):
         with (changed / name).open("a") as source:
             source.write('\nMARK = "changed"\n')
-    _run(changed, "chalice", "package", "--stage", STAGE, "out")
+    environment = {**os.environ, "AWS_DEFAULT_REGION": "us-east-1"}
+    command: list[str | Path] = [BIN / "chalice", "package", "--stage", STAGE, "out"]
+    subprocess.run(command, cwd=changed, env=environment, check=True, capture_output=True)
     with zipfile.ZipFile(_package(changed)) as archive:
         archive.extractall(tmp_path / "unzipped")
 
@@ -70,20 +59,6 @@ def test_a_source_that_changed_after_the_build_is_never_run_from_old_bytecode(bu
     ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path / "unzipped", capture_output=True, check=False)
 
     assert ran.stdout.decode().splitlines()[-1:] == ["changed changed"], ran.stderr
-
-
-def _build(project: Path) -> None:
-    _run(project, "python", "tools/build_bytecode.py")
-    _run(project, "chalice", "package", "--stage", STAGE, "out")
-    _run(project, "python", "tools/normalize_package.py", str(_package(project)))
-
-
-def _run(project: Path, program: str, *arguments: str) -> None:
-    """A program of this Python's environment, as the Makefile runs it."""
-    command = [str(BIN / program), *arguments]
-    environment = {**os.environ, "AWS_DEFAULT_REGION": "us-east-1"}
-    ran = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
 
 
 def _package(project: Path) -> Path:

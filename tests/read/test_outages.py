@@ -39,7 +39,7 @@ def _change_password(server: ValkeyServer, proxy: Proxy) -> None:
 
 def _lose_items(server: ValkeyServer, _proxy: Proxy) -> None:
     refresh_store(server.url, NEW)
-    server.command("DEL", "launchdarkly:features")
+    server.command("DEL", "launchdarkly:features", "launchdarkly:$snapshot", "launchdarkly:$changes")
 
 
 def _fail_over_to_an_empty_one(server: ValkeyServer, _proxy: Proxy) -> None:

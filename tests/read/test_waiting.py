@@ -36,7 +36,11 @@ def reader_at(redis_url: str) -> RedisReader:
     return RedisReader(redis_url, "launchdarkly", Timing())
 
 
-READS = pytest.mark.parametrize("read", [RedisReader.read_sync_record, RedisReader.read_data_set])
+def read_snapshot(reader: RedisReader) -> object:
+    return reader.read_snapshot(None, None)
+
+
+READS = pytest.mark.parametrize("read", [RedisReader.read_sync_record, RedisReader.read_items, read_snapshot])
 Read = Callable[[RedisReader], object]
 
 

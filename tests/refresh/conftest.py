@@ -13,7 +13,9 @@ from tests.support.app import App, Environment, LoadApp
 
 Json = dict[str, Any]
 
-BRIEF = Timing(data_set_seconds=1.5, announced_seconds=1.0, settle_seconds=0.1, lock_seconds=3.0)
+BRIEF = Timing(
+    data_set_seconds=1.5, announced_seconds=1.0, settle_seconds=0.1, stream_retry_seconds=0.3, lock_seconds=3.0
+)
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ FAULTS = [
     (Fault.FORBIDDEN, "SdkKeyRejected", "LaunchDarkly rejected the SDK key (HTTP 403)."),
     (Fault.UNAVAILABLE, "LaunchDarklyUnreachable", "LaunchDarkly answered HTTP 503."),
     (Fault.GARBAGE, "LaunchDarklyUnreachable", "LaunchDarkly sent a data set that cannot be read."),
-    (Fault.FLAG_IS_NO_OBJECT, "LaunchDarklyUnreachable", "LaunchDarkly sent a data set that cannot be read."),
     (
         Fault.DROP_MID_PUT,
         "LaunchDarklyUnreachable",
@@ -130,6 +129,17 @@ def test_a_connection_that_is_lost_after_the_data_set_is_none_of_our_business(
     answer = brief_app.webhook(**flag_entry("shiny", 3))
     assert (answer["confirmed"], answer["flags"], answer["segments"]) == (True, 1, 1)
     assert list(content(valkey)["features"]) == ["shiny"]
+
+
+def test_a_flag_that_no_sdk_can_read_holds_nothing_back(
+    brief_app: App, launchdarkly: FakeLaunchDarkly, valkey: redis.Redis
+) -> None:
+    launchdarkly.put_override = {"flags": {**DATA["flags"], "broken": "flag"}, "segments": DATA["segments"]}
+    answer = brief_app.webhook(**flag_entry("shiny", 3))
+    assert (answer["confirmed"], answer["flags"], answer["segments"]) == (True, 2, 1)
+    assert content(valkey)["features"]["broken"] == '"flag"'
+    assert brief_app.evaluate({"kind": "user", "key": "anna"})["shiny"]["value"] is True
+    assert brief_app.webhook(**flag_entry("shiny", 3))["changed"] is False
 
 
 def assert_nothing_private_in(log: pytest.LogCaptureFixture) -> None:

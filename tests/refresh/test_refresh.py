@@ -118,12 +118,14 @@ def test_unchanged_content_keeps_its_revision_and_only_synced_at_moves(
     assert now == was
 
 
-def test_the_order_of_properties_is_not_content(app: App, launchdarkly: FakeLaunchDarkly) -> None:
-    flag = boolean_flag("shiny", 1)
-    launchdarkly.replace(by_key(flag))
-    first = app.webhook(**flag_entry("shiny", 1))
-    launchdarkly.replace(by_key(dict(reversed(flag.items()))))
-    assert app.webhook(**flag_entry("shiny", 1)) == {**first, "changed": False}
+def test_properties_keep_the_order_in_which_launchdarkly_sends_them(app: App, launchdarkly: FakeLaunchDarkly) -> None:
+    """Whoever evaluates a JSON variation gets it as it was written."""
+    orders = [["z", "a", "m"], ["a", "z", "m"]]
+    for version, keys in enumerate(orders, start=1):
+        flag = {**boolean_flag("shiny", version), "variations": [dict.fromkeys(keys, 1)]}
+        launchdarkly.replace(by_key({**flag, "fallthrough": {"variation": 0}, "offVariation": 0}))
+        assert app.webhook(**flag_entry("shiny", version))["changed"] is True
+        assert list(app.evaluate({"kind": "user", "key": "anna"})["shiny"]["value"]) == keys
 
 
 # Stores of others.

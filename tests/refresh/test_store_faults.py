@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from chalicelib.timing import Timing
-from tests.refresh.conftest import content
+from tests.refresh.conftest import BRIEF, content
 from tests.support.app import App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
@@ -31,13 +31,13 @@ UNREACHABLE = "The flag store cannot be reached."
 
 
 @pytest.fixture
-def app_over(load_app: LoadApp, environment: Environment) -> Callable[[str], App]:
-    """An app whose store is at this URL."""
-    return lambda url: load_app({**environment, "REDIS_URL": url})
+def app_over(load_app: LoadApp, environment: Environment) -> Callable[..., App]:
+    """An app whose store is at this URL, with another ``timing``, if given."""
+    return lambda url, **timing: load_app({**environment, "REDIS_URL": url}, **timing)
 
 
 @pytest.fixture
-def filled_app(app_over: Callable[[str], App], own_valkey: ValkeyServer, launchdarkly: FakeLaunchDarkly) -> App:
+def filled_app(app_over: Callable[..., App], own_valkey: ValkeyServer, launchdarkly: FakeLaunchDarkly) -> App:
     """An app over ``own_valkey``, which holds DATA; LaunchDarkly is one version ahead."""
     launchdarkly.replace(**DATA)
     app = app_over(own_valkey.url)
@@ -80,12 +80,12 @@ def test_valkey_is_down_before(
 
 
 def test_valkey_dies_during_the_fetch_and_comes_back_as_it_was(
-    app_over: Callable[[str], App], launchdarkly: FakeLaunchDarkly, log: pytest.LogCaptureFixture
+    app_over: Callable[..., App], launchdarkly: FakeLaunchDarkly, log: pytest.LogCaptureFixture
 ) -> None:
     launchdarkly.replace(**DATA)
     durable = {"appendonly": "yes", "appendfsync": "always"}
     with running_valkey(**durable) as server, server.client() as client:
-        app = app_over(server.url)
+        app = app_over(server.url, timing=BRIEF)  # the lock of the refresh that fails is in the file, too
         app.webhook()
         before = content(client)
         with a_webhook_that_fetches(app, launchdarkly) as finish:
@@ -109,7 +109,7 @@ def test_valkey_is_paused(
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_the_connection_breaks_during_the_write(
-    app_over: Callable[[str], App],
+    app_over: Callable[..., App],
     launchdarkly: FakeLaunchDarkly,
     valkey: redis.Redis,
     redis_url: str,
@@ -133,7 +133,7 @@ def test_the_connection_breaks_during_the_write(
 
 
 def test_a_write_whose_reply_is_lost_was_a_write(
-    app_over: Callable[[str], App], launchdarkly: FakeLaunchDarkly, valkey: redis.Redis, redis_url: str
+    app_over: Callable[..., App], launchdarkly: FakeLaunchDarkly, valkey: redis.Redis, redis_url: str
 ) -> None:
     launchdarkly.replace(**DATA)
     proxy = Proxy(int(redis_url.rpartition(":")[2]))
@@ -146,14 +146,14 @@ def test_a_write_whose_reply_is_lost_was_a_write(
 
 
 def test_a_write_whose_reply_is_lost_was_a_write_also_when_valkey_then_stalls_for_a_second(
-    app_over: Callable[[str], App], launchdarkly: FakeLaunchDarkly, valkey: redis.Redis, redis_url: str
+    app_over: Callable[..., App], launchdarkly: FakeLaunchDarkly, valkey: redis.Redis, redis_url: str
 ) -> None:
     """Whether it was carried out is asked with the patience of a refresh, not with that of an evaluation."""
     launchdarkly.replace(**DATA)
     stall_ms = int((READ_SECONDS + 0.3) * 1000)
     proxy = Proxy(int(redis_url.rpartition(":")[2]))
     proxy.after_write = lambda: valkey.client_pause(stall_ms)
-    app = app_over(f"redis://127.0.0.1:{proxy.port}")
+    app = app_over(proxy.url)
 
     proxy.on_write = lambda write: write
     answer = app.webhook()
@@ -162,7 +162,7 @@ def test_a_write_whose_reply_is_lost_was_a_write_also_when_valkey_then_stalls_fo
 
 
 def test_a_read_only_replica(
-    app_over: Callable[[str], App],
+    app_over: Callable[..., App],
     filled_app: App,
     own_valkey: ValkeyServer,
     own_client: redis.Redis,
@@ -214,7 +214,7 @@ def test_out_of_memory_at_the_write(
 
 
 def test_a_wrong_password(
-    app_over: Callable[[str], App], own_valkey: ValkeyServer, own_client: redis.Redis, log: pytest.LogCaptureFixture
+    app_over: Callable[..., App], own_valkey: ValkeyServer, own_client: redis.Redis, log: pytest.LogCaptureFixture
 ) -> None:
     own_client.config_set("requirepass", "correct")
     message = "The flag store refused the user name or password in REDIS_URL."
@@ -226,7 +226,7 @@ def test_a_wrong_password(
 
 
 def test_a_user_who_may_not_write(
-    app_over: Callable[[str], App], own_valkey: ValkeyServer, own_client: redis.Redis, log: pytest.LogCaptureFixture
+    app_over: Callable[..., App], own_valkey: ValkeyServer, own_client: redis.Redis, log: pytest.LogCaptureFixture
 ) -> None:
     own_client.execute_command("ACL", "SETUSER", "reader", "on", ">hunter2", "~*", "+@read", "+multi", "+exec")
     answer = app_over(f"redis://reader:hunter2@127.0.0.1:{own_valkey.port}").post("/webhook", flag_entry("shiny", 4))

@@ -17,6 +17,7 @@ from tests.stores.conftest import OpenStore, over_store
 from tests.support.app import App, Environment
 from tests.support.data import boolean_flag, by_key, example_data, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.stores import content_of
 
 USER = {"kind": "user", "key": "anna"}
 
@@ -143,7 +144,7 @@ def test_a_burst_of_webhooks_costs_few_fetches_and_loses_no_change(
         outcomes = list(threads.map(change_and_announce, range(24)))
     assert [outcome for outcome in outcomes if isinstance(outcome, Refreshed) and not outcome.confirmed] == []
     assert launchdarkly.stream_count == sum(isinstance(outcome, Refreshed) for outcome in outcomes) <= 8
-    stored = open_another().reader.read_data_set().items()
+    stored = content_of(open_another()).items()
     assert {key: item.version for key, item in stored[FEATURES].items()} == {f"flag-{n}": n + 1 for n in range(24)}
     assert open_another().writer.read_covered().ticket == 24
     assert open_another().writer.read_backlog().announcements == ()

@@ -97,7 +97,9 @@ def test_every_item_has_launchdarklys_attributes_and_no_others(
     app.webhook()
     table = store_environment["DYNAMODB_TABLE"]
     items = {item["namespace"]["S"]: item for item in dynamodb.items(table)}
-    assert set(items) == {f"launchdarkly:{name}" for name in ("features", "segments", "$inited", "$sync", "$refresh")}
+    assert set(items) == {
+        f"launchdarkly:{name}" for name in ("features", "segments", "$inited", "$sync", "$refresh", "$snapshot")
+    }
     assert items["launchdarkly:$inited"] == {
         "namespace": {"S": "launchdarkly:$inited"},
         "key": {"S": "launchdarkly:$inited"},

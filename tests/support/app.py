@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from chalice.test import Client
 
+from chalicelib.timing import Timing
 from tests.support.data import PROJECT
 
 Json = dict[str, Any]
@@ -57,8 +58,11 @@ def import_app() -> Any:
     return module
 
 
+QUICK = Timing(settle_seconds=0.05)
+"""A webhook that announces no version is over soon: most tests change LaunchDarkly before they announce it."""
+
 LoadApp = Callable[..., App]
-"""(environment, timing=...) -> the app with these settings, which waits by this Timing."""
+"""(environment, timing=...) -> the app with these settings, which waits by this Timing, or by QUICK."""
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:

@@ -11,7 +11,8 @@ Json = dict[str, Any]
 ANNA = {"kind": "user", "key": "anna"}
 
 PROJECT = Path(__file__).parent.parent.parent
-EXAMPLES = PROJECT / "examples" / "flags.json"
+EXAMPLES = Path(__file__).parent / "example_flags.json"
+"""Made from examples/flags.json, which users are asked to edit."""
 
 
 def example_data() -> Json:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from tests.support.app import import_app
 from tests.support.aws import Aws
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
-from tests.support.processes import BIN
-from tests.support.project import copy_project
+from tests.support.lambda_runtime import api_event
+from tests.support.packages import make
 from tests.support.webhooks import flag_entry, signature_of
 
 if TYPE_CHECKING:
@@ -64,26 +64,14 @@ class Deployed:
         return self.post("/webhook", entry, {"x-ld-signature": signature})
 
 
-def api_event(resource: str, body: str, headers: dict[str, str], path_parameters: dict[str, str]) -> Json:
-    return {
-        "resource": resource,
-        "path": resource.format(**path_parameters),
-        "httpMethod": "POST",
-        "headers": {"content-type": "application/json", **headers},
-        "multiValueQueryStringParameters": None,
-        "pathParameters": path_parameters or None,
-        "stageVariables": None,
-        "requestContext": {"httpMethod": "POST", "resourcePath": resource, "identity": {"sourceIp": "127.0.0.1"}},
-        "body": body,
-        "isBase64Encoded": False,
-    }
-
-
 class Deployments:
     """Deploys stages to ``account``, with ``launchdarkly`` as theirs."""
 
-    def __init__(self, account: Aws, service: LambdaService, launchdarkly: FakeLaunchDarkly, folder: Path) -> None:
+    def __init__(
+        self, account: Aws, service: LambdaService, launchdarkly: FakeLaunchDarkly, packaged: Path, folder: Path
+    ) -> None:
         self.account = account
+        self._packaged = packaged
         self._service = service
         self._launchdarkly = launchdarkly
         self._folder = folder
@@ -94,23 +82,29 @@ class Deployments:
         self.account.put_secret(f"/serverless-flags/{stage}/sdk-key", "sdk-key")
         self.account.put_secret(f"/serverless-flags/{stage}/webhook-secret", SECRET)
         folder = self._folder / f"{stage}-{time.monotonic_ns()}"
-        folder.mkdir()
-        project = Project(folder, stage, self.account)
+        project = Project(self._packaged, folder, stage, self.account)
+        self._create_queues()
         uris = {f"LAUNCHDARKLY_{name}_URI": self._launchdarkly.uri for name in ("BASE", "STREAM", "EVENTS")}
         token = {"EVALUATE_TOKEN_SHA256": hashlib.sha256(TOKEN.encode()).hexdigest()}
         project.configure({**uris, **token, **variables}, **settings)
         self._service.stop()
         return Deployed(project, self._service, self._launchdarkly, project.make("deploy"))
 
+    def _create_queues(self) -> None:
+        """Those that handlers which somebody has added to the app listen to: they must be there before a deployment."""
+        for source in import_app().app.event_sources:
+            if queue := getattr(source, "queue", None):
+                self.account.client("sqs").create_queue(QueueName=queue)
+
 
 class Project:
-    """A copy of this project in ``folder``, in which a user has filled in ``stage``."""
+    """A copy of the ``packaged`` project in ``folder``, in which a user has filled in ``stage``."""
 
-    def __init__(self, folder: Path, stage: str, aws: Aws) -> None:
+    def __init__(self, packaged: Path, folder: Path, stage: str, aws: Aws) -> None:
         self.folder = folder
         self.stage = stage
         self._aws = aws
-        copy_project(folder)
+        shutil.copytree(packaged, folder)
 
     def configure(self, variables: dict[str, str | None], **settings: object) -> None:
         """Change the stage in config.json; a variable that is None is taken out."""
@@ -123,13 +117,9 @@ class Project:
         path.write_text(json.dumps(config))
 
     def make(self, target: str) -> str:
-        """`make TARGET` for the stage; what it printed. Fails the test when it fails."""
-        tools = [f"BIN={BIN}", "--old-file", ".venv/installed"]
-        command = ["make", "--no-print-directory", target, f"STAGE={self.stage}", *tools]
-        environment = {**os.environ, **self._aws.environment}
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        """`make TARGET` for the stage; what it printed. The package is there, and is the same for all stages."""
+        stage = f"STAGE={self.stage}"
+        return make(self.folder, target, stage, "--old-file", "package", environment=self._aws.environment)
 
 
 @contextmanager

@@ -85,6 +85,13 @@ class DynamoDb:
         pages = self.client().get_paginator("scan").paginate(TableName=table)
         return [item for page in pages for item in page["Items"]]
 
+    def delete_namespace(self, table: str, namespace: str) -> None:
+        """Delete the items of one partition, behind the back of the app."""
+        for item in self.items(table):
+            if item["namespace"]["S"] == namespace:
+                key = {name: item[name] for name in ("namespace", "key")}
+                self.client().delete_item(TableName=table, Key=key)
+
     def reset(self) -> None:
         self.fault = None
         self.delay_seconds = 0.0

@@ -30,7 +30,6 @@ class Fault(Enum):
     GARBAGE = "sends a put that is not JSON"
     DROP_MID_PUT = "closes the connection in the middle of the data"
     DROP_AFTER_PUT = "closes the connection after the data"
-    FLAG_IS_NO_OBJECT = "sends a flag that is a string"
 
 
 class FakeLaunchDarkly:
@@ -193,8 +192,6 @@ class _StreamHandler(BaseHTTPRequestHandler):
             return
         if fault is Fault.GARBAGE:
             put = b"event: put\ndata: {garbage\n\n"
-        if fault is Fault.FLAG_IS_NO_OBJECT:
-            put = sse("put", {"path": "/", "data": {"flags": {"broken": "flag"}, "segments": {}}})
         if fault is not Fault.SILENT:
             self._chunk(put)
         if fault is not Fault.DROP_AFTER_PUT:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import shutil
 import stat
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from tests.support.data import PROJECT
+from tests.support.processes import BIN
+from tests.support.project import copy_project
 
 BUILD = PROJECT / "build" / "tests"
 
@@ -26,7 +29,7 @@ def lambda_runtime() -> Path:
     pins = [line for line in lines if line.startswith(wanted)]
     key = hashlib.sha256("\n".join([sys.version, *pins]).encode()).hexdigest()[:16]
     target = BUILD / f"lambda-runtime-{key}"
-    with _one_at_a_time():
+    with _one_at_a_time(BUILD):
         if not target.exists():
             unfinished = target.with_suffix(".unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -36,11 +39,34 @@ def lambda_runtime() -> Path:
     return target
 
 
+def packaged_project(run: Path) -> Path:
+    """A copy of the project in which `make package` was run, once in this run of the tests; not to be changed.
+
+    ``run`` is a folder that all processes of the run share.
+    """
+    project = run / "packaged-project"
+    with _one_at_a_time(run):
+        if not (project / "out" / "deployment.zip").exists():
+            shutil.rmtree(project, ignore_errors=True)
+            make(copy_project(project), "package", "STAGE=production", "OUT=out")
+    return project
+
+
+def make(project: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    """What `make` prints with the programs of this Python. Fails the test when it fails."""
+    tools = [f"BIN={BIN}", "--old-file", ".venv/installed"]
+    command = ["make", "--no-print-directory", *tools, *arguments]
+    variables = {**os.environ, **(environment or {})}
+    done = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Of all processes of the tests: who comes later finds what the first has built."""
-    BUILD.mkdir(parents=True, exist_ok=True)
-    with (BUILD / "lock").open("w") as lock:
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Of all processes of the tests: who comes later finds what the first has built in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

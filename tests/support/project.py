@@ -13,6 +13,7 @@ _LEFT_OVERS = shutil.ignore_patterns("__pycache__", "deployed", "deployments")
 
 def copy_project(folder: Path) -> Path:
     """``folder``, with all that runs and deploys the app, as in a fresh clone."""
+    folder.mkdir(exist_ok=True)
     for name in _PARTS:
         if (PROJECT / name).is_dir():
             shutil.copytree(PROJECT / name, folder / name, ignore=_LEFT_OVERS)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from chalicelib.config import load_settings
-from chalicelib.data_set import DataSet, StoredDataSet, SyncRecord, fetched_item, revision_of, texts_of
+from chalicelib.data_set import DataSet, StoredDataSet, SyncRecord, Texts, fetched_item, revision_of, texts_of
 from chalicelib.refresh.refresher import Refresher
 from chalicelib.stores.port import Reader, Writer
 from chalicelib.timing import Timing
@@ -68,6 +68,26 @@ class CountedReads:
         self.count += 1
         return self._store.read_sync_record()
 
-    def read_data_set(self) -> StoredDataSet:
+    def read_snapshot(self, record: SyncRecord | None, held: StoredDataSet | None) -> StoredDataSet | None:
         self.count += 1
-        return self._store.read_data_set()
+        return self._store.read_snapshot(record, held)
+
+    def read_items(self) -> StoredDataSet:
+        self.count += 1
+        return self._store.read_items()
+
+    def read_some(self, keys: Mapping[str, Collection[str]]) -> Texts:
+        self.count += 1
+        return self._store.read_some(keys)
+
+
+def content_of(store: Store) -> StoredDataSet:
+    """What a reader finds, by the snapshot if there is one, but for how it was read."""
+    found = store.reader.read_snapshot(None, None) or store.reader.read_items()
+    return without_snapshot(found)
+
+
+def without_snapshot(found: StoredDataSet) -> StoredDataSet:
+    """The content alone: texts, record and whether the store was filled."""
+    record = None if found.record is None else found.record._replace(snapshot=None)
+    return StoredDataSet(found.texts, record, found.initialized)

@@ -25,7 +25,14 @@ class ValkeyServer:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self._folder = folder
-        self._config = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(folder), "save": "", **config}
+        self._config = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(folder),
+            "save": "",
+            "repl-diskless-sync-delay": "0",  # or a replica waits five seconds for others to come
+            **config,
+        }
         self.start()
 
     def start(self, **config: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib.api.access import check_access
-from chalicelib.config import Secret, Settings
+from chalicelib.config import Settings, load_settings
 from chalicelib.errors import InvalidToken
 
 
@@ -18,12 +18,8 @@ def digest(token: str) -> str:
 
 
 def settings(auth: str = "token", *accepted: str) -> Settings:
-    return Settings(
-        sdk_key=Secret("LAUNCHDARKLY_SDK_KEY"),
-        webhook_secret=Secret("LAUNCHDARKLY_WEBHOOK_SECRET"),
-        evaluate_auth=auth,
-        token_digests=frozenset(digest(token) for token in accepted),
-    )
+    digests = ",".join(digest(token) for token in accepted)
+    return load_settings({"REDIS_URL": "embedded", "EVALUATE_AUTH": auth, "EVALUATE_TOKEN_SHA256": digests})
 
 
 OLD, NEW = "old-token", "nëw-token"

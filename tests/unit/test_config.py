@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from typing import Any
 
 import pytest
 
-from chalicelib.config import EnvironmentResource, LaunchDarklyUris, Secret, Settings, load_settings
+from chalicelib.config import ROWS, VARIABLES, EnvironmentResource, SecretSource, is_behind_iam, load_settings
 from chalicelib.errors import ConfigurationError
+from tests.support.data import PROJECT
 
 REDIS = {"REDIS_URL": "redis://127.0.0.1:6379"}
-DEFAULTS = Settings(
-    sdk_key=Secret("LAUNCHDARKLY_SDK_KEY"),
-    webhook_secret=Secret("LAUNCHDARKLY_WEBHOOK_SECRET"),
-    redis_url="redis://127.0.0.1:6379",
-)
+DEFAULTS: dict[str, Any] = {
+    "sdk_key": SecretSource("LAUNCHDARKLY_SDK_KEY", is_key=True),
+    "webhook_secret": SecretSource("LAUNCHDARKLY_WEBHOOK_SECRET"),
+    "allow_unsigned_webhooks": False,
+    "environment": None,
+    "base_uri": None,
+    "stream_uri": None,
+    "events_uri": None,
+    "flag_file": None,
+    "mode": "daemon",
+    "redis_url": "redis://127.0.0.1:6379",
+    "dynamodb_table": None,
+    "store_prefix": "launchdarkly",
+    "store_cache_seconds": 15.0,
+    "evaluate_auth": "token",
+    "token_digests": frozenset(),
+    "client_token_digests": frozenset(),
+    "mobile_token_digests": frozenset(),
+    "max_body_bytes": 65_536,
+    "is_status_closed": False,
+    "cors_allow_origin": None,
+}
 PASSWORD = "hunter2"
 DIGEST_A, DIGEST_B = "a1" * 32, "b2" * 32
 
@@ -44,7 +61,6 @@ NO_ORIGINS = (
     "https://app.example.com:",
     "https://app.example.com:65536",
     "https://app.example.com:08",
-    "https://anna@app.example.com",
     "https://app.example.com?x",
     "https://app.example.com#x",
     "https://grün.example",
@@ -54,18 +70,18 @@ NO_ORIGINS = (
 
 VALID: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({}, {}),
-    ({"LAUNCHDARKLY_SDK_KEY": "sdk-1"}, {"sdk_key": Secret("LAUNCHDARKLY_SDK_KEY", "sdk-1")}),
+    ({"LAUNCHDARKLY_SDK_KEY": "sdk-1"}, {"sdk_key": SecretSource("LAUNCHDARKLY_SDK_KEY", "sdk-1", is_key=True)}),
     (
         {"LAUNCHDARKLY_SDK_KEY_PARAMETER": "/flags/key"},
-        {"sdk_key": Secret("LAUNCHDARKLY_SDK_KEY", parameter="/flags/key")},
+        {"sdk_key": SecretSource("LAUNCHDARKLY_SDK_KEY", parameter="/flags/key", is_key=True)},
     ),
     (
         {"LAUNCHDARKLY_WEBHOOK_SECRET": "s"},
-        {"webhook_secret": Secret("LAUNCHDARKLY_WEBHOOK_SECRET", "s")},
+        {"webhook_secret": SecretSource("LAUNCHDARKLY_WEBHOOK_SECRET", "s")},
     ),
     (
         {"LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER": "/flags/secret"},
-        {"webhook_secret": Secret("LAUNCHDARKLY_WEBHOOK_SECRET", parameter="/flags/secret")},
+        {"webhook_secret": SecretSource("LAUNCHDARKLY_WEBHOOK_SECRET", parameter="/flags/secret")},
     ),
     ({"LAUNCHDARKLY_WEBHOOK_UNSIGNED": "allow"}, {"allow_unsigned_webhooks": True}),
     ({"LAUNCHDARKLY_WEBHOOK_UNSIGNED": "refuse"}, {}),
@@ -80,20 +96,24 @@ VALID: list[tuple[dict[str, str], dict[str, Any]]] = [
             "LAUNCHDARKLY_EVENTS_URI": "https://events.eu.launchdarkly.com/path",
         },
         {
-            "uris": LaunchDarklyUris(
-                base="https://sdk.eu.launchdarkly.com",
-                stream="http://relay:8030/",
-                events="https://events.eu.launchdarkly.com/path",
-            )
+            "base_uri": "https://sdk.eu.launchdarkly.com",
+            "stream_uri": "http://relay:8030/",
+            "events_uri": "https://events.eu.launchdarkly.com/path",
         },
     ),
     ({"LAUNCHDARKLY_FLAG_FILE": "flags.json"}, {"flag_file": "flags.json"}),
     ({"EVALUATION_MODE": "daemon"}, {}),
-    ({"EVALUATION_MODE": "direct", "REDIS_URL": ""}, {"direct_mode": True, "redis_url": None}),
+    ({"EVALUATION_MODE": "direct", "REDIS_URL": ""}, {"mode": "direct", "redis_url": None}),
     ({"REDIS_URL": "rediss://:pw@cache.example.com:6380/2"}, {"redis_url": "rediss://:pw@cache.example.com:6380/2"}),
     ({"REDIS_URL": "unix:///run/valkey.sock"}, {"redis_url": "unix:///run/valkey.sock"}),
     ({"REDIS_URL": "embedded"}, {"redis_url": "embedded"}),
     ({"REDIS_URL": "", "DYNAMODB_TABLE": "flags"}, {"redis_url": None, "dynamodb_table": "flags"}),
+    (
+        {"EVALUATE_AUTH": " none\n", "STORE_CACHE_SECONDS": "\t2 "},
+        {"evaluate_auth": "none", "store_cache_seconds": 2.0},
+    ),
+    ({"LAUNCHDARKLY_SDK_KEY": " sdk-1\n"}, {"sdk_key": SecretSource("LAUNCHDARKLY_SDK_KEY", "sdk-1", is_key=True)}),
+    ({"LAUNCHDARKLY_FLAG_FILE": "  "}, {}),
     ({"STORE_PREFIX": "{launchdarkly}"}, {"store_prefix": "{launchdarkly}"}),
     ({"STORE_CACHE_SECONDS": "0"}, {"store_cache_seconds": 0.0}),
     ({"STORE_CACHE_SECONDS": "2.5"}, {"store_cache_seconds": 2.5}),
@@ -115,25 +135,29 @@ VALID: list[tuple[dict[str, str], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("variables", "changed"), VALID)
 def test_valid_settings_are_read(variables: dict[str, str], changed: dict[str, Any]) -> None:
-    assert load_settings({**REDIS, **variables}) == dataclasses.replace(DEFAULTS, **changed)
+    assert load_settings({**REDIS, **variables}).values == {**DEFAULTS, **changed}
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
     names = {name for variables, _ in VALID for name in variables} - {"REDIS_URL"}
-    assert load_settings({**dict.fromkeys(names, ""), **REDIS}) == DEFAULTS
+    assert load_settings({**dict.fromkeys(names, ""), **REDIS}).values == DEFAULTS
 
 
 def test_the_mode_has_a_name() -> None:
-    assert load_settings(REDIS).mode == "daemon"
-    assert load_settings({"EVALUATION_MODE": "direct"}).mode == "direct"
+    assert not load_settings(REDIS).direct_mode
+    assert load_settings({"EVALUATION_MODE": "direct"}).direct_mode
 
 
 _NOT_A_RESOURCE = (
     "LAUNCHDARKLY_ENVIRONMENT is {!r}; expected a LaunchDarkly resource such as proj/default:env/production."
 )
+_NOT_SHOWN = "malformed (and not shown: it may hold a secret)"
 _NOT_A_DIGEST = (
-    "EVALUATE_TOKEN_SHA256 holds an entry that is not a SHA-256 digest; expected 64 hexadecimal digits each, "
+    f"EVALUATE_TOKEN_SHA256 is {_NOT_SHOWN}; expected SHA-256 digests of 64 hexadecimal digits each, "
     "separated by commas (the digest of a token, never the token)."
+)
+_NOT_A_STORE = (
+    f"REDIS_URL is {_NOT_SHOWN}; expected a URL that starts with redis://, rediss:// or unix://, or 'embedded'."
 )
 INVALID: list[tuple[dict[str, str], str]] = [
     (
@@ -167,7 +191,7 @@ INVALID: list[tuple[dict[str, str], str]] = [
     ),
     ({"EVALUATE_AUTH": "basic"}, "EVALUATE_AUTH is 'basic'; expected one of: token, iam, none."),
     *(
-        ({"REDIS_URL": url}, "REDIS_URL must start with redis://, rediss:// or unix://, or be 'embedded'.")
+        ({"REDIS_URL": url}, _NOT_A_STORE)
         for url in (f"http://:{PASSWORD}@localhost", f"localhost:6379?password={PASSWORD}", "Embedded")
     ),
     *(
@@ -178,6 +202,19 @@ INVALID: list[tuple[dict[str, str], str]] = [
         ({name: uri}, f"{name} is {uri!r}; expected a URL that starts with https:// or http://.")
         for name in ("LAUNCHDARKLY_BASE_URI", "LAUNCHDARKLY_STREAM_URI", "LAUNCHDARKLY_EVENTS_URI")
         for uri in ("relay:8030", "ftp://relay", "https://", "http:///path", "https://a relay")
+    ),
+    *(
+        ({name: uri}, f"{name} is {_NOT_SHOWN}; expected a URL that starts with https:// or http://.")
+        for name in ("LAUNCHDARKLY_BASE_URI", "LAUNCHDARKLY_STREAM_URI", "LAUNCHDARKLY_EVENTS_URI")
+        for uri in (f"u:{PASSWORD}@relay", f"ftp://u:{PASSWORD}@relay", f"https://u:{PASSWORD}@a relay")
+    ),
+    (
+        {"CORS_ALLOW_ORIGIN": f"u:{PASSWORD}@app.example.com"},
+        f"CORS_ALLOW_ORIGIN is {_NOT_SHOWN}; expected one origin such as https://app.example.com, or *.",
+    ),
+    (
+        {"EVALUATE_TOKEN_SHA256": DIGEST_A, "EVALUATE_CLIENT_TOKEN_SHA256": f"{DIGEST_B},{DIGEST_A}"},
+        "EVALUATE_TOKEN_SHA256 and EVALUATE_CLIENT_TOKEN_SHA256 hold the same digest; a token is one or the other.",
     ),
     *(
         (
@@ -233,23 +270,42 @@ def test_settings_can_be_logged_without_their_secrets() -> None:
             "LAUNCHDARKLY_SDK_KEY": PASSWORD,
             "LAUNCHDARKLY_WEBHOOK_SECRET": PASSWORD,
             "REDIS_URL": f"redis://:{PASSWORD}@localhost",
+            "AWS_SECRET_ACCESS_KEY": PASSWORD,
+            "https_proxy": f"http://u:{PASSWORD}@proxy",
+            "LAUNCHDARKLY_STREAM_URI": "http://relay:8030",
         }
     )
     assert PASSWORD not in repr(settings)
+    assert PASSWORD not in repr((settings.sdk_key, settings.webhook_secret))
+    assert "stream_uri='http://relay:8030'" in repr(settings)
 
 
-def test_a_secret_is_missed_where_it_is_needed_and_not_before() -> None:
+@pytest.mark.parametrize(("auth", "is_behind"), [("iam", True), (" iam\n", True), ("token", False), ("", False)])
+def test_the_gateway_and_the_app_agree_on_iam(auth: str, is_behind: bool) -> None:
+    variables = {**REDIS, "EVALUATE_AUTH": auth}
+    assert is_behind_iam(variables) is is_behind
+    assert (load_settings(variables).evaluate_auth == "iam") is is_behind
+
+
+def test_each_side_gets_the_variables_that_are_meant_for_it() -> None:
+    meant_for_aws = {"AWS_REGION": "eu-central-1", "HTTPS_PROXY": "http://a", "https_proxy": "http://b"}
+    settings = load_settings({**REDIS, **meant_for_aws, "no_proxy": "c", "PATH": "d"})
+    assert settings.aws == meant_for_aws
+    assert settings.proxies == {"https_proxy": "http://b", "no_proxy": "c"}
+
+
+def test_a_setting_cannot_be_changed() -> None:
     settings = load_settings(REDIS)
-    assert not settings.sdk_key.is_configured
-    with pytest.raises(ConfigurationError) as raised:
-        settings.sdk_key.read()
-    assert str(raised.value) == "LAUNCHDARKLY_SDK_KEY is not set; set it or LAUNCHDARKLY_SDK_KEY_PARAMETER."
+    with pytest.raises(AttributeError):
+        settings.mode = "direct"  # type: ignore[misc]
 
 
-def test_a_secret_in_the_environment_is_read_from_there() -> None:
-    secret = load_settings({**REDIS, "LAUNCHDARKLY_SDK_KEY": "sdk-1"}).sdk_key
-    assert secret.is_configured
-    assert secret.read() == "sdk-1"
+def test_every_variable_is_explained() -> None:
+    """In its row, and with the same name in the README's table."""
+    assert all(row.meaning.endswith(".") for row in ROWS)
+    readme = (PROJECT / "README.md").read_text()
+    assert [name for name in VARIABLES if f"`{name}`" not in readme] == []
+    assert "LAUNCHDARKLY_SDK_KEY_PARAMETER" in VARIABLES
 
 
 def test_settings_come_from_the_environment_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.config import EnvironmentResource, Secret, Settings
+from chalicelib.config import EnvironmentResource, Settings, load_settings
 from chalicelib.data_set import FEATURES, SEGMENTS, Announcement
 from chalicelib.errors import InvalidRequest, InvalidSignature
 from chalicelib.refresh.webhook import Change, change_in, verify_signature, verify_webhook
@@ -49,10 +49,12 @@ def test_any_other_signature_is_refused(signature: str | None, message: str) -> 
 
 
 def settings(secret: str | None = None, *, allow_unsigned: bool = False) -> Settings:
-    return Settings(
-        sdk_key=Secret("LAUNCHDARKLY_SDK_KEY"),
-        webhook_secret=Secret("LAUNCHDARKLY_WEBHOOK_SECRET", secret),
-        allow_unsigned_webhooks=allow_unsigned,
+    return load_settings(
+        {
+            "REDIS_URL": "embedded",
+            "LAUNCHDARKLY_WEBHOOK_SECRET": secret or "",
+            "LAUNCHDARKLY_WEBHOOK_UNSIGNED": "allow" if allow_unsigned else "refuse",
+        }
     )
 
 

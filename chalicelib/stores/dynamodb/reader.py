@@ -6,13 +6,13 @@ IAM actions: ``dynamodb:GetItem`` and ``dynamodb:Query``.
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from ...data_set import FEATURES, SEGMENTS, StoredDataSet, SyncRecord, revision_of
+from ...data_set import StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
+from ..snapshot import leads_from, open_changes, open_snapshot
 from .endpoint import Call, plain_endpoint
-from .table import Sync, Table
+from .table import Table
 
 
 class DynamoDbReader:
@@ -28,28 +28,24 @@ class DynamoDbReader:
     def read_sync_record(self) -> SyncRecord | None:
         return self._table.read_sync().record
 
-    def read_data_set(self) -> StoredDataSet:
-        sync, texts, is_whole = self._read_settled()
-        record = sync.record
-        if record is not None and not is_whole:
-            flags, segments = len(texts[FEATURES]), len(texts[SEGMENTS])
-            record = record._replace(revision=revision_of(texts), flags=flags, segments=segments, writing=True)
+    def read_snapshot(self, record: SyncRecord | None, held: StoredDataSet | None) -> StoredDataSet | None:
+        record = record or self.read_sync_record()
+        if record is None or record.snapshot is None:
+            return None
+        if held is not None and leads_from(record, held):
+            changed = open_changes(self._table.read_changes(), record, held)
+            if changed is not None:
+                return changed
+        return open_snapshot(self._table.read_snapshot(record.revision, record.snapshot.size), record)
+
+    def read_items(self) -> StoredDataSet:
+        record = self.read_sync_record()
+        texts = self._table.read_texts()
         return StoredDataSet(texts, record, initialized=record is not None or self._table.has("$inited"))
 
-    def _read_settled(self) -> tuple[Sync, dict[str, dict[str, bytes]], bool]:
-        """Whether no write touched the items while they were read; if not, what is there after a short wait."""
-        deadline = time.monotonic() + self._timing.dynamodb_settle_seconds
-        while True:
-            before = self._table.read_sync()
-            is_late = time.monotonic() >= deadline
-            if before.writing and not is_late:
-                time.sleep(self._timing.dynamodb_settle_poll_seconds)
-                continue
-            texts = self._table.read_texts()
-            after = self._table.read_sync()
-            is_whole = not before.writing and before.writes == after.writes
-            if is_whole or is_late:
-                return after, texts, is_whole
+    def read_some(self, keys: Mapping[str, Collection[str]]) -> Texts:
+        found = {kind: {key: self._table.read_item(kind, key) for key in wanted} for kind, wanted in keys.items()}
+        return {kind: {key: text for key, text in items.items() if text is not None} for kind, items in found.items()}
 
     @functools.cached_property
     def _table(self) -> Table:

@@ -6,18 +6,26 @@ Items, for the prefix ``launchdarkly``:
 
 - ``launchdarkly:features``, ``launchdarkly:segments`` / the item's key: ``version`` and the JSON as ``item``.
 - ``launchdarkly:$inited`` (twice, as all below): LaunchDarkly's marker of a store that was filled.
-- ``launchdarkly:$sync``: our sync record as ``item``, and what has to change with it: ``writing`` while its
-  data set is being replaced, ``writes`` (how often that began), ``covered``, and the lock.
+- ``launchdarkly:$sync``: our sync record as ``item``, and what has to change with it: ``writing`` while items
+  are being replaced, ``writes`` (how often that began, for readers of version 1.0), ``covered``, the lock, and
+  ``superseded``: earlier snapshots that somebody may still be reading.
 - ``launchdarkly:$refresh``: ``tickets`` and what the webhooks ``announced``.
+- ``launchdarkly:$snapshot`` / ``<revision>/<number>``: the data set once more, in the format of
+  ``stores/snapshot.py``, in parts of ``PART_BYTES`` as ``data``.
+- ``launchdarkly:$changes``: in the same format, what changed since the revision before.
 """
 
 from __future__ import annotations
 
+from binascii import a2b_base64
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ...data_set import KINDS, SyncRecord
-from .endpoint import Call
+from .endpoint import Call, dynamodbs_shape
+
+PART_BYTES = 380 * 1024
+"""An item may have 400 KB, names and keys included."""
 
 Attributes = dict[str, Any]
 """A DynamoDB item in the types of its protocol: ``{"key": {"S": "..."}}`` (Any: JSON)."""
@@ -30,8 +38,8 @@ class Sync(NamedTuple):
     """
 
     record: SyncRecord | None
-    writing: bool
-    writes: int
+    writing: str | None
+    superseded: str | None
     covered: int
     lock_owner: str | None
     lock_expires: int
@@ -46,30 +54,51 @@ class Table:
         self.name = name
         self._prefix = prefix
 
-    def get(self, name: str) -> Attributes:
-        """DynamoDB's answer to GetItem."""
-        key = self.key(name, self.namespace(name))
-        return self.call("GetItem", {"TableName": self.name, "Key": key, "ConsistentRead": True})
+    def get(self, name: str, key: str | None = None) -> Attributes:
+        """DynamoDB's answer to GetItem; the key is by default the namespace once more."""
+        where = self.key(name, self.namespace(name) if key is None else key)
+        return self.call("GetItem", {"TableName": self.name, "Key": where, "ConsistentRead": True})
 
     def has(self, name: str) -> bool:
         return "Item" in self.get(name)
 
+    @dynamodbs_shape()
     def read_sync(self) -> Sync:
         answer = self.get("$sync")
         item = answer.get("Item", {})
         text = item.get("item", {}).get("S")
         record = None if text is None else SyncRecord.from_json(text)
-        writing = "writing" in item
+        writing = item.get("writing", {}).get("S")
         return Sync(
-            record=record if record is None else record._replace(writing=writing),
+            record=record if record is None else record._replace(writing=writing is not None),
             writing=writing,
-            writes=number_in(item, "writes"),
+            superseded=item.get("superseded", {}).get("S"),
             covered=number_in(item, "covered"),
             lock_owner=item.get("lock_owner", {}).get("S"),
             lock_expires=number_in(item, "lock_expires"),
             date=answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", ""),
         )
 
+    def read_snapshot(self, revision: str, size: int) -> bytes | None:
+        """The snapshot of this revision, all parts together; None where one is missing."""
+        parts = [self._read_data("$snapshot", key) for key in part_keys(revision, size)]
+        return None if None in parts else b"".join(part for part in parts if part is not None)
+
+    def read_changes(self) -> bytes | None:
+        return self._read_data("$changes", self.namespace("$changes"))
+
+    @dynamodbs_shape()
+    def _read_data(self, name: str, key: str) -> bytes | None:
+        data = self.get(name, key).get("Item", {}).get("data", {}).get("B")
+        return a2b_base64(data) if isinstance(data, str) else data  # AWS's SDK has decoded it already
+
+    @dynamodbs_shape()
+    def read_item(self, kind: str, key: str) -> bytes | None:
+        """The JSON of one flag or segment, as :meth:`read_texts` gives it for all."""
+        text = self.get(kind, key).get("Item", {}).get("item", {}).get("S")
+        return None if text is None else str(text).encode()
+
+    @dynamodbs_shape()
     def read_texts(self) -> dict[str, dict[str, bytes]]:
         return {kind: dict(self._query(kind)) for kind in KINDS}
 
@@ -97,6 +126,11 @@ class Table:
 
     def namespace(self, name: str) -> str:
         return f"{self._prefix}:{name}"
+
+
+def part_keys(revision: str, size: int) -> list[str]:
+    """The sort keys of the parts of a snapshot of this many bytes."""
+    return [f"{revision}/{number}" for number in range(-(-size // PART_BYTES))]
 
 
 def number_in(item: Attributes, name: str) -> int:

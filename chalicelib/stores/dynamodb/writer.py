@@ -1,9 +1,9 @@
 """The writer of a DynamoDB table, with AWS's SDK.
 
 DynamoDB has no transaction as large as a data set. A write therefore marks ``$sync`` first, moves the
-items, and sets the new record last; both updates of ``$sync`` are conditional on the lock. Readers that
-see the mark keep what they have. A writer that died leaves its mark: the next refresh compares with what
-is really there, and finishes the work.
+items, writes the snapshot, and sets the record that names it last; both updates of ``$sync`` are conditional
+on the lock. Our readers have the previous snapshot until then. A writer that died leaves its mark: the next
+refresh compares with what is really there, and finishes the work.
 
 IAM actions: ``dynamodb:GetItem`` and ``dynamodb:Query``, as for the reader, and ``dynamodb:UpdateItem`` and
 ``dynamodb:BatchWriteItem`` (not PutItem or DeleteItem: BatchWriteItem is authorized by itself).
@@ -22,13 +22,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 
-from ...data_set import KINDS, Announcement, DataSet, Item, StoredDataSet, SyncRecord, changes
+from ...data_set import KINDS, Announcement, DataSet, Item, StoredDataSet, SyncRecord, changes, texts_of
 from ...errors import RefreshConflict, StoreUnavailable
 from ...timing import Timing
 from ..port import Backlog, Covered
+from ..snapshot import Packed, pack
 from .endpoint import THROTTLED, RequestRefused
 from .sdk import sdk_call
-from .table import Attributes, Sync, Table, number_in
+from .table import PART_BYTES, Attributes, Sync, Table, number_in, part_keys
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class DynamoDbWriter:
         if sync.lock_owner != owner or not self._take_lock(owner, sync, seconds):
             raise RefreshConflict("This refresh took longer than its lock; nothing was written.")
         stored = StoredDataSet(self._table.read_texts(), sync.record, self._table.has("$inited"))
-        yield _DynamoDbUpdate(self._table, owner, last_batch_at, self._timing.dynamodb_backoff_seconds, stored)
+        yield _DynamoDbUpdate(self._table, self._timing, owner, last_batch_at, sync, stored)
 
     def _take_lock(self, owner: str, seen: Sync, seconds: float) -> bool:
         """Whether ``owner`` has the lock for so long; not if another has taken it since ``seen``."""
@@ -115,30 +116,54 @@ class _DynamoDbUpdate:
     def __init__(
         self,
         table: _WritableTable,
+        timing: Timing,
         owner: str,
         last_batch_at: float,
-        backoff_seconds: tuple[float, float],
+        sync: Sync,
         stored: StoredDataSet,
     ) -> None:
         self._table = table
+        self._timing = timing
         self._owner = owner
         self._last_batch_at = last_batch_at
-        self._backoff_seconds = backoff_seconds
+        self._sync = sync
         self.stored = stored
 
     def commit(self, data_set: DataSet, record: SyncRecord, backlog: Backlog) -> None:
-        requests = list(self._requests(data_set))
-        if requests:
-            self._update_sync("SET writing = :revision ADD writes :one", revision=record.revision, one=1)
-            self._write(requests)
+        packed = pack(record.revision, texts_of(data_set), self.stored.record, self._stored_snapshot())
+        record = record._replace(snapshot=packed.name)
+        items = list(self._item_requests(data_set))
+        superseded = _Superseded(self._sync)
+        if items or packed.snapshot is not None:
+            superseded.add(record)  # until the record names it: should this writer die, its parts are not forgotten
+            self._update_sync(
+                "SET writing = :revision, superseded = :superseded ADD writes :one",
+                revision=record.revision,
+                superseded=superseded.to_json(),
+                one=1,
+            )
+        self._write(items)
         if not self.stored.initialized:
             self._write([self._table.put_marker_request("$inited")])
+        self._write_snapshot(record, packed)
+        superseded.replace(self.stored.record, record)
+        for revision, size in superseded.pop_older_than(self._timing.snapshot_grace_seconds):
+            self._write([self._table.delete_request("$snapshot", key) for key in part_keys(revision, size)])
         self._update_sync(
-            "SET #item = :record, covered = :ticket REMOVE writing", record=record.to_json(), ticket=backlog.ticket
+            "SET #item = :record, covered = :ticket, superseded = :superseded REMOVE writing",
+            record=record.to_json(),
+            ticket=backlog.ticket,
+            superseded=superseded.to_json(),
         )
         self._forget(backlog)
 
-    def _requests(self, data_set: DataSet) -> Iterator[Attributes]:
+    def _stored_snapshot(self) -> bytes | None:
+        record = self.stored.record
+        if record is None or record.snapshot is None:
+            return None
+        return self._table.read_snapshot(record.revision, record.snapshot.size)
+
+    def _item_requests(self, data_set: DataSet) -> Iterator[Attributes]:
         """Only what differs. Segments come before the flags that may use them, and go after them."""
         changed, gone = changes(self.stored.texts, data_set)
         for kind in reversed(KINDS):
@@ -148,9 +173,18 @@ class _DynamoDbUpdate:
             for key in gone[kind]:
                 yield self._table.delete_request(kind, key)
 
+    def _write_snapshot(self, record: SyncRecord, packed: Packed) -> None:
+        if packed.snapshot is not None:
+            for number, key in enumerate(part_keys(record.revision, len(packed.snapshot))):
+                part = packed.snapshot[number * PART_BYTES : (number + 1) * PART_BYTES]
+                self._write([self._table.put_data_request("$snapshot", key, part)])
+        if packed.changes is not None:
+            key = self._table.namespace("$changes")
+            self._write([self._table.put_data_request("$changes", key, packed.changes)])
+
     def _write(self, pending: list[Attributes]) -> None:
         """Everything, however often DynamoDB hands some of it back, until the lock is about to expire."""
-        first_pause, longest_pause = self._backoff_seconds
+        first_pause, longest_pause = self._timing.dynamodb_backoff_seconds
         pause = first_pause
         while pending:
             if time.monotonic() >= self._last_batch_at:
@@ -174,6 +208,40 @@ class _DynamoDbUpdate:
                 self._table.update("$refresh", "DELETE announced :entries", entries=list(backlog.entries))
         except StoreUnavailable as error:
             logger.warning("covered webhooks not forgotten: %s", error)
+
+
+class _Superseded:
+    """Earlier snapshots that somebody may still be reading: by revision, their size, and since when (Unix time).
+
+    Times are DynamoDB's, so that no two instances' clocks have to agree.
+    """
+
+    def __init__(self, sync: Sync) -> None:
+        self._now = _read_at(sync)
+        self._snapshots: dict[str, tuple[int, int]] = {}
+        try:
+            for revision, (size, since) in json.loads(sync.superseded or "{}").items():
+                self._snapshots[str(revision)] = (int(size), int(since))
+        except (ValueError, TypeError, AttributeError):
+            logger.warning("the list of superseded snapshots cannot be read; they stay in the table")
+
+    def to_json(self) -> str:
+        return json.dumps(self._snapshots)
+
+    def add(self, record: SyncRecord) -> None:
+        if record.snapshot is not None:
+            self._snapshots[record.revision] = (record.snapshot.size, self._now)
+
+    def replace(self, old: SyncRecord | None, new: SyncRecord) -> None:
+        """The new record's snapshot is in use from now on, and the old one's no longer."""
+        if old is not None:
+            self.add(old)
+        self._snapshots.pop(new.revision, None)
+
+    def pop_older_than(self, seconds: float) -> list[tuple[str, int]]:
+        """Revision and size of those that nobody reads any more."""
+        old = [revision for revision, (_, since) in self._snapshots.items() if self._now - since > seconds]
+        return [(revision, self._snapshots.pop(revision)[0]) for revision in old]
 
 
 class _WritableTable(Table):
@@ -218,6 +286,9 @@ class _WritableTable(Table):
     def put_request(self, kind: str, key: str, item: Item) -> Attributes:
         attributes = {"version": _value(item.version), "item": _value(item.text.decode())}
         return {"PutRequest": {"Item": {**self.key(kind, key), **attributes}}}
+
+    def put_data_request(self, name: str, key: str, data: bytes) -> Attributes:
+        return {"PutRequest": {"Item": {**self.key(name, key), "data": {"B": data}}}}
 
     def put_marker_request(self, name: str) -> Attributes:
         return {"PutRequest": {"Item": self.key(name, self.namespace(name))}}

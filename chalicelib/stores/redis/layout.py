@@ -5,6 +5,7 @@ Keys, for the prefix ``launchdarkly``:
 - ``launchdarkly:features``, ``launchdarkly:segments``: hashes of key to JSON, LaunchDarkly's own format.
 - ``launchdarkly:$inited``: LaunchDarkly's marker of a store that was filled.
 - ``launchdarkly:$sync``: our sync record.
+- ``launchdarkly:$snapshot``, ``$changes``: the data set once more, in the format of ``stores/snapshot.py``.
 - ``launchdarkly:$lock``, ``$tickets``, ``$covered``, ``$announced``: what serialises refreshes.
 
 Redis Cluster and ElastiCache Serverless refuse a MULTI over several slots: there the prefix has to be a

@@ -12,29 +12,36 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
 from redis.client import Pipeline
-from redis.retry import Retry
 
-from ...data_set import FEATURES, KINDS, SEGMENTS, Announcement, DataSet, Item, StoredDataSet, SyncRecord, changes
+from ...data_set import (
+    FEATURES,
+    KINDS,
+    SEGMENTS,
+    Announcement,
+    DataSet,
+    Item,
+    StoredDataSet,
+    SyncRecord,
+    changes,
+    texts_of,
+)
 from ...errors import RefreshConflict, StoreUnavailable
 from ...timing import Timing
 from ..port import Backlog, Covered
+from ..snapshot import Packed, pack
+from .address import parse_address
 from .layout import Keys, stored_data_set
-from .protocol import parse_address
+from .pool import redis_client
+from .protocol import ServerError
+from .refusals import meaning
 
 
 class RedisWriter:
     def __init__(self, url: str, prefix: str, timing: Timing) -> None:
-        """Raises ConfigurationError when the URL cannot be parsed. Connects on first use."""
-        parse_address(url)
+        """Raises ConfigurationError when the URL is wrong. Connects on first use."""
         self._key = Keys(prefix)
-        self._redis = redis.Redis.from_url(
-            url,
-            socket_timeout=timing.redis_command_seconds,
-            socket_connect_timeout=timing.redis_connect_seconds,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = redis_client(parse_address(url), timing)
 
     def can_hold(self, kind: str, key: str, item: Item) -> bool:
         return True  # up to 512 MB a value
@@ -86,8 +93,9 @@ class RedisWriter:
                 pipeline.exists(self._key("$inited")),
                 [pipeline.hgetall(self._key(kind)) for kind in KINDS],
             )
+            snapshot: Any = pipeline.get(self._key("$snapshot"))  # Any: redis-py's types allow text as well
             pipeline.multi()
-            yield _RedisUpdate(self._redis, self._key, pipeline, stored)
+            yield _RedisUpdate(self._redis, self._key, pipeline, stored, snapshot)
 
     def _watch_lock(self, pipeline: Pipeline, owner: str) -> bool:
         """Whether ``owner`` holds the lock; if that changes, the transaction that follows does nothing."""
@@ -97,15 +105,21 @@ class RedisWriter:
 
 
 class _RedisUpdate:
-    def __init__(self, client: redis.Redis, key: Keys, pipeline: Pipeline, stored: StoredDataSet) -> None:
+    def __init__(
+        self, client: redis.Redis, key: Keys, pipeline: Pipeline, stored: StoredDataSet, snapshot: bytes | None
+    ) -> None:
         self._redis = client
         self._key = key
         self._pipeline = pipeline
         self.stored = stored
+        self._snapshot = snapshot
 
     def commit(self, data_set: DataSet, record: SyncRecord, backlog: Backlog) -> None:
         key = self._key
-        self._queue_changes(data_set)
+        packed = pack(record.revision, texts_of(data_set), self.stored.record, self._snapshot)
+        record = record._replace(snapshot=packed.name)
+        self._queue_items(data_set)
+        self._queue_snapshot(packed)
         self._pipeline.set(key("$inited"), key("$inited"))  # the SDKs store the key's own name
         self._pipeline.set(key("$sync"), record.to_json())
         self._pipeline.set(key("$covered"), backlog.ticket)
@@ -113,7 +127,16 @@ class _RedisUpdate:
         with _errors_in_our_words():
             self._execute(record)
 
-    def _queue_changes(self, data_set: DataSet) -> None:
+    def _queue_snapshot(self, packed: Packed) -> None:
+        if packed.snapshot is None:
+            return
+        self._pipeline.set(self._key("$snapshot"), packed.snapshot)
+        if packed.changes is None:
+            self._pipeline.delete(self._key("$changes"))
+        else:
+            self._pipeline.set(self._key("$changes"), packed.changes)
+
+    def _queue_items(self, data_set: DataSet) -> None:
         """Only what differs: an unchanged environment costs no item writes."""
         changed, gone = changes(self.stored.texts, data_set)
         for kind in KINDS:
@@ -146,40 +169,27 @@ def _announcement(text: bytes) -> Announcement | None:
 def _errors_in_our_words() -> Iterator[None]:
     try:
         yield
-    except redis.RedisError as error:
+    except (redis.RedisError, ServerError) as error:
         cause = _cause(error)
         if isinstance(cause, redis.WatchError):
             raise RefreshConflict("Another refresh wrote to the store meanwhile; nothing was written.") from error
         raise StoreUnavailable(_what_is_wrong(cause)) from error
 
 
-def _cause(error: redis.RedisError) -> BaseException:
+def _cause(error: Exception) -> BaseException:
     """Of a connection that is lost while watching redis-py makes a WatchError too, with the cause as its context."""
     return error.__context__ or error if isinstance(error, redis.WatchError) else error
 
 
-_CLUSTER = (
-    "The flag store is a Redis Cluster: STORE_PREFIX must be a hash tag such as {launchdarkly}, and REDIS_URL "
-    "must name the node that holds its slot."
-)
-
-_CONDITIONS: dict[type[Exception], str] = {
-    redis.AuthenticationError: "The flag store refused the user name or password in REDIS_URL.",
-    redis.BusyLoadingError: "The flag store is still loading its data.",
-    redis.ConnectionError: "The flag store cannot be reached.",
-    redis.TimeoutError: "The flag store did not answer in time.",
-    redis.ReadOnlyError: "The flag store is a read-only replica; REDIS_URL must name the primary.",
-    redis.OutOfMemoryError: "The flag store is out of memory (OOM command not allowed).",
-    redis.exceptions.ClusterCrossSlotError: _CLUSTER,
-    redis.exceptions.AskError: _CLUSTER,
-}
-"""The usual conditions; a subclass comes before its base."""
-
-
 def _what_is_wrong(error: BaseException) -> str:
-    """One of the usual conditions, or else the server's own words; never an address."""
-    for condition, message in _CONDITIONS.items():
-        if isinstance(error, condition):
-            return message
+    """In the reader's words."""
+    if isinstance(error, ServerError):
+        return meaning(str(error))
     # In a pipeline redis-py puts the command before the server's words, and so the beginning of a flag.
-    return f"The flag store refused a command: {str(error).rpartition('of pipeline caused error: ')[2]}"
+    words = str(error).rpartition("of pipeline caused error: ")[2]
+    code = getattr(error, "status_code", None)
+    if code is not None or isinstance(error, redis.ResponseError):
+        return meaning(words if code is None else f"{code} {words}")
+    if isinstance(error, redis.TimeoutError):
+        return "The flag store did not answer in time."
+    return "The flag store cannot be reached."
