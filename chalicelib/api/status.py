@@ -23,6 +23,11 @@ def can_answer(report: Mapping[str, Any]) -> bool:
     return report["status"] in ("healthy", "stale")
 
 
+def in_short(report: Mapping[str, Any]) -> Json:
+    """What a caller without a token learns where ``STATUS_AUTH`` asks for one: no count, no time, no version."""
+    return {"status": "healthy" if can_answer(report) else "unavailable"}
+
+
 def daemon_status(store_kind: str, snapshot: Snapshot, now_seconds: float) -> Json:
     """The report of daemon mode, for what an evaluation would be answered from now; the time is Unix time."""
     data = _stored_data(snapshot, now_seconds)

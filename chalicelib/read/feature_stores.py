@@ -36,6 +36,9 @@ class ReadableFeatureStore(Protocol):
     def get(self, kind: VersionedDataKind, key: str) -> Any:
         """The item, or None when there is none. Raises UnreadableItem."""
 
+    def all(self, kind: VersionedDataKind) -> dict[str, Any]:
+        """Every readable item by key."""
+
     def unreadable_flags(self) -> Collection[str]:
         """Keys of the flags that were asked for and cannot be read."""
 
@@ -109,6 +112,7 @@ class SnapshotFeatureStore:
             item = kind.decode(fields)
             if not item.deleted and item.key != key:
                 raise ValueError("It is stored under another key than its own.")
+            bound_patterns_of(item)
         except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RecursionError) as error:
             self._unreadable[kind.namespace, key] = None
             logger.error("stored item %s/%s cannot be read: %s: %s", kind.namespace, key, type(error).__name__, error)
@@ -122,6 +126,14 @@ def _drop_all_but(names: Collection[str], fields: dict[str, Any]) -> None:
     kept = {name: fields[name] for name in names if name in fields}
     fields.clear()
     fields.update(kept)
+
+
+def bound_patterns_of(item: Any) -> None:
+    """Bounds what the regular expressions of a flag or segment may cost, if it has any."""
+    if not item.deleted and any(clause.op == "matches" for rule in item.rules for clause in rule.clauses):
+        from .patterns import bound_patterns
+
+        bound_patterns(item)
 
 
 def _finite(literal: str) -> float:
