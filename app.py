@@ -14,10 +14,6 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from chalicelib.runtime.deferred import defer_imports
-
-defer_imports()  # before anything that imports the SDK
-
 from chalice.app import Chalice, IAMAuthorizer, LambdaFunctionEvent, Rate, Request, Response
 
 from chalicelib import RECONCILE_MINUTES, errors
@@ -26,7 +22,7 @@ from chalicelib.api.cors import cors_headers, preflight_headers
 from chalicelib.api.gateway import incoming, seconds_left
 from chalicelib.api.request import Asked, Incoming, options_from_query, parse_json, take_apart
 from chalicelib.config import is_behind_iam
-from chalicelib.read.evaluation import Options, evaluate_flag, evaluate_flags, select_flags
+from chalicelib.read.evaluation import Options, evaluate_flag, evaluate_flags
 from chalicelib.read.snapshots import Snapshot
 from chalicelib.runtime.logs import log_as_json, note, one_line
 from chalicelib.runtime.metrics import emit, measured_refresh
@@ -154,11 +150,9 @@ def evaluate_all_flags() -> Answer:
     """All flags, or those in ``?flags=``, for the context in the body."""
     asked = take_apart(_incoming(), wiring.settings, options_from_query)
     flags = current_flags()
-
-    def evaluate() -> Json:
-        return evaluate_flags(select_flags(flags, asked.options.flags), asked.context, asked.options)
-
-    return evaluation_answer(flags, asked, _if_none_match(), evaluate)
+    return evaluation_answer(
+        flags, asked, _if_none_match(), lambda: evaluate_flags(flags, asked.context, asked.options)
+    )
 
 
 @app.route("/evaluate/{flag_key}", methods=["POST"], authorizer=_AUTHORIZER)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import errors
-from ..read.direct import DirectFlags
 from ..read.evaluation import etag
 from ..read.snapshots import Provenance, Snapshot
 from .request import Asked, matches_etag
+
+if TYPE_CHECKING:
+    from ..read.direct import DirectFlags
 
 Json = dict[str, Any]
 """A JSON object on its way out (Any: JSON)."""

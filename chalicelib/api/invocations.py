@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ..errors import InvalidContext, InvalidRequest
 from ..read.contexts import parse_context
-from ..read.evaluation import FlagSource, Options, evaluate_flag, evaluate_flags, select_flags
+from ..read.evaluation import FlagSource, Options, evaluate_flag, evaluate_flags
 
 _FORMS = (
     "a context or user itself, {'context': ...}, {'user': ...}, or {'contexts': [...]}, "
@@ -88,10 +88,9 @@ def answer_event(source: FlagSource, request: EventRequest) -> dict[str, Any]:
     """
     if request.flag is not None:
         return {"flag": evaluate_flag(source, parse_context(request.contexts[0]), request.flag)}
-    selection = select_flags(source, request.options.flags)
     if not request.is_batch:
-        return {"flags": evaluate_flags(selection, parse_context(request.contexts[0]), request.options)}
-    return {"results": [_result(selection, context, request.options) for context in request.contexts]}
+        return {"flags": evaluate_flags(source, parse_context(request.contexts[0]), request.options)}
+    return {"results": [_result(source, context, request.options) for context in request.contexts]}
 
 
 def _result(source: FlagSource, data: object, options: Options) -> dict[str, Any]:

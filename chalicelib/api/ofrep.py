@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ldclient.context import Context
-from ldclient.versioned_data_kind import FEATURES
-
 from .. import errors
+from ..launchdarkly.sdk import FEATURES, Context
 from ..read.contexts import parse_context
 from ..read.evaluation import FlagSource, Options, evaluate_flag, evaluate_flags
 from ..read.feature_stores import ReadableFeatureStore
@@ -95,7 +93,7 @@ def _evaluation(key: str, answer: Mapping[str, Any], feature_store: ReadableFeat
     variation = answer.get("variation")
     return {
         "key": key,
-        "reason": _reason(reason, feature_store.get(FEATURES, key, lambda flag: flag)),
+        "reason": _reason(reason, feature_store.get(FEATURES, key)),
         "variant": "" if variation is None else str(variation),
         "metadata": {} if answer["version"] is None else {"version": answer["version"]},
         **({} if answer["value"] is None else {"value": answer["value"]}),

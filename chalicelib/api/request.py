@@ -9,10 +9,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from ldclient.context import Context
-
 from ..config import Settings
 from ..errors import InvalidRequest
+from ..launchdarkly.sdk import Context
 from ..read.contexts import parse_context
 from ..read.evaluation import Options
 from .access import Access, check_access

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from ldclient.interfaces import DataSourceState
-from ldclient.versioned_data_kind import FEATURES, SEGMENTS
+from typing import TYPE_CHECKING, Any
 
 from .. import RECONCILE_MINUTES, VERSION
 from ..data_set import SyncRecord
 from ..errors import StoreNotInitialized, StoreUnavailable
-from ..read.direct import DirectFlags
+from ..launchdarkly.sdk import FEATURES, SEGMENTS
 from ..read.snapshots import Snapshot
 from .answers import Json
+
+if TYPE_CHECKING:
+    from ..read.direct import DirectFlags
 
 STALE_AFTER_SECONDS = 3 * RECONCILE_MINUTES * 60
 """Three missed refreshes in a row are no accident."""
@@ -77,7 +77,7 @@ def direct_status(flags: DirectFlags, source: str) -> Json:
     state = flags.client.data_source_status_provider.status.state
     has_data = flags.feature_store.initialized
     return {
-        "status": "unavailable" if not has_data else "healthy" if state == DataSourceState.VALID else "stale",
+        "status": "unavailable" if not has_data else "healthy" if state.name == "VALID" else "stale",
         "mode": "direct",
         "store": None,
         "dataSource": {"state": state.name},

@@ -3,13 +3,15 @@
 Every LaunchDarkly client of the app is made here, so what each may do on the network is stated once. A fetch
 needs none: it reads the stream itself.
 
-A client is a reference cycle, which only the garbage collector frees. So none of them owns the feature
-store that it is given: the caller keeps it, and its data set goes when the caller lets go of it.
+A client is a reference cycle, which only the garbage collector frees. So the one of direct mode does not own
+the feature store that it is given: the caller keeps it, and its data set goes when the caller lets go of it.
+The client of daemon mode is handed out, so it owns its data set; an evaluation needs none.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 from weakref import proxy
 
@@ -20,24 +22,58 @@ from ldclient.interfaces import FeatureStore
 from ..config import Settings
 from ..errors import UnreadableItem
 from ..secrets import read_secret
+from .evaluators import FixedFeatureStore
+from .sdk import VersionedDataKind
 
 _DAEMON_MODE_KEY = "daemon-mode-has-no-sdk-key"
 """The SDK wants a key even where it never contacts LaunchDarkly."""
 
+Callback = Callable[[Any], Any]
+"""The SDK's store interface hands every result through one of these (untyped there)."""
 
-def daemon_client(feature_store: FeatureStore) -> LDClient:
-    """A client that evaluates from ``feature_store`` alone: no connection, no events, no thread."""
+
+def daemon_client(feature_store: FixedFeatureStore) -> LDClient:
+    """A client that evaluates from ``feature_store`` alone: no connection, no events, no thread.
+
+    It keeps the feature store for as long as it lives itself, which the garbage collector ends.
+    """
     logging.getLogger("ldclient.util").addFilter(_is_news)
     return LDClient(
         Config(
             _DAEMON_MODE_KEY,
-            feature_store=proxy(feature_store),
+            feature_store=_AsFeatureStore(feature_store),
             use_ldd=True,
             send_events=False,
             diagnostic_opt_out=True,
         ),
         start_wait=0,
     )
+
+
+class _AsFeatureStore(FeatureStore):
+    """A data set as the SDK's clients want it. In daemon mode nothing is written to it."""
+
+    def __init__(self, feature_store: FixedFeatureStore) -> None:
+        self._feature_store = feature_store
+
+    @property
+    def initialized(self) -> bool:
+        return True
+
+    def get(self, kind: VersionedDataKind, key: str, callback: Callback = lambda item: item) -> Any:
+        return callback(self._feature_store.get(kind, key))
+
+    def all(self, kind: VersionedDataKind, callback: Callback = lambda items: items) -> Any:
+        return callback(self._feature_store.all(kind))
+
+    def init(self, all_data: object) -> None:
+        raise NotImplementedError
+
+    def upsert(self, kind: VersionedDataKind, item: object) -> None:
+        raise NotImplementedError
+
+    def delete(self, kind: VersionedDataKind, key: str, version: int) -> None:
+        raise NotImplementedError
 
 
 def _is_news(record: logging.LogRecord) -> bool:

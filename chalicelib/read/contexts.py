@@ -11,9 +11,8 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from ldclient.context import Context
-
 from ..errors import InvalidContext
+from ..launchdarkly.sdk import Context
 
 MAX_LEVELS = 100
 """Of objects and arrays within each other: far more than a rule can refer to, and safe for whatever recurses."""

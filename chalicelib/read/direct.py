@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from ldclient.client import LDClient
+from ldclient.feature_store import InMemoryFeatureStore
 
 from ..config import Settings
 from ..launchdarkly.clients import direct_client
+from ..launchdarkly.evaluators import ClientEvaluator
 from ..timing import Timing
-from .feature_stores import DirectFeatureStore
 from .snapshots import Provenance
+
+
+class DirectFeatureStore(InMemoryFeatureStore):
+    """The SDK's own store; the SDK itself refuses what it cannot read."""
+
+    def unreadable_flags(self) -> Collection[str]:
+        return ()
 
 
 class DirectFlags(NamedTuple):
@@ -18,6 +27,10 @@ class DirectFlags(NamedTuple):
 
     client: LDClient
     feature_store: DirectFeatureStore
+
+    @property
+    def evaluator(self) -> ClientEvaluator:
+        return ClientEvaluator(self.client)
 
     @property
     def provenance(self) -> Provenance:

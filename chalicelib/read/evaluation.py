@@ -1,29 +1,23 @@
-"""Flags evaluated for a context, in the shapes of the API. Pure over an SDK client and its feature store."""
+"""Flags evaluated for a context, in the shapes of the API. Pure over an evaluator and its feature store."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
 from typing import Any, NamedTuple, Protocol
-
-from ldclient.client import LDClient
-from ldclient.context import Context
-from ldclient.versioned_data_kind import FEATURES
 
 from .. import VERSION
 from ..errors import FetchTimedOut, FlagNotFound, UnreadableItem
-from ..launchdarkly.clients import daemon_client
-from .feature_stores import ReadableFeatureStore, SelectedFlags
-
-_NOT_DELIVERED = "LaunchDarkly has not delivered the data set yet."
+from ..launchdarkly.evaluators import FlagEvaluator
+from ..launchdarkly.sdk import FEATURES, Context
+from .feature_stores import ReadableFeatureStore
 
 _UNREADABLE_REASON = {"kind": "ERROR", "errorKind": "EXCEPTION"}
 """The reason that the SDK gives when its store cannot produce a flag."""
 
 
 class Options(NamedTuple):
-    """What the caller asked for. ``flags`` None means all; see ``select_flags``.
+    """What the caller asked for. ``flags`` None means all; unknown keys are left out.
 
     ``conceal``: the caller must not learn of flags that client-side SDKs cannot see, not even as the
     prerequisite of one that they can see.
@@ -36,10 +30,10 @@ class Options(NamedTuple):
 
 
 class FlagSource(Protocol):
-    """An SDK client together with the feature store that it evaluates from."""
+    """An evaluator together with the feature store that it evaluates from."""
 
     @property
-    def client(self) -> LDClient: ...
+    def evaluator(self) -> FlagEvaluator: ...
 
     @property
     def feature_store(self) -> ReadableFeatureStore: ...
@@ -52,10 +46,10 @@ def evaluate_flag(source: FlagSource, context: Context, key: str, options: Optio
     Of the options only ``client_side_only`` and ``conceal`` matter. Raises FlagNotFound, and FetchTimedOut
     in direct mode before the first data set has arrived.
     """
-    detail = source.client.variation_detail(key, context, None)
+    detail = source.evaluator.evaluate_flag(key, context)
     error = detail.reason.get("errorKind")
     if error == "CLIENT_NOT_READY":
-        raise FetchTimedOut(_NOT_DELIVERED)
+        raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
     if error == "FLAG_NOT_FOUND" or (options.client_side_only and not _is_client_side(source.feature_store, key)):
         raise FlagNotFound(f"There is no flag {key[:100]!r}.")
     evaluated = {
@@ -76,16 +70,13 @@ def evaluate_flags(source: FlagSource, context: Context, options: Options) -> di
     of client-side answers, because nobody can tell whether it belongs there.
     Raises FetchTimedOut in direct mode before the first data set has arrived.
     """
-    state = source.client.all_flags_state(
-        context, with_reasons=options.with_reasons, client_side_only=options.client_side_only
+    evaluated = source.evaluator.evaluate_flags(
+        context, options.flags, with_reasons=options.with_reasons, client_side_only=options.client_side_only
     )
-    if not state.valid:
-        raise FetchTimedOut(_NOT_DELIVERED)
-    answer = state.to_json_dict()
-    evaluated = {key: {"value": answer[key], **meta} for key, meta in answer["$flagsState"].items()}
     if not options.client_side_only:
         for key in source.feature_store.unreadable_flags():
-            evaluated[key] = {"value": None, **({"reason": _UNREADABLE_REASON} if options.with_reasons else {})}
+            if options.flags is None or key in options.flags:
+                evaluated[key] = {"value": None, **({"reason": _UNREADABLE_REASON} if options.with_reasons else {})}
     if options.conceal:
         return {key: _concealed(each, source.feature_store) for key, each in evaluated.items()}
     return evaluated
@@ -104,28 +95,10 @@ def _concealed(evaluated: dict[str, Any], feature_store: ReadableFeatureStore) -
 def _is_client_side(feature_store: ReadableFeatureStore, key: str) -> bool:
     """Whether client-side SDKs may see the flag; not if it cannot be read, because then nobody can tell."""
     try:
-        flag = feature_store.get(FEATURES, key, lambda item: item)
+        flag = feature_store.get(FEATURES, key)
     except UnreadableItem:
         return False
     return flag is not None and bool(flag.get("clientSide"))
-
-
-class _Selection(NamedTuple):
-    client: LDClient
-    feature_store: ReadableFeatureStore
-
-
-def select_flags(source: FlagSource, keys: Collection[str] | None) -> FlagSource:
-    """A source that lists only these flags (None: all of them), and costs only these. Unknown keys are left out.
-
-    Raises FetchTimedOut in direct mode before the first data set has arrived.
-    """
-    if keys is None:
-        return source
-    if not source.feature_store.initialized:
-        raise FetchTimedOut(_NOT_DELIVERED)
-    feature_store = SelectedFlags(source.feature_store, keys)
-    return _Selection(daemon_client(feature_store), feature_store)
 
 
 def etag(revision: str, context: dict[str, Any], *asked: object) -> str:
@@ -139,7 +112,7 @@ def etag(revision: str, context: dict[str, Any], *asked: object) -> str:
 
 def _version(feature_store: ReadableFeatureStore, key: str) -> int | None:
     try:
-        flag = feature_store.get(FEATURES, key, lambda item: item)
+        flag = feature_store.get(FEATURES, key)
     except UnreadableItem:
         return None
     return None if flag is None else int(flag.version)

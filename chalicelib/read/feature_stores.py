@@ -1,8 +1,4 @@
-"""The feature stores that the SDK's clients evaluate from: memory only, no connection.
-
-Each can name its unreadable flags: one bad item in the store is one bad flag in the answer, while the
-SDK's own stores fail whole on it.
-"""
+"""The data set as evaluations see it: the SDK's models, in memory, decoded when they are first asked for."""
 
 from __future__ import annotations
 
@@ -10,85 +6,55 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from ldclient.feature_store import InMemoryFeatureStore
-from ldclient.interfaces import FeatureStore
-from ldclient.versioned_data_kind import FEATURES, SEGMENTS, VersionedDataKind
-
 from ..errors import UnreadableItem
-from ..runtime.collector import collector_paused
+from ..launchdarkly.sdk import FEATURES, SEGMENTS, VersionedDataKind
 
 logger = logging.getLogger(__name__)
 
-Callback = Callable[[Any], Any]
-"""The SDK's store interface hands every result through one of these (untyped there)."""
-
 
 class ReadableFeatureStore(Protocol):
-    """What evaluation needs beside the SDK's FeatureStore."""
+    """What an answer needs to know of flags beside their evaluation."""
 
-    @property
-    def initialized(self) -> bool:
-        """Whether there is a data set; only in direct mode it may still have to arrive."""
-
-    def get(self, kind: VersionedDataKind, key: str, callback: Callback) -> Any: ...
-
-    def all(self, kind: VersionedDataKind, callback: Callback) -> Any: ...
+    def get(self, kind: VersionedDataKind, key: str) -> Any:
+        """The item, or None when there is none. Raises UnreadableItem."""
 
     def unreadable_flags(self) -> Collection[str]:
-        """Keys of the flags that ``all`` had to leave out."""
+        """Keys of the flags that were asked for and cannot be read."""
 
 
-class DirectFeatureStore(InMemoryFeatureStore):
-    """The SDK's in-memory store of direct mode; the SDK itself refuses what it cannot read."""
-
-    def unreadable_flags(self) -> Collection[str]:
-        return ()
-
-
-class _ReadOnlyFeatureStore(FeatureStore):
-    """In daemon mode nothing writes to the SDK's feature store."""
-
-    @property
-    def initialized(self) -> bool:
-        return True
-
-    def init(self, all_data: object) -> None:
-        raise NotImplementedError
-
-    def upsert(self, kind: VersionedDataKind, item: object) -> None:
-        raise NotImplementedError
-
-    def delete(self, kind: VersionedDataKind, key: str, version: int) -> None:
-        raise NotImplementedError
-
-
-class SnapshotFeatureStore(_ReadOnlyFeatureStore):
+class SnapshotFeatureStore:
     """The data set of one revision. An item is decoded when it is first asked for, and kept. Thread-safe.
 
-    Decoding costs about 50 microseconds an item; most functions evaluate a few flags of many.
+    Decoding costs about 50 microseconds an item; most functions evaluate a few flags of many. One bad item in
+    the store is one bad flag in the answer, while the SDK's own stores fail whole on it.
     """
 
-    def __init__(self, texts: Mapping[str, Mapping[str, bytes]]) -> None:
+    def __init__(self, texts: Mapping[str, Mapping[str, bytes]], previous: SnapshotFeatureStore | None = None) -> None:
+        """``texts`` is kind -> key -> JSON text. What ``previous`` has decoded of the same text is taken over."""
         self._texts = texts
-        self._decoded: dict[str, dict[str, Any]] = {FEATURES.namespace: {}, SEGMENTS.namespace: {}}
+        self._decoded: dict[str, dict[str, Any]] = {
+            kind: {} if previous is None else previous._decoded_of(kind, texts[kind])
+            for kind in (FEATURES.namespace, SEGMENTS.namespace)
+        }
         self._unreadable: dict[tuple[str, str], None] = {}
         self._lock = threading.Lock()
+        self.same_for_everybody: dict[tuple[str, bool], dict[str, Any]] = {}
+        """Answers that are the same for every context, by flag; the evaluator keeps them here."""
 
-    def get(self, kind: VersionedDataKind, key: str, callback: Callback = lambda item: item) -> Any:
+    def get(self, kind: VersionedDataKind, key: str) -> Any:
         """The item, or None when there is none. Raises UnreadableItem."""
         item = self._item(kind, key)
         if item is None and (kind.namespace, key) in self._unreadable:
             raise UnreadableItem(f"The stored item {kind.namespace}/{key} cannot be read.")
-        return callback(item)
+        return item
 
-    def all(self, kind: VersionedDataKind, callback: Callback = lambda items: items) -> Any:
+    def all(self, kind: VersionedDataKind) -> dict[str, Any]:
         """Every readable item by key."""
-        with collector_paused():
-            items = {key: self._item(kind, key) for key in self._texts[kind.namespace]}
-        return callback({key: item for key, item in items.items() if item is not None})
+        items = {key: self._item(kind, key) for key in self._texts[kind.namespace]}
+        return {key: item for key, item in items.items() if item is not None}
 
     def unreadable_flags(self) -> Collection[str]:
         return [key for namespace, key in tuple(self._unreadable) if namespace == FEATURES.namespace]
@@ -101,6 +67,11 @@ class SnapshotFeatureStore(_ReadOnlyFeatureStore):
     def unreadable_count(self) -> int:
         """Flags and segments that were asked for and could not be decoded."""
         return len(self._unreadable)
+
+    def _decoded_of(self, kind: str, texts: Mapping[str, bytes]) -> dict[str, Any]:
+        """The decoded items whose texts are among these. What cannot be read is left out, to be logged anew."""
+        mine, decoded = self._texts[kind], self._decoded[kind].copy()  # another thread may be decoding
+        return {key: item for key, item in decoded.items() if item is not None and texts.get(key) == mine[key]}
 
     def _item(self, kind: VersionedDataKind, key: str) -> Any:
         """The item; None when there is none, and when it is deleted or unreadable."""
@@ -135,30 +106,3 @@ def _finite(literal: str) -> float:
 
 
 _JSON = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
-
-
-class SelectedFlags(_ReadOnlyFeatureStore):
-    """A view of another store in which only some flags are listed; prerequisites and segments are all found."""
-
-    def __init__(self, feature_store: ReadableFeatureStore, keys: Collection[str]) -> None:
-        self._feature_store = feature_store
-        self._keys = keys
-        self._unreadable: dict[str, None] = {}
-
-    def get(self, kind: VersionedDataKind, key: str, callback: Callback = lambda item: item) -> Any:
-        return self._feature_store.get(kind, key, callback)
-
-    def all(self, kind: VersionedDataKind, callback: Callback = lambda items: items) -> Any:
-        found = {}
-        for key in self._keys:
-            try:
-                item = self.get(kind, key)
-            except UnreadableItem:
-                self._unreadable[key] = None
-                continue
-            if item is not None:
-                found[key] = item
-        return callback(found)
-
-    def unreadable_flags(self) -> Collection[str]:
-        return tuple(self._unreadable)

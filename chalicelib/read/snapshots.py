@@ -7,16 +7,13 @@ The store may go away: then the last snapshot answers, marked stale.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ldclient.client import LDClient
-
 from ..data_set import FEATURES, KINDS, SEGMENTS, StoredDataSet, SyncRecord, revision_of, stored_item
 from ..errors import StoreNotInitialized, StoreUnavailable
-from ..launchdarkly.clients import daemon_client
+from ..launchdarkly.evaluators import FlagEvaluator, evaluator_over
 from ..runtime.clock import AgeingClock
 from ..stores.port import Reader
 from ..timing import Timing
@@ -38,18 +35,22 @@ class Provenance(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The whole data set of one revision, with an SDK client in daemon mode over it. Immutable.
+    """The whole data set of one revision. Immutable.
 
     ``record`` is None when a Relay Proxy or another SDK filled the store. ``stale`` says that the store
     could not be asked whether this is still its content.
     """
 
-    client: LDClient
     feature_store: SnapshotFeatureStore
     revision: str
     record: SyncRecord | None
     read_at: float
     stale: bool = False
+
+    @property
+    def evaluator(self) -> FlagEvaluator:
+        """An evaluator over this data set: made for each request, because keeping it there would be a cycle."""
+        return evaluator_over(self.feature_store)
 
     @property
     def provenance(self) -> Provenance:
@@ -139,6 +140,8 @@ class Snapshots:
         A lower version is no sign of it: a refresh that was stopped for long may have written it. Nor is an
         item that is gone: the store may have evicted it.
         """
+        import random  # a cold function has nothing to check yet
+
         texts = self._stored.texts
         sample = {kind: random.sample(tuple(texts[kind]), min(2, len(texts[kind]))) for kind in KINDS if texts[kind]}
         return any(
@@ -170,8 +173,8 @@ class Snapshots:
         held, self._stored = self._snapshot, stored
         if held is not None and revision == held.revision:
             return held._replace(record=record, read_at=self._clock())
-        feature_store = SnapshotFeatureStore(stored.texts)
-        return Snapshot(daemon_client(feature_store), feature_store, revision, record, read_at=self._clock())
+        feature_store = SnapshotFeatureStore(stored.texts, None if held is None else held.feature_store)
+        return Snapshot(feature_store, revision, record, read_at=self._clock())
 
 
 def _empty(was_filled: bool) -> StoreUnavailable | StoreNotInitialized:

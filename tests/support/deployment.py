@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from tests.support.app import import_app
 from tests.support.aws import Aws
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.lambda_runtime import api_event
 from tests.support.packages import make
 from tests.support.webhooks import flag_entry, signature_of
 
@@ -62,21 +64,6 @@ class Deployed:
         return self.post("/webhook", entry, {"x-ld-signature": signature})
 
 
-def api_event(resource: str, body: str, headers: dict[str, str], path_parameters: dict[str, str]) -> Json:
-    return {
-        "resource": resource,
-        "path": resource.format(**path_parameters),
-        "httpMethod": "POST",
-        "headers": {"content-type": "application/json", **headers},
-        "multiValueQueryStringParameters": None,
-        "pathParameters": path_parameters or None,
-        "stageVariables": None,
-        "requestContext": {"httpMethod": "POST", "resourcePath": resource, "identity": {"sourceIp": "127.0.0.1"}},
-        "body": body,
-        "isBase64Encoded": False,
-    }
-
-
 class Deployments:
     """Deploys stages to ``account``, with ``launchdarkly`` as theirs."""
 
@@ -96,11 +83,18 @@ class Deployments:
         self.account.put_secret(f"/serverless-flags/{stage}/webhook-secret", SECRET)
         folder = self._folder / f"{stage}-{time.monotonic_ns()}"
         project = Project(self._packaged, folder, stage, self.account)
+        self._create_queues()
         uris = {f"LAUNCHDARKLY_{name}_URI": self._launchdarkly.uri for name in ("BASE", "STREAM", "EVENTS")}
         token = {"EVALUATE_TOKEN_SHA256": hashlib.sha256(TOKEN.encode()).hexdigest()}
         project.configure({**uris, **token, **variables}, **settings)
         self._service.stop()
         return Deployed(project, self._service, self._launchdarkly, project.make("deploy"))
+
+    def _create_queues(self) -> None:
+        """Those that handlers which somebody has added to the app listen to: they must be there before a deployment."""
+        for source in import_app().app.event_sources:
+            if queue := getattr(source, "queue", None):
+                self.account.client("sqs").create_queue(QueueName=queue)
 
 
 class Project:

@@ -98,6 +98,22 @@ class Function:
             self._server.log.append(line)
 
 
+def api_event(resource: str, body: str, headers: dict[str, str], path_parameters: dict[str, str]) -> dict[str, Any]:
+    """A POST request as API Gateway's REST API sends it to the function; ``resource`` is the route's path."""
+    return {
+        "resource": resource,
+        "path": resource.format(**path_parameters),
+        "httpMethod": "POST",
+        "headers": {"content-type": "application/json", **headers},
+        "multiValueQueryStringParameters": None,
+        "pathParameters": path_parameters or None,
+        "stageVariables": None,
+        "requestContext": {"httpMethod": "POST", "resourcePath": resource, "identity": {"sourceIp": "127.0.0.1"}},
+        "body": body,
+        "isBase64Encoded": False,
+    }
+
+
 class _RuntimeApi(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from ldclient.client import LDClient
 
 from chalicelib.api.invocations import EventRequest, answer_event, parse_event
 from chalicelib.errors import FlagNotFound, InvalidContext, InvalidRequest
-from chalicelib.launchdarkly.clients import daemon_client
 from chalicelib.read.evaluation import Options
 from chalicelib.read.feature_stores import SnapshotFeatureStore
+from chalicelib.read.snapshots import Snapshot
 from tests.support.data import boolean_flag
 
 Json = dict[str, Any]
@@ -117,19 +115,13 @@ def test_any_other_event_is_an_error_that_says_what_was_expected(event: object, 
     assert str(raised.value) == message
 
 
-@dataclass(frozen=True)
-class InMemory:
-    client: LDClient
-    feature_store: SnapshotFeatureStore
-
-
 @pytest.fixture
-def source() -> InMemory:
+def source() -> Snapshot:
     flags = [boolean_flag("a", 3), boolean_flag("b", 4, value=False, clientSide=True)]
     feature_store = SnapshotFeatureStore(
         {"features": {flag["key"]: json.dumps(flag).encode() for flag in flags}, "segments": {}}
     )
-    return InMemory(daemon_client(feature_store), feature_store)
+    return Snapshot(feature_store, "revision", None, read_at=0.0)
 
 
 A = {"value": True, "variation": 0, "version": 3}
@@ -160,18 +152,18 @@ ANSWERS: list[tuple[Json, Json]] = [
 
 
 @pytest.mark.parametrize(("event", "answer"), ANSWERS)
-def test_an_event_is_answered(source: InMemory, event: Json, answer: Json) -> None:
+def test_an_event_is_answered(source: Snapshot, event: Json, answer: Json) -> None:
     assert answer_event(source, parse_event(event)) == answer
 
 
-def test_outside_a_batch_a_bad_context_raises(source: InMemory) -> None:
+def test_outside_a_batch_a_bad_context_raises(source: Snapshot) -> None:
     for options in ({}, {"flag": "a"}):
         with pytest.raises(InvalidContext) as raised:
             answer_event(source, parse_event({"context": {}, **options}))
         assert str(raised.value) == NO_KEY
 
 
-def test_an_unknown_flag_raises(source: InMemory) -> None:
+def test_an_unknown_flag_raises(source: Snapshot) -> None:
     with pytest.raises(FlagNotFound) as raised:
         answer_event(source, parse_event({"context": USER, "flag": "missing"}))
     assert str(raised.value) == "There is no flag 'missing'."

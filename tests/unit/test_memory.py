@@ -9,9 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from chalicelib.data_set import fetched_item
-from chalicelib.launchdarkly.clients import daemon_client
 from chalicelib.read.contexts import parse_context
-from chalicelib.read.evaluation import Options, evaluate_flags, select_flags
+from chalicelib.read.evaluation import Options, evaluate_flags
 from chalicelib.read.feature_stores import SnapshotFeatureStore
 from chalicelib.read.snapshots import Snapshot
 from tests.support.data import boolean_flag
@@ -28,10 +27,10 @@ def test_a_snapshot_is_freed_without_the_garbage_collector(no_collector: None) -
     feature_store = SnapshotFeatureStore(
         {"features": {"shiny": fetched_item(boolean_flag("shiny")).text}, "segments": {}}
     )
-    snapshot = Snapshot(daemon_client(feature_store), feature_store, "revision", None, read_at=0.0)
+    snapshot = Snapshot(feature_store, "revision", None, read_at=0.0)
     context = parse_context({"kind": "user", "key": "anna"})
     for selected in (None, ("shiny",)):
-        assert evaluate_flags(select_flags(snapshot, selected), context, Options())["shiny"]["value"] is True
+        assert evaluate_flags(snapshot, context, Options(flags=selected))["shiny"]["value"] is True
 
     freed = weakref.ref(feature_store)
     del snapshot, feature_store

@@ -1,0 +1,200 @@
+"""Flags evaluated by LaunchDarkly's SDK: by its evaluator alone, or by a whole client.
+
+The evaluator is a class that the SDK keeps to itself, and a fraction of a client: no client has to be
+imported, made or freed (docs/decisions/0006-evaluator-without-a-client.md). The tests hold its answers to
+those of a client. A client answers in direct mode, and wherever the SDK has no such evaluator.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Collection, Iterable, MutableMapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ..errors import FetchTimedOut, UnreadableItem
+from .sdk import (
+    FEATURES,
+    SEGMENTS,
+    BigSegmentsStatus,
+    Context,
+    EvaluationDetail,
+    Evaluator,
+    EventFactory,
+    VersionedDataKind,
+)
+
+if TYPE_CHECKING:
+    from ldclient.client import LDClient
+    from ldclient.impl.model import FeatureFlag
+
+logger = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+"""A JSON object (Any: JSON)."""
+
+
+class FixedFeatureStore(Protocol):
+    """The flags and segments of one moment, as the SDK's models. They do not change any more."""
+
+    @property
+    def same_for_everybody(self) -> MutableMapping[tuple[str, bool], Json]:
+        """Answers to every context, by flag and whether they have reasons; kept for the life of the store."""
+
+    def get(self, kind: VersionedDataKind, key: str) -> Any:
+        """The item, or None when there is none. Raises UnreadableItem."""
+
+    def all(self, kind: VersionedDataKind) -> dict[str, Any]:
+        """Every readable item by key."""
+
+    def __hash__(self) -> int:
+        """By identity."""
+
+
+class FlagEvaluator(Protocol):
+    """Evaluates flags for a context."""
+
+    def evaluate_flag(self, key: str, context: Context) -> EvaluationDetail:
+        """One flag, as the SDK's ``variation_detail`` with the default None."""
+
+    def evaluate_flags(
+        self, context: Context, keys: Collection[str] | None, *, with_reasons: bool, client_side_only: bool
+    ) -> dict[str, Json]:
+        """What the SDK's ``all_flags_state`` says of each flag (``keys`` None: of all), its value among it.
+
+        Unreadable and unknown flags are left out. Raises FetchTimedOut while there is no data set.
+        """
+
+
+def evaluator_over(feature_store: FixedFeatureStore) -> FlagEvaluator:
+    """The cheapest evaluator that there is."""
+    return ClientEvaluator(_client_over(feature_store)) if Evaluator is None else BareEvaluator(feature_store)
+
+
+@functools.lru_cache(maxsize=1)
+def _client_over(feature_store: FixedFeatureStore) -> LDClient:
+    """One for all requests that are answered from this store; the collector frees it after the next one is made."""
+    from .clients import daemon_client
+
+    return daemon_client(feature_store)
+
+
+class ClientEvaluator(NamedTuple):
+    """By a client, which sends its analytics events if it is made to."""
+
+    client: LDClient
+
+    def evaluate_flag(self, key: str, context: Context) -> EvaluationDetail:
+        return self.client.variation_detail(key, context, None)
+
+    def evaluate_flags(
+        self, context: Context, keys: Collection[str] | None, *, with_reasons: bool, client_side_only: bool
+    ) -> dict[str, Json]:
+        state = self.client.all_flags_state(context, with_reasons=with_reasons, client_side_only=client_side_only)
+        if not state.valid:
+            raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
+        values = state.to_json_dict()
+        states: dict[str, Json] = values["$flagsState"]
+        chosen = states if keys is None else [key for key in keys if key in states]
+        return {key: {"value": values[key], **states[key]} for key in chosen}
+
+
+class BareEvaluator:
+    """By the SDK's evaluator, over a feature store that is there and does not change."""
+
+    def __init__(self, feature_store: FixedFeatureStore) -> None:
+        self._feature_store = feature_store
+        self._evaluator = Evaluator(
+            functools.partial(feature_store.get, FEATURES),
+            functools.partial(feature_store.get, SEGMENTS),
+            _no_big_segments,
+            logger,
+        )
+        # The evaluator makes an event for each prerequisite, which nobody sends.
+        self._events = EventFactory(with_reasons=False)
+
+    def evaluate_flag(self, key: str, context: Context) -> EvaluationDetail:
+        try:
+            flag = self._feature_store.get(FEATURES, key)
+        except UnreadableItem:
+            return _failed("EXCEPTION")
+        if flag is None:
+            return _failed("FLAG_NOT_FOUND")
+        return self._evaluate(flag, context)[0]
+
+    def evaluate_flags(
+        self, context: Context, keys: Collection[str] | None, *, with_reasons: bool, client_side_only: bool
+    ) -> dict[str, Json]:
+        kept, answers = self._feature_store.same_for_everybody, {}
+        for key, flag in self._flags(keys):
+            if client_side_only and not flag.get("clientSide"):
+                continue
+            answer = kept.get((key, with_reasons))
+            if answer is None:
+                detail, prerequisites = self._evaluate(flag, context)
+                answer = _state(flag, detail, prerequisites, with_reasons)
+                if _is_same_for_everybody(flag):
+                    kept[key, with_reasons] = answer
+            answers[key] = answer
+        return answers
+
+    def _flags(self, keys: Collection[str] | None) -> Iterable[tuple[str, FeatureFlag]]:
+        if keys is None:
+            yield from self._feature_store.all(FEATURES).items()
+            return
+        for key in keys:
+            try:
+                flag = self._feature_store.get(FEATURES, key)
+            except UnreadableItem:
+                continue
+            if flag is not None:
+                yield key, flag
+
+    def _evaluate(self, flag: FeatureFlag, context: Context) -> tuple[EvaluationDetail, list[str]]:
+        """The detail, and the keys of the flag's own prerequisites as far as they were evaluated."""
+        try:
+            result = self._evaluator.evaluate(flag, context, self._events)
+        except UnreadableItem:  # the feature store has logged it
+            return _failed("EXCEPTION"), []
+        except Exception:  # as wide as in the SDK's client: one flag fails, and no other
+            logger.exception("flag %r cannot be evaluated", flag.key)
+            return _failed("EXCEPTION"), []
+        assert result.detail is not None  # it is once the evaluator returns
+        return result.detail, result.prerequisites
+
+
+def _no_big_segments(_context_key: str) -> tuple[None, str]:
+    """There is no store of them: a flag that needs one says so in its reason."""
+    return None, BigSegmentsStatus.NOT_CONFIGURED
+
+
+def _failed(error_kind: str) -> EvaluationDetail:
+    return EvaluationDetail(None, None, {"kind": "ERROR", "errorKind": error_kind})
+
+
+def _state(flag: FeatureFlag, detail: EvaluationDetail, prerequisites: list[str], with_reasons: bool) -> Json:
+    """A flag's value and its entry in ``$flagsState``, as ``all_flags_state`` puts it together."""
+    is_experiment = EventFactory.is_experiment(flag, detail.reason)
+    state: Json = {"value": detail.value}
+    if with_reasons or is_experiment:
+        state["reason"] = detail.reason
+    state["version"] = flag["version"]
+    if prerequisites:
+        state["prerequisites"] = prerequisites
+    if detail.variation_index is not None:
+        state["variation"] = detail.variation_index
+    if flag.get("trackEvents") or is_experiment:
+        state["trackEvents"] = True
+    if is_experiment:
+        state["trackReason"] = True
+    if flag.get("debugEventsUntilDate") is not None:
+        state["debugEventsUntilDate"] = flag["debugEventsUntilDate"]
+    return state
+
+
+def _is_same_for_everybody(flag: FeatureFlag) -> bool:
+    """Whether no context can make a difference: the flag is off, or has one variation and no conditions."""
+    if not flag.on:
+        return True
+    has_conditions = flag.prerequisites or flag.targets or flag.context_targets or flag.rules
+    return flag.fallthrough.variation is not None and not has_conditions

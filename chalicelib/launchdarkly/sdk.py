@@ -1,0 +1,62 @@
+"""What an evaluation uses of LaunchDarkly's SDK, imported without the rest of it.
+
+Importing ``ldclient`` imports its HTTP client, its streams, its events and its asynchronous half, which is
+most of a cold start; an evaluation needs the models, the context and the evaluator. So the package waits
+(``runtime/deferred.py``): its submodules can be imported one by one, and whoever asks it for anything, by
+``from ldclient import LDClient`` or ``ldclient.get()``, gets the SDK as always, with the same classes. Three
+more modules wait that the models or the evaluator import, and hardly use.
+
+Everything that an evaluation imports of the SDK comes from here: an import of ``ldclient`` elsewhere could
+come first.
+"""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+from typing import Any
+
+from ..runtime.deferred import defer, lending
+
+
+def _current_time_millis() -> int:
+    return int(time.time() * 1000)
+
+
+class _SemanticVersion:
+    """What the SDK asks of ``semver.VersionInfo``, for the flags that compare versions."""
+
+    @staticmethod
+    def parse(version: str) -> Any:  # a package of the SDK's, which is none of ours
+        return import_module("semver").VersionInfo.parse(version)
+
+
+defer("ldclient")
+defer("ldclient.impl.util")  # imports certifi and urllib3
+defer("pyrfc3339")  # asks importlib.metadata for its own version
+defer("semver")  # imports its command line, and with it argparse
+
+with (
+    lending("ldclient.impl.util", current_time_millis=_current_time_millis),
+    lending("semver", VersionInfo=_SemanticVersion),
+):
+    from ldclient.context import Context
+    from ldclient.evaluation import BigSegmentsStatus, EvaluationDetail
+    from ldclient.versioned_data_kind import FEATURES, SEGMENTS, VersionedDataKind
+
+    try:
+        from ldclient.impl.evaluator import Evaluator
+        from ldclient.impl.events.types import EventFactory
+    except ImportError:  # an SDK that has moved them
+        Evaluator = None  # type: ignore[assignment, misc]
+
+__all__ = [
+    "FEATURES",
+    "SEGMENTS",
+    "BigSegmentsStatus",
+    "Context",
+    "EvaluationDetail",
+    "Evaluator",
+    "EventFactory",
+    "VersionedDataKind",
+]

@@ -1,0 +1,61 @@
+"""A warm function lives for hours: what it takes in memory must not depend on how much it has answered."""
+
+from __future__ import annotations
+
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.app import Environment
+from tests.support.data import PROJECT, boolean_flag, by_key
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.lambda_runtime import Function
+
+FLAGS = 300
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture
+def function(environment: Environment) -> Iterator[Function]:
+    """The app as Lambda runs it, with the garbage collector as it is."""
+    settings = {**environment, "LAUNCHDARKLY_ENVIRONMENT": "proj/default:env/production"}
+    site_packages = Path(sysconfig.get_paths()["purelib"])
+    with Function(PROJECT, "tests.support.mixed_requests.handle", settings, site_packages) as function:
+        yield function
+
+
+def put(launchdarkly: FakeLaunchDarkly, version: int) -> None:
+    """Flags of about a kilobyte, as users have them; one in ten, and ``changing``, are new in each version."""
+    clauses = [{"attribute": "email", "op": "endsWith", "values": [f"@{n}.example.com" for n in range(25)]}]
+    flags = [
+        boolean_flag(
+            f"flag-{number}",
+            version // 10 * 10 + number % 10 if number % 10 == version % 10 else 1,
+            rules=[{"id": "mail", "variation": 1, "clauses": clauses}],
+        )
+        for number in range(FLAGS)
+    ]
+    launchdarkly.replace(by_key(*flags, boolean_flag("changing", version)))
+
+
+def test_memory_is_flat_over_many_requests_and_refreshes(function: Function, launchdarkly: FakeLaunchDarkly) -> None:
+    def load(rounds: int, refreshes: int, version: int) -> int:
+        """Resident bytes after ``refreshes`` of changing content, each followed by so many rounds of requests."""
+        for each in range(version, version + refreshes):
+            put(launchdarkly, each)
+            function.invoke({"rounds": rounds, "refreshes": 1, "version": each}, timeout_seconds=120)
+        assert function.process is not None
+        resident: int = psutil.Process(function.process.pid).memory_info().rss
+        return resident
+
+    put(launchdarkly, 1)
+    function.invoke({"rounds": 0, "refreshes": 1, "version": 1})
+    warm = load(rounds=5, refreshes=60, version=2)
+    after_requests = load(rounds=1000, refreshes=2, version=62)
+    after_refreshes = load(rounds=2, refreshes=200, version=64)
+
+    assert after_requests - warm < 15 * MEGABYTE, "after 22,000 requests"
+    assert after_refreshes - warm < 15 * MEGABYTE, "after 200 refreshes"
