@@ -48,7 +48,7 @@ run: .venv/run-installed  # without the reloader, which would restart for an edi
 
 ## test: the whole suite, real servers included
 test: .venv/installed
-	@echo "About 1,400 tests with real servers, in several processes. On 2 cores this takes 3 to 4 minutes."
+	@echo "About 1,700 tests with real servers, in several processes. On 2 cores this takes 3 to 4 minutes."
 	PYTHONUNBUFFERED=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov
 
 ## check: lint, format, types and the quick tests
