@@ -49,6 +49,10 @@ class StoreUnavailable(FlagsError):
     """The flag store cannot be reached in time, or refused a command."""
 
 
+class StoreTooSlow(StoreUnavailable):
+    """An answer of the flag store began to come and did not end in time; asking again at once makes it worse."""
+
+
 class StoreNotInitialized(FlagsError):
     """The flag store answers, but was never filled."""
 

@@ -30,16 +30,19 @@ class Patience:
         return max(0.0, min(self._seconds, self._ends_at - time.monotonic()))
 
     @contextmanager
-    def waiting(self) -> Iterator[float]:
-        """What is left, in seconds; what the block takes of it is gone. Raises TimeoutError when nothing is."""
-        seconds_left = self.seconds_left
-        if seconds_left <= 0:
+    def waiting(self, at_most: float = math.inf) -> Iterator[float]:
+        """How long the block may wait, in seconds; what it takes is gone. Raises TimeoutError when nothing is left.
+
+        A block that took longer than it was given did not run meanwhile, which costs no more than it was given.
+        """
+        given = min(self.seconds_left, at_most)
+        if given <= 0:
             raise TimeoutError
         started = time.monotonic()
         try:
-            yield seconds_left
+            yield given
         finally:
-            self._seconds -= time.monotonic() - started
+            self._seconds -= min(given, time.monotonic() - started)
 
     def pause(self, seconds: float) -> None:
         """Sleep for so long, or for as long as there is."""

@@ -23,22 +23,41 @@ class Timing(NamedTuple):
 
     # The read path.
 
+    first_exchange_seconds: float = 0.9
+    """The first exchange of a cold function, which may have a name to resolve and TLS to begin."""
     redis_held_seconds: float = 0.2
     """One exchange over an open connection to Redis, which may have died unnoticed while the function was frozen."""
     redis_reconnect_seconds: float = 0.25
     """The same exchange over the connection that replaces it, connecting included."""
-    redis_first_seconds: float = 0.9
-    """The first exchange of a cold function, which reads once, and may have a name to resolve and TLS to begin."""
-    dynamodb_get_seconds: float = 0.4
-    """One attempt to read the sync record from DynamoDB."""
+    dynamodb_held_seconds: float = 0.35
+    """The same two of DynamoDB, where an attempt that follows a throttling comes out of them as well."""
+    dynamodb_reconnect_seconds: float = 0.4
+    """Over the connection that replaces the open one."""
     dynamodb_query_seconds: float = 1.5
-    """One attempt to read a page of the data set from DynamoDB."""
+    """Both together for a page of the data set, until it begins to come."""
     dynamodb_read_attempts: int = 2
-    """The second replaces a connection that died while the function was frozen, and follows a first throttling."""
+    """The second follows a first throttling."""
     dynamodb_read_pause_seconds: float = 0.05
-    """Before that second attempt, after a throttling."""
+    """Before that second attempt."""
     store_retry_seconds: float = 1.0
     """How long the read path leaves a store alone that has failed, so that not every request waits for it."""
+
+    # Connections to the stores, of both paths.
+
+    silence_seconds: float = 0.5
+    """How long a store may pause in the middle of an answer."""
+    slowest_bytes_per_second: float = 64 * 1024.0
+    """An answer that comes slower than this, on the average, is given up: half a megabit a second."""
+    exchange_seconds: float = 20.0
+    """One exchange in all, however well its bytes come."""
+    next_address_seconds: float = 0.05
+    """How long one address of a host is tried alone, and how long the resolver is waited for where one is known."""
+    addresses_seconds: float = 60.0
+    """How long the addresses of a host are remembered."""
+    connection_seconds: float = 60.0
+    """How long a connection is kept: after a failover it may lead to a node that nobody writes to any more."""
+    shortest_exchange_seconds: float = 0.05
+    """With less than this left, an exchange is not begun over a new connection, which is kept for the next one."""
 
     # A refresh.
 
@@ -67,9 +86,9 @@ class Timing(NamedTuple):
     stream_retry_seconds: float = 1.0
     """Before LaunchDarkly is asked again after a failure."""
     redis_connect_seconds: float = 1.0
-    """One connection of the writer to Redis."""
+    """One connection of the writer to Redis, logging in included."""
     redis_command_seconds: float = 2.0
-    """One command of the writer, or the transaction with a whole data set."""
+    """One command of the writer, or one transaction, until its bytes begin to pass."""
     dynamodb_connect_seconds: float = 1.0
     """One connection of the writer to DynamoDB."""
     dynamodb_request_seconds: float = 2.0

@@ -303,7 +303,7 @@ def test_a_store_that_is_away_is_answered_from_memory_until_it_is_back(
     assert refused.json_body["Message"] == "DynamoDB cannot be reached (EndpointConnectionError)."
     cold = load_app(environment).post("/evaluate", USER)
     assert cold.status_code == 503
-    assert cold.json_body["Message"] == "DynamoDB cannot be reached (NewConnectionError)."
+    assert cold.json_body["Message"] == "DynamoDB cannot be reached (ConnectionRefusedError)."
 
     dynamodb.resume()
     launchdarkly.put_flag(boolean_flag("shiny", 2))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
@@ -13,9 +16,10 @@ from enum import Enum
 class Listener:
     """Listens on a free port and hands every connection to ``serve``, in a thread."""
 
-    def __init__(self, serve: Callable[[socket.socket], None]) -> None:
+    def __init__(self, serve: Callable[[socket.socket], None], host: str = "127.0.0.1") -> None:
         self._serve = serve
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, 0), family=family, backlog=64)
         self._socket.settimeout(0.05)
         self._closing = False
         self.port = self._socket.getsockname()[1]
@@ -58,6 +62,10 @@ class Proxy:
         self._listener = Listener(self._serve)
         self.port = self._listener.port
         self.url = f"redis://127.0.0.1:{self.port}"
+
+    def lead_to(self, port: int) -> None:
+        """New connections lead there, as after a failover; open ones stay where they are."""
+        self._target = port
 
     def reset_connections(self) -> None:
         """Every open connection dies by a TCP reset."""
@@ -150,3 +158,94 @@ def _reset(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.shutdown(socket.SHUT_RD)  # wakes the thread that reads from it
     connection.close()
+
+
+class TlsProxy:
+    """Speaks TLS with the app, and plainly with the store at ``port``."""
+
+    def __init__(self, port: int, certificate: str, key: str, host: str = "127.0.0.1") -> None:
+        self._target = port
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate, key)
+        self._listener = Listener(self._serve, host)
+        self.port = self._listener.port
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _serve(self, client: socket.socket) -> None:
+        threading.Thread(target=self._forward, args=(client,), daemon=True).start()
+
+    def _forward(self, client: socket.socket) -> None:
+        with (
+            suppress(OSError),
+            self._context.wrap_socket(client, server_side=True) as secured,
+            socket.create_connection(("127.0.0.1", self._target)) as server,
+        ):
+            while True:
+                ready = [secured] if secured.pending() else select.select([secured, server], [], [])[0]
+                for source in ready:
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    (server if source is secured else secured).sendall(data)
+
+
+class SlowLink:
+    """A link to ``port`` over which the answers of all connections together come no faster than this, in turns."""
+
+    def __init__(self, port: int, bytes_per_second: float) -> None:
+        self.connections = 0
+        self.carried = 0
+        """Bytes of answers."""
+        self._target = port
+        self._bytes_per_second = bytes_per_second
+        self._closing = threading.Event()
+        self._open: dict[socket.socket, socket.socket] = {}
+        self._listener = Listener(self._serve)
+        self.port = self._listener.port
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._carry, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._listener.close()
+        self._closing.set()
+        self._thread.join()
+        for each in (*self._open, *self._open.values()):
+            each.close()
+
+    def _serve(self, client: socket.socket) -> None:
+        server = socket.create_connection(("127.0.0.1", self._target))
+        client.setblocking(False)
+        self.connections += 1
+        self._open = {**self._open, server: client}
+        threading.Thread(target=self._send_requests, args=(client, server), daemon=True).start()
+
+    def _send_requests(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError, ValueError):
+            while select.select([client], [], [])[0] and (data := client.recv(65536)):
+                server.sendall(data)
+            server.shutdown(socket.SHUT_RDWR)
+
+    def _carry(self) -> None:
+        began, carried = time.monotonic(), 0
+        while not self._closing.wait(max(0.0, began + carried / self._bytes_per_second - time.monotonic())):
+            both = list(self._open.items())
+            ready = set(select.select([server for server, _ in both], [], [], 0.01)[0])
+            if not ready:
+                began, carried = time.monotonic(), 0
+            for server, client in both:
+                if server in ready and select.select([], [client], [], 0)[1]:
+                    carried += self._carry_some(server, client)
+
+    def _carry_some(self, server: socket.socket, client: socket.socket) -> int:
+        count = 0
+        with suppress(OSError):
+            count = client.send(server.recv(2048))
+            self.carried += count
+        if not count:
+            self._open = {each: other for each, other in self._open.items() if each is not server}
+            client.close()
+            server.close()
+        return count

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ...errors import StoreUnavailable
@@ -44,15 +44,26 @@ class RequestRefused(StoreUnavailable):
         super().__init__(message)
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """Where DynamoDB is, and as whom to ask it."""
 
     url: str
     region: str
     access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str | None = field(repr=False)
+    secret_access_key: str
+    session_token: str | None
+
+    def __repr__(self) -> str:
+        return f"Endpoint {self.url}"
+
+
+@contextmanager
+def dynamodbs_shape() -> Iterator[None]:
+    """For what takes an answer apart, as a block or a function. Raises StoreUnavailable when it is not DynamoDB's."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise StoreUnavailable("The answer to a request to DynamoDB is not DynamoDB's.") from None
 
 
 def plain_endpoint(aws: Mapping[str, str]) -> Endpoint | None:

@@ -1,8 +1,7 @@
-"""Requests to DynamoDB for the read path: signed JSON over the HTTP library that LaunchDarkly's SDK has loaded.
+"""Requests to DynamoDB for the read path: signed JSON over a connection whose waits are bounded.
 
 Our own, because of cold starts: importing botocore and making a client takes a quarter of one, and reading
-an attribute then takes it about 15 microseconds. The read path needs two operations. Everything that writes
-uses AWS's SDK.
+an attribute then takes it about 15 microseconds. The read path needs two operations.
 
 Sources: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.LowLevelAPI.html and
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
@@ -10,6 +9,7 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-re
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import hmac
 import json
@@ -17,73 +17,79 @@ import time
 from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
-import certifi
-import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError
-from urllib3.exceptions import TimeoutError as HttpTimeout
-
-from ...errors import StoreUnavailable
+from ...errors import StoreTooSlow, StoreUnavailable
 from ...timing import Timing
+from ..wire import CutOff, ExchangePatience, Line, Stream
 from .endpoint import THROTTLED, Call, Endpoint, Json, RequestRefused
+from .http import HttpAnswer, post
+from .tls import peer_of
 
 
 def http_call(endpoint: Endpoint, timing: Timing) -> Call:
-    """Requests over a pool of connections that is opened by the first one. Thread-safe."""
-    pool = urllib3.PoolManager(maxsize=4, ca_certs=certifi.where())
-    quick = timing.dynamodb_get_seconds
-    timeouts = {
-        "GetItem": urllib3.Timeout(connect=quick, read=quick),
-        "Query": urllib3.Timeout(connect=quick, read=timing.dynamodb_query_seconds),
-    }
+    """Requests over one connection, which the first one opens. Thread-safe."""
+    return _Requests(endpoint, timing)
 
-    def call(operation: str, request: Json) -> Json:
-        for attempt in range(1, timing.dynamodb_read_attempts + 1):
+
+class _Requests:
+    def __init__(self, endpoint: Endpoint, timing: Timing) -> None:
+        self._endpoint = endpoint
+        self._timing = timing
+        self._line = Line(peer_of(endpoint.url, timing), timing)
+
+    def __call__(self, operation: str, request: Json) -> Json:
+        patience = ExchangePatience(self._seconds_for(operation), self._timing)
+        try:
+            return self._ask_until_processed(operation, json.dumps(request).encode(), patience)
+        except CutOff as error:
+            raise StoreTooSlow("DynamoDB did not answer in time.") from error
+        except TimeoutError as error:
+            raise StoreUnavailable("DynamoDB did not answer in time.") from error
+        except OSError as error:
+            raise StoreUnavailable(f"DynamoDB cannot be reached ({type(error).__name__}).") from error
+
+    def _seconds_for(self, operation: str) -> float:
+        """For all attempts together."""
+        timing = self._timing
+        if operation != "GetItem":
+            return timing.dynamodb_query_seconds
+        again = timing.dynamodb_held_seconds + timing.dynamodb_reconnect_seconds
+        return again if self._line.was_open else timing.first_exchange_seconds
+
+    def _ask_until_processed(self, operation: str, body: bytes, patience: ExchangePatience) -> Json:
+        for _ in range(self._timing.dynamodb_read_attempts - 1):
             try:
-                return _answer(operation, *_send(pool, endpoint, operation, request, timeouts[operation]))
-            except HTTPError as error:
-                failure = _failure(error)
+                return self._ask(operation, body, patience)
             except RequestRefused as refusal:
-                if not _is_passing(refusal) or attempt == timing.dynamodb_read_attempts:
+                if not _is_passing(refusal):
                     raise
-                time.sleep(timing.dynamodb_read_pause_seconds)
-        raise failure
+            with patience.waiting(self._timing.dynamodb_read_pause_seconds) as seconds:
+                time.sleep(seconds)
+        return self._ask(operation, body, patience)
 
-    return call
+    def _ask(self, operation: str, body: bytes, patience: ExchangePatience) -> Json:
+        def talk(stream: Stream) -> HttpAnswer:
+            now = datetime.now(timezone.utc)
+            return post(stream, signed_headers(self._endpoint, operation, body, now), body)
 
-
-def _send(
-    pool: urllib3.PoolManager, endpoint: Endpoint, operation: str, request: Json, timeout: urllib3.Timeout
-) -> tuple[int, bytes]:
-    body = json.dumps(request).encode()
-    answer = pool.request(
-        "POST",
-        endpoint.url + "/",
-        body=body,
-        headers=signed_headers(endpoint, operation, body, datetime.now(timezone.utc)),
-        timeout=timeout,
-        retries=False,
-    )
-    return answer.status, answer.data
+        return _answer(operation, self._line.exchange(talk, patience, self._timing.dynamodb_reconnect_seconds))
 
 
-def _failure(error: HTTPError) -> StoreUnavailable:
-    # A refused connection counts as a timeout in urllib3.
-    if isinstance(error, HttpTimeout) and not isinstance(error, NewConnectionError):
-        return StoreUnavailable("DynamoDB did not answer in time.")
-    return StoreUnavailable(f"DynamoDB cannot be reached ({type(error).__name__}).")
-
-
-def _answer(operation: str, status: int, body: bytes) -> Json:
+def _answer(operation: str, http: HttpAnswer) -> Json:
     try:
-        answer = json.loads(body)
+        answer = json.loads(http.body)
     except ValueError:
         answer = None
-    if status != 200:
+    if http.status != 200:
         kind = answer.get("__type") if isinstance(answer, dict) else None
-        raise RequestRefused(operation, str(kind or f"HTTP {status}").rpartition("#")[2])
-    if not isinstance(answer, dict):
+        raise RequestRefused(operation, str(kind or f"HTTP {http.status}").rpartition("#")[2])
+    if not isinstance(answer, dict) or not _is_intact(http):
         raise StoreUnavailable("The answer to a request to DynamoDB is not DynamoDB's.")
     return answer
+
+
+def _is_intact(http: HttpAnswer) -> bool:
+    checksum = http.headers.get("x-amz-crc32")
+    return checksum is None or checksum == str(binascii.crc32(http.body))
 
 
 def _is_passing(refusal: RequestRefused) -> bool:

@@ -31,7 +31,7 @@ def sdk_call(timing: Timing) -> Call:
 def sdk_read_call(timing: Timing) -> Call:
     """Requests of the read path, which learns within a second that DynamoDB is out of reach."""
     calls = {
-        "GetItem": _call(timing.dynamodb_get_seconds, timing),
+        "GetItem": _call(timing.dynamodb_held_seconds, timing),
         "Query": _call(timing.dynamodb_query_seconds, timing),
     }
     return lambda operation, request: calls[operation](operation, request)

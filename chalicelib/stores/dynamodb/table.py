@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ...data_set import KINDS, SyncRecord
-from .endpoint import Call
+from .endpoint import Call, dynamodbs_shape
 
 PART_BYTES = 380 * 1024
 """An item may have 400 KB, names and keys included."""
@@ -62,6 +62,7 @@ class Table:
     def has(self, name: str) -> bool:
         return "Item" in self.get(name)
 
+    @dynamodbs_shape()
     def read_sync(self) -> Sync:
         answer = self.get("$sync")
         item = answer.get("Item", {})
@@ -86,15 +87,18 @@ class Table:
     def read_changes(self) -> bytes | None:
         return self._read_data("$changes", self.namespace("$changes"))
 
+    @dynamodbs_shape()
     def _read_data(self, name: str, key: str) -> bytes | None:
         data = self.get(name, key).get("Item", {}).get("data", {}).get("B")
         return a2b_base64(data) if isinstance(data, str) else data  # AWS's SDK has decoded it already
 
+    @dynamodbs_shape()
     def read_item(self, kind: str, key: str) -> bytes | None:
         """The JSON of one flag or segment, as :meth:`read_texts` gives it for all."""
         text = self.get(kind, key).get("Item", {}).get("item", {}).get("S")
         return None if text is None else str(text).encode()
 
+    @dynamodbs_shape()
     def read_texts(self) -> dict[str, dict[str, bytes]]:
         return {kind: dict(self._query(kind)) for kind in KINDS}
 

@@ -1,242 +1,148 @@
-"""A Redis connection for the read path: RESP2 over a socket, and nothing else.
+"""What is said to Redis: RESP2 over a connection whose waits are bounded, and nothing else.
 
 Our own, because of cold starts: importing redis-py (with it asyncio, its cluster and observability
 modules) takes longer than everything else this app adds to the SDK, and reading a data set takes five
-commands. Everything that writes uses redis-py.
+commands. Everything that writes uses redis-py, over connections that are opened here as well.
 
 Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
 """
 
 from __future__ import annotations
 
-import io
 import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import TYPE_CHECKING, Any
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, StoreTooSlow, StoreUnavailable
+from ...timing import Timing
+from ..wire import Addresses, CutOff, ExchangePatience, Line, Peer, Refused, ResolvedAddresses, Stream
+from .address import Address, Tls
+from .refusals import NEEDS_NO_PASSWORD, meaning
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 Reply = Any
 """A bulk string as bytes, an integer, a list of replies, or None (the protocol decides)."""
 
-_OPTIONS = ("db", "ssl_cert_reqs", "ssl_ca_certs")
+Command = tuple[str, ...]
 
 
-class ServerError(Exception):
+class ServerError(Refused):
     """The server answered a command with an error, such as ``NOAUTH Authentication required.``"""
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where the server listens and how to log in, from a ``redis://``, ``rediss://`` or ``unix://`` URL."""
+class Server:
+    """A Redis server that is asked within the read path's patience. Thread-safe. Connects on first use."""
 
-    host: str | None
-    port: int
-    path: str | None
-    tls: bool
-    username: str | None = field(repr=False)
-    password: str | None = field(repr=False)
-    database: int
-    verify: bool
-    ca_file: str | None
-
-
-def parse_address(url: str) -> Address:
-    """The address in a URL. Raises ConfigurationError, which never shows the URL: it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-        local = parts.scheme == "unix"
-        database = options.get("db", "0") if local or len(parts.path) <= 1 else parts.path.strip("/")
-        address = Address(
-            host=None if local else parts.hostname or "localhost",
-            port=parts.port or 6379,
-            path=unquote(parts.path) if local else None,
-            tls=parts.scheme == "rediss",
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
-            database=int(database),
-            verify=options.get("ssl_cert_reqs", "required") != "none",
-            ca_file=options.get("ssl_ca_certs"),
-        )
-    except ValueError:
-        raise ConfigurationError(
-            "REDIS_URL cannot be parsed; expected redis://[user:password@]host:port/database."
-        ) from None
-    unknown = sorted(set(options) - set(_OPTIONS))
-    if unknown:
-        raise ConfigurationError(f"REDIS_URL has the unknown option {unknown[0]!r}; known are {', '.join(_OPTIONS)}.")
-    return address
-
-
-class Connection:
-    """A connection that is opened by its first command. Not thread-safe.
-
-    Commands raise OSError (TimeoutError among them) when the server cannot be reached, hangs up or does
-    not speak the protocol, and ServerError when it refuses. After an OSError the next command connects anew.
-    """
-
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, timing: Timing) -> None:
+        """Raises ConfigurationError when a file that the address names is not what it should be."""
         self._address = address
-        self._wire: _Wire | None = None
-        self.was_open = False
+        self._timing = timing
+        self._line = Line(peer_of(address, timing), timing)
 
-    @property
-    def is_open(self) -> bool:
-        return self._wire is not None
+    def ask(self, *commands: Command) -> list[Reply]:
+        """The replies of the commands, sent as one pipeline.
 
-    def execute(self, *commands: tuple[str, ...], wait_seconds: float) -> list[Reply]:
-        """The replies of the commands, sent as one pipeline. Raises the first ServerError in them, or in an EXEC's.
-
-        ``wait_seconds`` is for all waits together, that for the connection included.
+        Raises StoreUnavailable for no answer in time, and for the first error in the replies, or in an EXEC's.
         """
+        timing = self._timing
+        again = timing.redis_held_seconds + timing.redis_reconnect_seconds
+        patience = ExchangePatience(again if self._line.was_open else timing.first_exchange_seconds, timing)
         try:
-            replies = self._exchange(commands, wait_seconds)
-        except OSError:
-            self.close()
-            raise
-        except ValueError:
-            self.close()
-            raise _not_redis() from None
-        for reply in replies:
-            for each in reply if isinstance(reply, list) else (reply,):
-                if isinstance(each, ServerError):
-                    raise each
-        return replies
+            return self._line.exchange(
+                lambda stream: execute(stream, self._address, commands), patience, timing.redis_reconnect_seconds
+            )
+        except ServerError as error:
+            raise StoreUnavailable(meaning(str(error))) from error
+        except CutOff as error:
+            raise StoreTooSlow("The flag store did not answer in time.") from error
+        except TimeoutError as error:
+            raise StoreUnavailable("The flag store did not answer in time.") from error
+        except OSError as error:
+            raise StoreUnavailable("The flag store cannot be reached.") from error
 
     def close(self) -> None:
-        if self._wire is not None:
-            self._stream.close()
-            self._wire = None
-
-    def _exchange(self, commands: tuple[tuple[str, ...], ...], wait_seconds: float) -> list[Reply]:
-        greeting: tuple[tuple[str, ...], ...] = ()
-        patience = _Patience(wait_seconds)
-        if self._wire is None:
-            with patience.waiting() as seconds_left:
-                self._wire = _Wire(_connect(self._address, seconds_left), patience)
-            self.was_open = True
-            self._stream = io.BufferedReader(self._wire, buffer_size=1 << 18)
-            greeting = _greeting(self._address)
-        self._wire.patience = patience
-        # Logging in costs no round trip of its own.
-        self._wire.sendall(b"".join(_encode(command) for command in (*greeting, *commands)))
-        replies = [self._read() for _ in (*greeting, *commands)]
-        refused = next((reply for reply in replies[: len(greeting)] if isinstance(reply, ServerError)), None)
-        if refused is not None:
-            self.close()
-            raise refused
-        return replies[len(greeting) :]
-
-    def _read(self) -> Reply:
-        line = self._stream.readline()
-        if not line.endswith(b"\r\n"):
-            raise ConnectionResetError("the server closed the connection")
-        kind, rest = line[:1], line[1:-2]
-        if kind == b"$":
-            return None if rest == b"-1" else self._read_bulk(int(rest))
-        if kind == b"*":
-            return None if rest == b"-1" else [self._read() for _ in range(int(rest))]
-        if kind == b":":
-            return int(rest)
-        if kind == b"+":
-            return rest
-        if kind == b"-":
-            return ServerError(rest.decode(errors="replace"))
-        raise _not_redis()
-
-    def _read_bulk(self, length: int) -> bytes:
-        data: bytes = self._stream.read(length + 2)
-        if len(data) < length + 2:
-            raise ConnectionResetError("the server closed the connection")
-        return data[:-2]
+        self._line.close()
 
 
-class _Patience:
-    """For how long an exchange may still wait for the network. What it does between the waits is free.
-
-    A time-out for each wait would let a server that trickles its answer hold a request for any time; a
-    deadline would keep a slow function from ever reading a large data set.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds_left = seconds
-
-    @contextmanager
-    def waiting(self) -> Iterator[float]:
-        """What is left, in seconds; what the block takes of it is gone. Raises TimeoutError when nothing is."""
-        if self._seconds_left <= 0:
-            raise TimeoutError
-        started = time.monotonic()
-        try:
-            yield self._seconds_left
-        finally:
-            self._seconds_left -= time.monotonic() - started
-
-
-class _Wire(io.RawIOBase):
-    """A socket as a stream that waits no longer than ``patience`` has left."""
-
-    def __init__(self, connected: socket.socket, patience: _Patience) -> None:
-        self._socket = connected
-        self.patience = patience
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        with self.patience.waiting() as seconds_left:
-            self._socket.settimeout(seconds_left)
-            return self._socket.recv_into(buffer)
-
-    def sendall(self, data: bytes) -> None:
-        with self.patience.waiting() as seconds_left:
-            self._socket.settimeout(seconds_left)
-            self._socket.sendall(data)
-
-    def close(self) -> None:
-        self._socket.close()
-        super().close()
-
-
-def _not_redis() -> OSError:
-    return ConnectionResetError("the server does not speak Redis's protocol")
-
-
-def _connect(address: Address, timeout_seconds: float) -> socket.socket:
+def peer_of(address: Address, timing: Timing) -> Peer:
+    """Raises ConfigurationError when a file of ``address.tls`` is not what it should be."""
     if address.path is not None:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(timeout_seconds)
-        connection.connect(address.path)
-        return connection
-    connection = socket.create_connection((address.host, address.port), timeout_seconds)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return _secured(connection, address) if address.tls else connection
+        return Peer(Addresses([(socket.AF_UNIX, address.path)]), timing)
+    host = address.host or ""
+    tls = None if address.tls is None else _context(address.tls)
+    return Peer(ResolvedAddresses(host, address.port, timing), timing, tls, host)
 
 
-def _secured(connection: socket.socket, address: Address) -> socket.socket:
+def _context(tls: Tls) -> SSLContext:
     import ssl  # only where the URL says rediss://
 
-    context = ssl.create_default_context(cafile=address.ca_file)
-    if not address.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context.wrap_socket(connection, server_hostname=address.host)
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+    except OSError:  # ssl.SSLError among them
+        raise ConfigurationError("REDIS_URL has an ssl_ca_certs that holds no certificates.") from None
+    context.check_hostname = tls.check_hostname
+    context.verify_mode = ssl.CERT_REQUIRED if tls.verify else ssl.CERT_NONE
+    if tls.certificate_file is not None:
+        try:
+            context.load_cert_chain(tls.certificate_file, tls.key_file, password="")
+        except (OSError, ValueError):
+            raise ConfigurationError("REDIS_URL has an ssl_certfile or ssl_keyfile that cannot be used.") from None
+    return context
 
 
-def _greeting(address: Address) -> tuple[tuple[str, ...], ...]:
-    commands: list[tuple[str, ...]] = []
-    if address.password is not None:
-        commands.append(("AUTH", *((address.username,) if address.username else ()), address.password))
+def execute(stream: Stream, address: Address, commands: tuple[Command, ...]) -> list[Reply]:
+    """The replies of the commands; logging in costs no round trip of its own.
+
+    Raises OSError, and ServerError for the first error in the replies, or in an EXEC's.
+    """
+    greeting = _greeting(address) if stream.is_new else ()
+    if not (greeting or commands):
+        return []
+    stream.sendall(b"".join(map(_encoded, (*greeting, *commands))))
+    try:
+        replies = [_reply(stream) for _ in (*greeting, *commands)]
+    except ValueError:
+        raise _not_redis() from None
+    for reply in replies:
+        for each in reply if isinstance(reply, list) else (reply,):
+            if isinstance(each, ServerError) and not str(each).startswith(NEEDS_NO_PASSWORD):
+                raise ServerError(str(each))  # raising one that this list holds would make a circle of them
+    return replies[len(greeting) :]
+
+
+def _greeting(address: Address) -> tuple[Command, ...]:
+    """Without a password a user logs in with an empty one, which is for users that need none."""
+    commands: list[Command] = []
+    if address.username is not None:
+        commands.append(("AUTH", address.username, address.password or ""))
+    elif address.password is not None:
+        commands.append(("AUTH", address.password))
     if address.database:
         commands.append(("SELECT", str(address.database)))
     return tuple(commands)
 
 
-def _encode(command: tuple[str, ...]) -> bytes:
+def _encoded(command: Command) -> bytes:
     words = [word.encode() for word in command]
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
+
+def _reply(stream: Stream) -> Reply:
+    line = stream.line()
+    kind, rest = line[:1], line[1:]
+    if kind == b"$":
+        return None if rest == b"-1" else stream.exactly(int(rest) + 2)[:-2]
+    if kind == b"*":
+        return None if rest == b"-1" else [_reply(stream) for _ in range(int(rest))]
+    if kind == b":":
+        return int(rest)
+    if kind == b"+":
+        return rest
+    if kind == b"-":
+        return ServerError(rest.decode(errors="replace"))
+    raise _not_redis()
+
+
+def _not_redis() -> OSError:
+    return ConnectionResetError("the server does not speak Redis's protocol")

@@ -12,9 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
 from redis.client import Pipeline
-from redis.retry import Retry
 
 from ...data_set import (
     FEATURES,
@@ -32,21 +30,18 @@ from ...errors import RefreshConflict, StoreUnavailable
 from ...timing import Timing
 from ..port import Backlog, Covered
 from ..snapshot import Packed, pack
+from .address import parse_address
 from .layout import Keys, stored_data_set
-from .protocol import parse_address
+from .pool import redis_client
+from .protocol import ServerError
+from .refusals import meaning
 
 
 class RedisWriter:
     def __init__(self, url: str, prefix: str, timing: Timing) -> None:
-        """Raises ConfigurationError when the URL cannot be parsed. Connects on first use."""
-        parse_address(url)
+        """Raises ConfigurationError when the URL is wrong. Connects on first use."""
         self._key = Keys(prefix)
-        self._redis = redis.Redis.from_url(
-            url,
-            socket_timeout=timing.redis_command_seconds,
-            socket_connect_timeout=timing.redis_connect_seconds,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = redis_client(parse_address(url), timing)
 
     def can_hold(self, kind: str, key: str, item: Item) -> bool:
         return True  # up to 512 MB a value
@@ -174,40 +169,27 @@ def _announcement(text: bytes) -> Announcement | None:
 def _errors_in_our_words() -> Iterator[None]:
     try:
         yield
-    except redis.RedisError as error:
+    except (redis.RedisError, ServerError) as error:
         cause = _cause(error)
         if isinstance(cause, redis.WatchError):
             raise RefreshConflict("Another refresh wrote to the store meanwhile; nothing was written.") from error
         raise StoreUnavailable(_what_is_wrong(cause)) from error
 
 
-def _cause(error: redis.RedisError) -> BaseException:
+def _cause(error: Exception) -> BaseException:
     """Of a connection that is lost while watching redis-py makes a WatchError too, with the cause as its context."""
     return error.__context__ or error if isinstance(error, redis.WatchError) else error
 
 
-_CLUSTER = (
-    "The flag store is a Redis Cluster: STORE_PREFIX must be a hash tag such as {launchdarkly}, and REDIS_URL "
-    "must name the node that holds its slot."
-)
-
-_CONDITIONS: dict[type[Exception], str] = {
-    redis.AuthenticationError: "The flag store refused the user name or password in REDIS_URL.",
-    redis.BusyLoadingError: "The flag store is still loading its data.",
-    redis.ConnectionError: "The flag store cannot be reached.",
-    redis.TimeoutError: "The flag store did not answer in time.",
-    redis.ReadOnlyError: "The flag store is a read-only replica; REDIS_URL must name the primary.",
-    redis.OutOfMemoryError: "The flag store is out of memory (OOM command not allowed).",
-    redis.exceptions.ClusterCrossSlotError: _CLUSTER,
-    redis.exceptions.AskError: _CLUSTER,
-}
-"""The usual conditions; a subclass comes before its base."""
-
-
 def _what_is_wrong(error: BaseException) -> str:
-    """One of the usual conditions, or else the server's own words; never an address."""
-    for condition, message in _CONDITIONS.items():
-        if isinstance(error, condition):
-            return message
+    """In the reader's words."""
+    if isinstance(error, ServerError):
+        return meaning(str(error))
     # In a pipeline redis-py puts the command before the server's words, and so the beginning of a flag.
-    return f"The flag store refused a command: {str(error).rpartition('of pipeline caused error: ')[2]}"
+    words = str(error).rpartition("of pipeline caused error: ")[2]
+    code = getattr(error, "status_code", None)
+    if code is not None or isinstance(error, redis.ResponseError):
+        return meaning(words if code is None else f"{code} {words}")
+    if isinstance(error, redis.TimeoutError):
+        return "The flag store did not answer in time."
+    return "The flag store cannot be reached."

@@ -1,0 +1,39 @@
+"""What Redis' errors mean, in our words: the same on both paths."""
+
+from __future__ import annotations
+
+_CLUSTER = (
+    "The flag store is a Redis Cluster: STORE_PREFIX must be a hash tag such as {launchdarkly}, and REDIS_URL "
+    "must name the node that holds its slot."
+)
+_LOGIN = "The flag store refused the user name or password in REDIS_URL."
+
+_CONDITIONS = {
+    "WRONGPASS": _LOGIN,
+    "NOAUTH": _LOGIN,
+    "ERR invalid password": _LOGIN,
+    "ERR invalid username-password pair": _LOGIN,
+    "ERR max number of clients": "The flag store has as many clients as it takes (max number of clients reached).",
+    "ERR DB index is out of range": "The flag store has no database of the number in REDIS_URL.",
+    "ERR invalid DB index": "The flag store has no database of the number in REDIS_URL.",
+    "LOADING": "The flag store is still loading its data.",
+    "READONLY": "The flag store is a read-only replica; REDIS_URL must name the primary.",
+    "MASTERDOWN": "The flag store is a replica that has lost its primary.",
+    "OOM": "The flag store is out of memory (OOM command not allowed).",
+    "CLUSTERDOWN": "The flag store is a Redis Cluster that is down.",
+    "CROSSSLOT": _CLUSTER,
+    "MOVED": _CLUSTER,
+    "ASK": _CLUSTER,
+}
+"""By the beginning of the server's words."""
+
+NEEDS_NO_PASSWORD = ("ERR AUTH <password> called without any password", "ERR Client sent AUTH, but no password is set")
+"""How the server begins to say that it would have let us in without the password. So it does."""
+
+
+def meaning(words: str) -> str:
+    """One of the usual conditions, or else the server's own words; never an address, nor what was sent."""
+    for beginning, message in _CONDITIONS.items():
+        if words.startswith(beginning):
+            return message
+    return f"The flag store refused a command: {words.partition(', with args')[0]}"

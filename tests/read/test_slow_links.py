@@ -1,0 +1,64 @@
+"""A large data set arrives over any link that could carry it once: no byte is asked for twice."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from chalicelib.errors import StoreTooSlow
+from chalicelib.timing import Timing
+from tests.support.data import boolean_flag
+from tests.support.network import SlowLink
+from tests.support.stores import data_set, open_store, refresh_store
+from tests.support.valkey import ValkeyServer
+
+READERS = 40
+SIZE = 1_000_000
+MOST = 1.02
+"""Of what the answers have in bytes; the protocol adds a little."""
+
+
+@pytest.fixture(scope="module")
+def large() -> list[dict[str, object]]:
+    """A thousand flags of a kilobyte."""
+    letters = random.Random(1)
+    return [
+        boolean_flag(f"flag-{number:04}", description=letters.randbytes(430).hex()) for number in range(SIZE // 1000)
+    ]
+
+
+@pytest.fixture
+def filled(server: ValkeyServer, large: list[dict[str, object]]) -> ValkeyServer:
+    refresh_store(server.url, data_set(large))
+    return server
+
+
+def test_forty_readers_that_share_a_link_each_get_the_data_set_at_the_first_try(filled: ValkeyServer) -> None:
+    with closing(SlowLink(filled.port, 10e6)) as link:
+        readers = [open_store({"REDIS_URL": link.url}).reader for _ in range(READERS)]
+        with ThreadPoolExecutor(READERS) as threads:
+            found = list(threads.map(lambda reader: reader.read_items(), readers))
+    size = sum(map(len, found[0].texts["features"].values()))
+    assert size > 0.9 * SIZE
+    assert all(each == found[0] for each in found)
+    assert link.connections == READERS
+    assert READERS * size < link.carried < READERS * size * MOST + READERS * 50_000
+
+
+def test_a_data_set_comes_over_a_link_that_takes_many_times_a_short_answers_patience(filled: ValkeyServer) -> None:
+    with closing(SlowLink(filled.port, 0.5e6)) as link:
+        reader = open_store({"REDIS_URL": link.url}).reader
+        assert len(reader.read_items().texts["features"]) == SIZE // 1000
+        assert link.connections == 1
+
+
+def test_an_answer_that_comes_too_slowly_is_cut_off_and_not_asked_for_again(filled: ValkeyServer) -> None:
+    with closing(SlowLink(filled.port, 0.5e6)) as link:
+        reader = open_store({"REDIS_URL": link.url}, Timing(slowest_bytes_per_second=5e6)).reader
+        reader.read_sync_record()
+        with pytest.raises(StoreTooSlow, match="did not answer in time"):
+            reader.read_items()
+        assert link.connections == 1
