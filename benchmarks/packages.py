@@ -14,7 +14,7 @@ import botocore
 from benchmarks.tables import Table
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.data import PROJECT
-from tests.support.packages import unzip_read_only
+from tests.support.packages import set_writable, unzip_read_only
 from tests.support.processes import BIN
 
 BUILD = PROJECT / "build" / "bench"
@@ -50,18 +50,20 @@ def baseline_package(name: str) -> Path:
     )  # fmt: skip
     folder = _unzipped(out / "deployment.zip", "-".join([name, *compiled]))
     if compiled:
+        set_writable(folder, True)
         how = ["-q", "--invalidation-mode", "checked-hash"]
         subprocess.run([sys.executable, "-m", "compileall", *how, str(folder)], check=True)
+        set_writable(folder, False)
     return folder
 
 
 def _unzipped(package: Path, name: str) -> Path:
     """In each file of certificates is one more: that of our DynamoDB."""
     folder = unzip_read_only(package, BUILD / name)
+    set_writable(folder, True)
     for roots in (*folder.glob("certifi/cacert.pem"), *folder.glob("chalicelib/stores/dynamodb/amazon-roots.pem")):
-        trusted = roots.read_bytes() + Path(certificates().authority).read_bytes()
-        roots.unlink()
-        roots.write_bytes(trusted)
+        roots.write_bytes(roots.read_bytes() + Path(certificates().authority).read_bytes())
+    set_writable(folder, False)
     return folder
 
 

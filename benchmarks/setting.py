@@ -30,7 +30,9 @@ from tests.support.stores import Store, open_store
 from tests.support.valkey import ValkeyServer, running_valkey
 
 CONTEXT = {"kind": "user", "key": "user-1", "email": "anna@example.com", "country": "DE"}
-PATIENT = Timing(answer_seconds=600, lock_seconds=300, write_lock_seconds=300)
+PATIENT = Timing(
+    answer_seconds=600, lock_seconds=300, write_lock_seconds=300, data_set_seconds=60, fetch_limit_seconds=250
+)
 """For a refresh whose time is measured, whatever it takes."""
 
 DYNAMODB_HOST = "dynamodb.us-east-1.amazonaws.com"
