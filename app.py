@@ -21,7 +21,7 @@ from chalicelib.api.answers import Answer, Json, error_answer, evaluation_answer
 from chalicelib.api.cors import cors_headers, preflight_headers
 from chalicelib.api.gateway import incoming, seconds_left
 from chalicelib.api.request import Asked, Incoming, options_from_query, parse_json, take_apart
-from chalicelib.config import is_behind_iam
+from chalicelib.config import evaluates_on_lambda, is_behind_iam
 from chalicelib.read.evaluation import Options, evaluate_flag, evaluate_flags
 from chalicelib.read.snapshots import Snapshot
 from chalicelib.runtime.logs import log_as_json, note, one_line
@@ -283,3 +283,7 @@ def _incoming() -> Incoming:
 def _if_none_match() -> str | None:
     header: str | None = _current_request.get().headers.get("if-none-match")
     return header
+
+
+if evaluates_on_lambda():
+    wiring.read_ahead()

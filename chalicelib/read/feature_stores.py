@@ -7,12 +7,27 @@ import logging
 import math
 import threading
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 from ..errors import UnreadableItem
 from ..launchdarkly.sdk import FEATURES, SEGMENTS, VersionedDataKind
+from ..runtime.collector import collector_paused
 
 logger = logging.getLogger(__name__)
+
+_READ_OF_THE_JSON = (
+    "key",
+    "version",
+    "clientSide",
+    "clientSideAvailability",
+    "trackEvents",
+    "debugEventsUntilDate",
+)
+"""What evaluations read of the JSON that a model keeps, beside the model itself."""
+
+_BULK = 500
+"""Of so many items at once, hundreds of thousands of objects, the collector is kept out."""
 
 
 class ReadableFeatureStore(Protocol):
@@ -53,7 +68,10 @@ class SnapshotFeatureStore:
 
     def all(self, kind: VersionedDataKind) -> dict[str, Any]:
         """Every readable item by key."""
-        items = {key: self._item(kind, key) for key in self._texts[kind.namespace]}
+        texts = self._texts[kind.namespace]
+        is_bulk = len(texts) - len(self._decoded[kind.namespace]) >= _BULK
+        with collector_paused() if is_bulk else nullcontext():
+            items = {key: self._item(kind, key) for key in texts}
         return {key: item for key, item in items.items() if item is not None}
 
     def unreadable_flags(self) -> Collection[str]:
@@ -87,14 +105,23 @@ class SnapshotFeatureStore:
 
     def _decode(self, kind: VersionedDataKind, key: str, text: bytes) -> Any:
         try:
-            item = kind.decode(_JSON.decode(text.decode()))
+            fields = _JSON.decode(text.decode())
+            item = kind.decode(fields)
             if not item.deleted and item.key != key:
                 raise ValueError("It is stored under another key than its own.")
         except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RecursionError) as error:
             self._unreadable[kind.namespace, key] = None
             logger.error("stored item %s/%s cannot be read: %s: %s", kind.namespace, key, type(error).__name__, error)
             return None
+        _drop_all_but(_READ_OF_THE_JSON, fields)
         return None if item.deleted else item
+
+
+def _drop_all_but(names: Collection[str], fields: dict[str, Any]) -> None:
+    """The model has taken what it needs; it keeps the rest, a third of what all flags take in memory, for nothing."""
+    kept = {name: fields[name] for name in names if name in fields}
+    fields.clear()
+    fields.update(kept)
 
 
 def _finite(literal: str) -> float:

@@ -38,6 +38,9 @@ class Reader(Protocol):
         DynamoDB cannot read them as of one moment: while somebody writes they may be of two revisions.
         """
 
+    def close(self) -> None:
+        """Let go of the connection. The next read opens another."""
+
     def read_some(self, keys: Mapping[str, Collection[str]]) -> Texts:
         """Those of the items of these keys, by kind, that there are; a small read."""
 

@@ -59,6 +59,7 @@ class Function:
             "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's file system is read-only; root's is not
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_address[1]}",
             "AWS_LAMBDA_FUNCTION_NAME": handler,
+            "_HANDLER": handler,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
             "AWS_LAMBDA_LOG_GROUP_NAME": "local",

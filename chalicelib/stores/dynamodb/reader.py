@@ -47,6 +47,9 @@ class DynamoDbReader:
         found = {kind: {key: self._table.read_item(kind, key) for key in wanted} for kind, wanted in keys.items()}
         return {kind: {key: text for key, text in items.items() if text is not None} for kind, items in found.items()}
 
+    def close(self) -> None:
+        vars(self).pop("_table", None)  # which holds the connection, or AWS's client
+
     @functools.cached_property
     def _table(self) -> Table:
         return Table(_call(self._aws, self._timing), self._name, self._prefix)
