@@ -70,7 +70,7 @@ package: .venv/installed
 
 ## bench: measure everything side by side, STORE=redis or dynamodb; writes docs/benchmarks*.md and the chart
 bench: .venv/emulators-installed
-	$(BIN)/python -m benchmarks --store $(STORE)
+	$(BIN)/python -m benchmarks --store $(STORE) --write
 
 ## preflight: whether STAGE can be deployed; changes nothing
 preflight: .venv/installed

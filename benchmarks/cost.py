@@ -144,6 +144,21 @@ def measure(kind: str, flag_count: int) -> dict[str, Cost]:
         return costs
 
 
+def cost_of_reload(before: Json, after: Json) -> Cost:
+    """Of the first request after a change, with Redis, without its look at the sync record."""
+    data = {"now": before}
+    with meter("redis") as store:
+        wiring = wiring_of(store.variables, PATIENT)
+        refresher = Refresher(wiring.writer, lambda _: as_data_set(data["now"]), "launchdarkly", PATIENT)
+        refresher.reconcile(force=True)
+        wiring.snapshots.current()
+        check = store.cost_of(wiring.snapshots.current)
+        data["now"] = after
+        refresher.reconcile(force=True)
+        both = store.cost_of(wiring.snapshots.current)
+    return both._replace(requests=both.requests - check.requests, from_store=both.from_store - check.from_store)
+
+
 def table(kind: str, measured: Mapping[int, Mapping[str, Cost]]) -> Table:
     rows = [
         (f"{count:,} flags, {what}", *_cells(kind, cost))
@@ -154,8 +169,8 @@ def table(kind: str, measured: Mapping[int, Mapping[str, Cost]]) -> Table:
         return Table(
             "Requests and cost",
             "Commands and bytes, as the server and a proxy in front of it counted them, and ECPUs, of which "
-            "ElastiCache Serverless counts one for each command and KB, whichever is more. (b) is the SDK's own store, without "
-            "its cache.",
+            "ElastiCache Serverless counts one for each command and KB, whichever is more. (b) is the SDK's own store, "
+            "without its cache.",
             ("", "commands", "KB sent", "KB received", "ECPUs"),
             tuple(rows),
         )

@@ -60,9 +60,6 @@ class Link(OwnProcess):
         )
         self.port = int(self.read_line())
 
-    def __enter__(self) -> Link:
-        return self
-
     def passed(self) -> Passed:
         """Since it was asked last."""
         self.write_line("")
