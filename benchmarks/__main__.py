@@ -11,7 +11,6 @@ import os
 import platform
 import shlex
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from datetime import date
 
@@ -152,4 +151,4 @@ def _suffix(store: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
