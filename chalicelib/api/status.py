@@ -23,6 +23,11 @@ def can_answer(report: Mapping[str, Any]) -> bool:
     return report["status"] in ("healthy", "stale")
 
 
+def in_short(report: Mapping[str, Any]) -> Json:
+    """What a caller without a token learns where ``STATUS_AUTH`` asks for one: no count, no time, no version."""
+    return {"status": "healthy" if can_answer(report) else "unavailable"}
+
+
 def daemon_status(store_kind: str, snapshot: Snapshot, now_seconds: float) -> Json:
     """The report of daemon mode, for what an evaluation would be answered from now; the time is Unix time."""
     data = _stored_data(snapshot, now_seconds)
@@ -50,13 +55,14 @@ def _daemon_report(condition: str, store_kind: str, data: Json | None, *, is_out
 
 
 def _stored_data(snapshot: Snapshot, now_seconds: float) -> Json:
-    """``unreadable``: items found broken so far."""
+    """``unreadable``: what the refresh has counted; of a data set that somebody else wrote, what was met so far."""
+    record = snapshot.record
     return {
         "revision": snapshot.revision,
         **_refresh(snapshot.record, now_seconds),
         "flags": snapshot.feature_store.count(FEATURES),
         "segments": snapshot.feature_store.count(SEGMENTS),
-        "unreadable": snapshot.feature_store.unreadable_count,
+        "unreadable": max(snapshot.feature_store.unreadable_count, (record and record.unreadable) or 0),
     }
 
 

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import math
 import threading
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from typing import Any, Protocol
 
 from ..errors import UnreadableItem
+from ..launchdarkly.items import decode_item, log_unreadable
 from ..launchdarkly.sdk import FEATURES, SEGMENTS, VersionedDataKind
 from ..runtime.collector import collector_paused
-
-logger = logging.getLogger(__name__)
-
-_READ_OF_THE_JSON = (
-    "key",
-    "version",
-    "clientSide",
-    "clientSideAvailability",
-    "trackEvents",
-    "debugEventsUntilDate",
-)
-"""What evaluations read of the JSON that a model keeps, beside the model itself."""
 
 _BULK = 500
 """Of so many items at once, hundreds of thousands of objects, the collector is kept out."""
@@ -35,6 +21,9 @@ class ReadableFeatureStore(Protocol):
 
     def get(self, kind: VersionedDataKind, key: str) -> Any:
         """The item, or None when there is none. Raises UnreadableItem."""
+
+    def all(self, kind: VersionedDataKind) -> dict[str, Any]:
+        """Every readable item by key."""
 
     def unreadable_flags(self) -> Collection[str]:
         """Keys of the flags that were asked for and cannot be read."""
@@ -105,31 +94,19 @@ class SnapshotFeatureStore:
 
     def _decode(self, kind: VersionedDataKind, key: str, text: bytes) -> Any:
         try:
-            fields = _JSON.decode(text.decode())
-            item = kind.decode(fields)
-            if not item.deleted and item.key != key:
-                raise ValueError("It is stored under another key than its own.")
-        except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RecursionError) as error:
+            item = decode_item(kind, key, text)
+        except UnreadableItem as error:
             self._unreadable[kind.namespace, key] = None
-            logger.error("stored item %s/%s cannot be read: %s: %s", kind.namespace, key, type(error).__name__, error)
+            log_unreadable(kind, key, text, error)
             return None
-        _drop_all_but(_READ_OF_THE_JSON, fields)
-        return None if item.deleted else item
+        if item is not None:
+            bound_patterns_of(item)
+        return item
 
 
-def _drop_all_but(names: Collection[str], fields: dict[str, Any]) -> None:
-    """The model has taken what it needs; it keeps the rest, a third of what all flags take in memory, for nothing."""
-    kept = {name: fields[name] for name in names if name in fields}
-    fields.clear()
-    fields.update(kept)
+def bound_patterns_of(item: Any) -> None:
+    """Bounds what the regular expressions of a flag or segment may cost, if it has any."""
+    if not item.deleted and any(clause.op == "matches" for rule in item.rules for clause in rule.clauses):
+        from .patterns import bound_patterns
 
-
-def _finite(literal: str) -> float:
-    """Python's JSON knows NaN and Infinity, and makes one of 1e999; in an answer they would not be JSON."""
-    number = float(literal)
-    if not math.isfinite(number):
-        raise ValueError("A number is not finite.")
-    return number
-
-
-_JSON = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
+        bound_patterns(item)

@@ -83,7 +83,7 @@ REQUESTS: dict[str, tuple[str, dict[str, str], bytes, tuple[int, object]]] = {
         FLAG,
         AUTHORIZED,
         user(custom={"x": "x" * 6_000_000}),
-        bad_request("The body has 6000036 bytes; at most 1000000 are accepted."),
+        bad_request("The body has 6000036 bytes; at most 65536 are accepted."),
     ),
     "duplicate keys": (FLAG, AUTHORIZED, b'{"key": "ben", "key": "anna"}', (200, OFF)),
     "half a surrogate pair as key": (FLAG, AUTHORIZED, b'{"key": "\\ud800"}', bad_request(SURROGATE)),
@@ -120,7 +120,16 @@ REQUESTS: dict[str, tuple[str, dict[str, str], bytes, tuple[int, object]]] = {
         FLAG,
         {**AUTHORIZED, "Content-Type": "multipart/form-data"},
         USER,
-        (415, {"Code": "UnsupportedMediaType", "Message": "Unsupported media type: multipart/form-data"}),
+        (
+            415,
+            {
+                "Code": "UnsupportedMediaType",
+                "Message": (
+                    "Unsupported media type: multipart/form-data. Send POST with Content-Type: application/json and a "
+                    'context, such as {"kind": "user", "key": "user-123"}.'
+                ),
+            },
+        ),
     ),
     "a reference into a prototype": (
         FLAG,
@@ -185,15 +194,16 @@ def test_10_000_levels_are_too_deep(closed_app: App) -> None:
     ]
 
 
+IN_QUOTES = " Put it in quotes: LaunchDarkly documents a user's key and built-in attributes as strings."
 WRONG_TYPES = [
     ("key", ["anna"], "The user's 'key' must be a string, not an array."),
-    ("name", 1, "The user's 'name' must be a string (or absent), not a number."),
+    ("name", 1, f"The user's 'name' must be a string (or absent), not a number.{IN_QUOTES}"),
     ("firstName", {}, "The user's 'firstName' must be a string (or absent), not an object."),
     ("lastName", True, "The user's 'lastName' must be a string (or absent), not a boolean."),
-    ("email", 1.5, "The user's 'email' must be a string (or absent), not a number."),
+    ("email", 1.5, f"The user's 'email' must be a string (or absent), not a number.{IN_QUOTES}"),
     ("country", [], "The user's 'country' must be a string (or absent), not an array."),
-    ("avatar", 0, "The user's 'avatar' must be a string (or absent), not a number."),
-    ("ip", 127, "The user's 'ip' must be a string (or absent), not a number."),
+    ("avatar", 0, f"The user's 'avatar' must be a string (or absent), not a number.{IN_QUOTES}"),
+    ("ip", 127, f"The user's 'ip' must be a string (or absent), not a number.{IN_QUOTES}"),
     ("anonymous", "yes", "The user's 'anonymous' must be a boolean (or absent), not a string."),
     ("custom", "x", "The user's 'custom' must be an object (or absent), not a string."),
     ("privateAttributeNames", "x", "The user's 'privateAttributeNames' must be an array (or absent), not a string."),
