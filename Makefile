@@ -90,6 +90,7 @@ webhook: .venv/installed
 ## undeploy: delete what deploy created of STAGE, but its logs
 undeploy: .venv/installed
 	@$(NAMED_STAGE)
+	@$(BIN)/python -m tools.stages $(STAGE)
 	$(BIN)/chalice delete --stage $(STAGE)
 	@echo "The table, the SSM parameters, the logs and LaunchDarkly's webhook are still there."
 

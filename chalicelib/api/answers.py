@@ -54,7 +54,7 @@ _EVALUATE = 'POST with Content-Type: application/json and a context, such as {"k
 _OFREP = 'POST with Content-Type: application/json and {"context": {"targetingKey": "user-123"}}'
 _INSTEAD = {
     "/": (
-        'POST a context, such as {"kind": "user", "key": "user-123"}, to /evaluate or /evaluate/{flag_key} with '
+        'a context, such as {"kind": "user", "key": "user-123"}, by POST to /evaluate or /evaluate/{flag_key} with '
         "Content-Type: application/json; OpenFeature's providers use /ofrep/v1/evaluate/flags; GET /status says how "
         "the app is"
     ),
@@ -74,7 +74,9 @@ def with_what_to_send(message: str, path: str) -> str:
 
 def nothing_at_root() -> Answer:
     """The answer to whoever looks at the app's address."""
-    return Answer({"Code": "NotFoundError", "Message": f"There is nothing at this address. {_INSTEAD['/']}."}, {}, 404)
+    return Answer(
+        {"Code": "NotFoundError", "Message": f"There is nothing at this address. Send {_INSTEAD['/']}."}, {}, 404
+    )
 
 
 def provenance_headers(provenance: Provenance) -> dict[str, str]:
@@ -103,10 +105,10 @@ def evaluation_answer(
     headers = provenance_headers(source.provenance)
     if source.provenance.revision is None:
         return Answer(evaluate(), headers)
+    if key is not None:
+        look_up(source, key, asked.options)  # before any tag is compared: what does not exist has none
     tag = etag(source.provenance.revision, asked.body, key, asked.options._asdict())
     headers = {"ETag": tag, **headers}
     if matches_etag(if_none_match, tag):
-        if key is not None and (if_none_match != tag or asked.options.client_side_only):
-            look_up(source, key, asked.options)  # `*` names every answer, but what does not exist has none
         return Answer("", headers, 304)
     return Answer(evaluate(), headers)

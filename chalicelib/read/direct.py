@@ -31,6 +31,9 @@ class DirectFeatureStore(InMemoryFeatureStore):
     def all(self, kind: VersionedDataKind, callback: Callable[[Any], Any] = lambda items: items) -> Any:
         return super().all(kind, callback)  # type: ignore[no-untyped-call]
 
+    def holds(self, kind: VersionedDataKind, key: str) -> bool:
+        return self.get(kind, key) is not None
+
     def unreadable_flags(self) -> Collection[str]:
         return ()
 

@@ -66,12 +66,11 @@ def evaluate_flag(source: FlagSource, context: Context, key: str, options: Optio
 
 
 def look_up(source: FlagSource, key: str, options: Options) -> None:
-    """Returns when the store holds such a flag for this caller; else raises FlagNotFound. Evaluates nothing."""
-    try:
-        is_missing = source.feature_store.get(FEATURES, key) is None
-    except UnreadableItem:
-        is_missing = False
-    if is_missing or _is_hidden(source, key, options):
+    """Returns when the store holds such a flag for this caller; else raises FlagNotFound.
+
+    Evaluates nothing, and decodes nothing for a caller who may see every flag.
+    """
+    if not source.feature_store.holds(FEATURES, key) or _is_hidden(source, key, options):
         raise _not_found(key)
 
 

@@ -22,6 +22,9 @@ class ReadableFeatureStore(Protocol):
     def get(self, kind: VersionedDataKind, key: str) -> Any:
         """The item, or None when there is none. Raises UnreadableItem."""
 
+    def holds(self, kind: VersionedDataKind, key: str) -> bool:
+        """Whether there is such an item, readable or not. Decodes nothing."""
+
     def all(self, kind: VersionedDataKind) -> dict[str, Any]:
         """Every readable item by key."""
 
@@ -54,6 +57,9 @@ class SnapshotFeatureStore:
         if item is None and (kind.namespace, key) in self._unreadable:
             raise UnreadableItem(f"The stored item {kind.namespace}/{key} cannot be read.")
         return item
+
+    def holds(self, kind: VersionedDataKind, key: str) -> bool:
+        return key in self._texts[kind.namespace]
 
     def all(self, kind: VersionedDataKind) -> dict[str, Any]:
         """Every readable item by key."""
