@@ -62,7 +62,9 @@ def test_a_fresh_data_set_is_healthy(own_app: App) -> None:
     )
 
 
-@pytest.mark.parametrize(("age", "condition"), [(890, "healthy"), (910, "stale"), (86_400, "stale"), (-60, "healthy")])
+@pytest.mark.parametrize(
+    ("age", "condition"), [(890, "healthy"), (910, "stale"), (86_400, "stale"), (-30, "healthy"), (-86_400, "stale")]
+)
 def test_what_nothing_has_refreshed_for_three_intervals_is_stale(
     own_app: App, own_valkey: ValkeyServer, age: int, condition: str
 ) -> None:
