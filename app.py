@@ -179,9 +179,7 @@ def evaluate_all_flags() -> Answer:
     """All flags, or those in ``?flags=``, for the context in the body."""
     asked = take_apart(_incoming(), wiring.settings, options_from_query)
     flags = current_flags()
-    return evaluation_answer(
-        flags, asked, _if_none_match(), lambda: evaluate_flags(flags, asked.context, asked.options)
-    )
+    return evaluation_answer(flags, asked, lambda: evaluate_flags(flags, asked.context, asked.options))
 
 
 @app.route("/evaluate/{flag_key}", methods=["POST"], authorizer=_AUTHORIZER)
@@ -191,9 +189,7 @@ def evaluate_one_flag(key: str) -> Answer:
     asked = take_apart(_incoming(), wiring.settings, options_of_one_flag)
     note(flag=key[:_LOGGED_KEY_LENGTH])
     flags = current_flags()
-    return evaluation_answer(
-        flags, asked, _if_none_match(), lambda: evaluate_flag(flags, asked.context, key, asked.options), key
-    )
+    return evaluation_answer(flags, asked, lambda: evaluate_flag(flags, asked.context, key, asked.options), key)
 
 
 @app.route("/ofrep/v1/evaluate/flags", methods=["POST"], authorizer=_AUTHORIZER)
@@ -204,7 +200,7 @@ def evaluate_all_flags_by_ofrep() -> Answer:
 
     asked = _asked_by_ofrep()
     flags = current_flags()
-    return evaluation_answer(flags, asked, _if_none_match(), lambda: evaluate_bulk(flags, asked.context, asked.options))
+    return evaluation_answer(flags, asked, lambda: evaluate_bulk(flags, asked.context, asked.options))
 
 
 @app.route("/ofrep/v1/evaluate/flags/{flag_key}", methods=["POST"], authorizer=_AUTHORIZER)
@@ -312,11 +308,6 @@ def _asked_by_ofrep() -> Asked:
 
 def _incoming() -> Incoming:
     return incoming(_current_request.get())
-
-
-def _if_none_match() -> str | None:
-    header: str | None = _current_request.get().headers.get("if-none-match")
-    return header
 
 
 if evaluates_on_lambda():

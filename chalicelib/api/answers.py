@@ -92,11 +92,7 @@ def provenance_fields(provenance: Provenance) -> Json:
 
 
 def evaluation_answer(
-    source: Snapshot | DirectFlags,
-    asked: Asked,
-    if_none_match: str | None,
-    evaluate: Callable[[], Json],
-    key: str | None = None,
+    source: Snapshot | DirectFlags, asked: Asked, evaluate: Callable[[], Json], key: str | None = None
 ) -> Answer:
     """The evaluation of one flag (``key``) or of all; a 304 without evaluating when the caller holds it already.
 
@@ -109,6 +105,6 @@ def evaluation_answer(
         look_up(source, key, asked.options)  # before any tag is compared: what does not exist has none
     tag = etag(source.provenance.revision, asked.body, key, asked.options._asdict())
     headers = {"ETag": tag, **headers}
-    if matches_etag(if_none_match, tag):
+    if matches_etag(asked.if_none_match, tag):
         return Answer("", headers, 304)
     return Answer(evaluate(), headers)

@@ -37,11 +37,15 @@ class Incoming(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What a request for evaluations asks: for which context, with which options. ``body`` is its JSON."""
+    """What a request for evaluations asks: for which context, with which options. ``body`` is its JSON.
+
+    ``if_none_match`` is the header of that name, which says what answers the caller holds.
+    """
 
     context: Context
     options: Options
     body: Any
+    if_none_match: str | None = None
 
 
 def options_from_query(query: Query) -> Options:
@@ -93,7 +97,7 @@ def take_apart(
     if access is not Access.ALL_FLAGS:
         options = options._replace(client_side_only=True, mobile=access is Access.MOBILE_FLAGS, conceal=True)
     body = parse_json(checked_size(incoming.read_body(), settings.max_body_bytes))
-    return Asked(context_of(body), options, body)
+    return Asked(context_of(body), options, body, incoming.headers.get("if-none-match"))
 
 
 def parse_json(body: bytes) -> Any:
