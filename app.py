@@ -17,12 +17,29 @@ from urllib.parse import unquote
 from chalice.app import Chalice, IAMAuthorizer, LambdaFunctionEvent, Rate, Request, Response
 
 from chalicelib import RECONCILE_MINUTES, errors
-from chalicelib.api.answers import Answer, Json, error_answer, evaluation_answer, provenance_fields, provenance_headers
+from chalicelib.api.answers import (
+    Answer,
+    Json,
+    error_answer,
+    evaluation_answer,
+    nothing_at_root,
+    provenance_fields,
+    provenance_headers,
+    with_what_to_send,
+)
 from chalicelib.api.cors import cors_headers, preflight_headers
 from chalicelib.api.gateway import incoming, seconds_left
-from chalicelib.api.request import Asked, Incoming, options_from_query, parse_json, take_apart
+from chalicelib.api.request import (
+    Asked,
+    Incoming,
+    no_options,
+    options_from_query,
+    options_of_one_flag,
+    parse_json,
+    take_apart,
+)
 from chalicelib.config import evaluates_on_lambda, is_behind_iam
-from chalicelib.read.evaluation import Options, evaluate_flag, evaluate_flags
+from chalicelib.read.evaluation import evaluate_flag, evaluate_flags
 from chalicelib.read.snapshots import Snapshot
 from chalicelib.runtime.logs import log_as_json, note, one_line
 from chalicelib.runtime.metrics import emit, measured_refresh
@@ -89,7 +106,10 @@ def invoked(function: Callable[..., Json]) -> Callable[..., Json]:
 
 
 def _noted(error: errors.FlagsError) -> Answer:
-    """The answer to an error, which goes into the log line: in full only if it is not the caller's."""
+    """The answer to an error, which goes into the log line: in full only if it is not the caller's.
+
+    What is wrong with the configuration stands there alone.
+    """
     answer, name = error_answer(error), type(error).__name__
     note(error=f"{name}: {error}" if answer.status >= 500 else name)
     return answer
@@ -102,6 +122,8 @@ def every_answer(request: Request, view: Callable[[Request], Response]) -> Respo
     with one_line(route=f"{request.method} {request.path}"):
         answer = view(request)
         note(status=answer.status_code)
+        if answer.status_code in (405, 415):
+            answer.body["Message"] = with_what_to_send(answer.body["Message"], request.path)
         if request.path in EVALUATION_PATHS:
             answer.headers.update(cors_headers(_allowed_origin()))
         if _is_ofrep() and isinstance(answer.body, dict) and "Code" in answer.body:
@@ -121,6 +143,13 @@ def _allowed_origin() -> str | None:
 
 
 # Routes.
+
+
+@app.route("/")
+@answered
+def root() -> Answer:
+    """Says where to go."""
+    return nothing_at_root()
 
 
 @app.route("/webhook", methods=["POST"])
@@ -150,21 +179,17 @@ def evaluate_all_flags() -> Answer:
     """All flags, or those in ``?flags=``, for the context in the body."""
     asked = take_apart(_incoming(), wiring.settings, options_from_query)
     flags = current_flags()
-    return evaluation_answer(
-        flags, asked, _if_none_match(), lambda: evaluate_flags(flags, asked.context, asked.options)
-    )
+    return evaluation_answer(flags, asked, lambda: evaluate_flags(flags, asked.context, asked.options))
 
 
 @app.route("/evaluate/{flag_key}", methods=["POST"], authorizer=_AUTHORIZER)
 @answered
 def evaluate_one_flag(key: str) -> Answer:
     """One flag for the context in the body."""
-    asked = take_apart(_incoming(), wiring.settings)
+    asked = take_apart(_incoming(), wiring.settings, options_of_one_flag)
     note(flag=key[:_LOGGED_KEY_LENGTH])
     flags = current_flags()
-    return evaluation_answer(
-        flags, asked, _if_none_match(), lambda: evaluate_flag(flags, asked.context, key, asked.options), key
-    )
+    return evaluation_answer(flags, asked, lambda: evaluate_flag(flags, asked.context, key, asked.options), key)
 
 
 @app.route("/ofrep/v1/evaluate/flags", methods=["POST"], authorizer=_AUTHORIZER)
@@ -175,7 +200,7 @@ def evaluate_all_flags_by_ofrep() -> Answer:
 
     asked = _asked_by_ofrep()
     flags = current_flags()
-    return evaluation_answer(flags, asked, _if_none_match(), lambda: evaluate_bulk(flags, asked.context, asked.options))
+    return evaluation_answer(flags, asked, lambda: evaluate_bulk(flags, asked.context, asked.options))
 
 
 @app.route("/ofrep/v1/evaluate/flags/{flag_key}", methods=["POST"], authorizer=_AUTHORIZER)
@@ -194,7 +219,9 @@ def evaluate_one_flag_by_ofrep(key: str) -> Answer:
 @answered
 def preflight(_key: str | None = None) -> Answer:
     """A browser asks whether a page may call the route."""
-    return Answer("", {"Allow": "POST, OPTIONS", **preflight_headers(wiring.settings.cors_allow_origin)}, 204)
+    asked_headers = _current_request.get().headers.get("access-control-request-headers", "")
+    headers = preflight_headers(wiring.settings.cors_allow_origin, asked_headers)
+    return Answer("", {"Allow": "POST, OPTIONS", **headers}, 204)
 
 
 for path in EVALUATION_PATHS:
@@ -204,9 +231,11 @@ for path in EVALUATION_PATHS:
 @app.route("/status")
 @answered
 def report_status() -> Answer:
-    """Whether evaluations can be answered, from where, and how old the data is. Open to everybody."""
-    from chalicelib.api.status import can_answer, daemon_status, daemon_status_without_data, direct_status
+    """Whether evaluations can be answered, from where, and how old the data is; see ``STATUS_AUTH``."""
+    from chalicelib.api.access import may_read_status
+    from chalicelib.api.status import can_answer, daemon_status, daemon_status_without_data, direct_status, in_short
 
+    tells_all = may_read_status(wiring.settings, _current_request.get().headers)
     if wiring.settings.direct_mode:
         report = direct_status(wiring.direct_flags, wiring.source)
     else:
@@ -215,9 +244,10 @@ def report_status() -> Answer:
         except (errors.StoreUnavailable, errors.StoreNotInitialized) as error:
             report = daemon_status_without_data(wiring.reader.kind, error)
     note(condition=report["status"])
+    body = report if tells_all else in_short(report)
     if can_answer(report):
-        return Answer(report, {"Cache-Control": "no-store"})
-    return Answer(report, {"Cache-Control": "no-store", "Retry-After": "5"}, 503)
+        return Answer(body, {"Cache-Control": "no-store"})
+    return Answer(body, {"Cache-Control": "no-store", "Retry-After": "5"}, 503)
 
 
 # Functions that are invoked directly.
@@ -274,16 +304,11 @@ def current_flags() -> Snapshot | DirectFlags:
 def _asked_by_ofrep() -> Asked:
     from chalicelib.api.ofrep import parse_request
 
-    return take_apart(_incoming(), wiring.settings, lambda _query: Options(with_reasons=True), parse_request)
+    return take_apart(_incoming(), wiring.settings, no_options, parse_request)
 
 
 def _incoming() -> Incoming:
     return incoming(_current_request.get())
-
-
-def _if_none_match() -> str | None:
-    header: str | None = _current_request.get().headers.get("if-none-match")
-    return header
 
 
 if evaluates_on_lambda():

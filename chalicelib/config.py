@@ -7,6 +7,7 @@ no environment. Secrets are read later still, by the path that needs them.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -160,6 +161,25 @@ def _digests(text: str) -> frozenset[str]:
     return digests
 
 
+def _bytes(text: str) -> int:
+    if re.fullmatch(r"[0-9]{1,7}", text) is None or not 1_024 <= int(text) <= 1_000_000:
+        raise ValueError
+    return int(text)
+
+
+def _origin(text: str) -> str:
+    """As browsers send it: in lower case, without a wildcard, a path or its scheme's own port.
+
+    Source: https://html.spec.whatwg.org/multipage/browsers.html#ascii-serialisation-of-an-origin
+    """
+    if text == "*":
+        return text
+    match = re.fullmatch(r"(https?)://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::(0|[1-9][0-9]{0,4}))?", text)
+    if match is None or int(match[2] or 1) > 65_535 or match[2] == {"http": "80", "https": "443"}[match[1]]:
+        raise ValueError
+    return text
+
+
 _http_uri = _matching(r"https?://[^\s/]\S*")
 _AN_HTTP_URI = "a URL that starts with https:// or http://"
 _DIGESTS = "SHA-256 digests of 64 hexadecimal digits each, separated by commas (the digest of a token, never the token)"
@@ -252,9 +272,31 @@ class Settings:
         expected=_DIGESTS,
         private=True,
     )
+    mobile_token_digests = Variable(
+        "EVALUATE_MOBILE_TOKEN_SHA256",
+        _digests,
+        _NO_DIGESTS,
+        "Of tokens that see only flags for mobile devices.",
+        expected=_DIGESTS,
+        private=True,
+    )
+    max_body_bytes = Variable(
+        "EVALUATE_MAX_BODY_BYTES",
+        _bytes,
+        65_536,
+        "The largest body of a request for evaluations.",
+        expected="a number of bytes from 1024 to 1000000",
+    )
+    is_status_closed = Variable(
+        "STATUS_AUTH",
+        _switch("token", "none"),
+        False,
+        "Whether /status tells what it knows only to a token.",
+        expected="one of: none, token",
+    )
     cors_allow_origin = Variable(
         "CORS_ALLOW_ORIGIN",
-        _matching(r"\*|https?://[^\s/,]+"),
+        _origin,
         None,
         "Whose pages may evaluate from a browser.",
         expected="one origin such as https://app.example.com, or *",
@@ -300,10 +342,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         proxies={name: variables[name] for name in _FOR_LAUNCHDARKLY if name in variables},
     )
     _check_store(settings)
-    if settings.token_digests & settings.client_token_digests:
-        raise ConfigurationError(
-            "EVALUATE_TOKEN_SHA256 and EVALUATE_CLIENT_TOKEN_SHA256 hold the same digest; a token is one or the other."
-        )
+    _check_digests(settings)
     return settings
 
 
@@ -317,6 +356,13 @@ def _check_store(settings: Settings) -> None:
         raise ConfigurationError("REDIS_URL and DYNAMODB_TABLE are both set; set exactly one of them.")
     elif not settings.redis_url and not settings.dynamodb_table:
         raise ConfigurationError("Neither REDIS_URL nor DYNAMODB_TABLE is set; daemon mode needs exactly one of them.")
+
+
+def _check_digests(settings: Settings) -> None:
+    rows = (Settings.token_digests, Settings.client_token_digests, Settings.mobile_token_digests)
+    for one, other in itertools.combinations(rows, 2):
+        if settings.values[one.attribute] & settings.values[other.attribute]:
+            raise ConfigurationError(f"{one.name} and {other.name} hold the same digest; a token is one or the other.")
 
 
 def deployment_name(environment: Mapping[str, str] | None = None) -> str | None:
@@ -335,6 +381,21 @@ def is_to_be_restored(environment: Mapping[str, str] | None = None) -> bool:
     """Whether Lambda keeps an image of this process before its first event, and goes on from copies (SnapStart)."""
     variables = os.environ if environment is None else environment
     return variables.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+
+
+def log_level(environment: Mapping[str, str] | None = None) -> str:
+    """The level that the function is configured to log from, in the words of Python's logging; INFO by default.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+    """
+    level = (os.environ if environment is None else environment).get("AWS_LAMBDA_LOG_LEVEL", "INFO").upper()
+    named = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL"}.get(level, level)
+    return named if named in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL") else "INFO"
+
+
+def logs_json_frames(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether the function is configured for Lambda's JSON log format, in which Lambda itself looks at each line."""
+    return (os.environ if environment is None else environment).get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
 
 
 def is_behind_iam(environment: Mapping[str, str] | None = None) -> bool:

@@ -80,7 +80,7 @@ class Wiring:
         if settings.dynamodb_table is not None:
             from .stores.dynamodb.writer import DynamoDbWriter
 
-            return DynamoDbWriter(settings.dynamodb_table, settings.store_prefix, self.timing)
+            return DynamoDbWriter(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
         from .stores.redis.writer import RedisWriter
 
         return RedisWriter(self._redis_url, settings.store_prefix, self.timing)

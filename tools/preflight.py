@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import sys
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.config import VARIABLES, SecretSource, Settings, load_settings
 from chalicelib.errors import ConfigurationError
+from tools.policies import Needed, Policy
 from tools.stages import FUNCTIONS, Stage, StageError
 
-_NOT_OURS = ("AWS_", "PYTHON", "TZ")
-"""Variables of AWS's SDK and of Python, which are not checked."""
+_OURS = ("LAUNCHDARKLY_", "EVALUATE_", "EVALUATION_")
+"""How the names of settings begin that cannot be somebody else's."""
+
+_STRINGS = ("api_gateway_stage", "iam_policy_file")
+_NUMBERS = ("lambda_memory_size", "lambda_timeout", "reserved_concurrency")
+_NETWORK = ("ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DeleteNetworkInterface")
 
 _KEYS = [{"AttributeName": "namespace", "KeyType": "HASH"}, {"AttributeName": "key", "KeyType": "RANGE"}]
 
@@ -39,19 +45,40 @@ def main(arguments: list[str] | None = None) -> int:
 
 def problems(stage: Stage) -> list[str]:
     """What would not work, one line each: of the settings, and where these are sound, of what they name."""
+    found = _unique(line for function in FUNCTIONS for line in _of_types(stage, function))
+    if found:
+        return found
     environments = [stage.environment(function) for function in FUNCTIONS]
     found = _unique(line for environment in environments for line in _of_settings(environment))
     if found:
         return found
     settings = load_settings(environments[0])
-    return [*_of_policies(stage, settings), *_of_account(settings)]
+    return [*_of_network(stage, settings), *_of_policies(stage, settings), *_of_account(settings)]
+
+
+def _of_types(stage: Stage, function: str) -> Iterator[str]:
+    """Chalice fails on these in the middle of a deployment."""
+    for name, value in stage.environment(function).items():
+        if not isinstance(value, str):
+            yield f"{name} must be a string in .chalice/config.json: {_as_json_string(value)}."
+    for names, kind, expected in ((_STRINGS, str, "a string"), (_NUMBERS, int, "a number without quotes")):
+        for name in names:
+            value = stage.setting(name, function)
+            if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+                yield f"{name} must be {expected} in .chalice/config.json."
+
+
+def _as_json_string(value: Any) -> str:
+    return f'"{str(value).lower() if isinstance(value, bool) else value}"'
 
 
 def _of_settings(environment: dict[str, str]) -> Iterator[str]:
+    """A stage may have variables of its user, and of tracers and proxies; only what looks like ours is checked."""
     for name in environment:
-        if name not in VARIABLES and not name.startswith(_NOT_OURS):
-            close = difflib.get_close_matches(name, VARIABLES, n=1)
-            yield f"{name} is no setting of this app{f'; did you mean {close[0]}?' if close else '.'}"
+        if name not in VARIABLES:
+            close = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.85)
+            if close or name.startswith(_OURS):
+                yield f"{name} is no setting of this app{f'; did you mean {close[0]}?' if close else '.'}"
     try:
         settings = load_settings(environment)
     except ConfigurationError as error:
@@ -75,32 +102,70 @@ def _of_secrets(settings: Settings) -> Iterator[str]:
             yield f"{secret.variable}_PARAMETER is not set; it names the SSM parameter that holds the secret."
 
 
+def _of_network(stage: Stage, settings: Settings) -> Iterator[str]:
+    """A cache is reached from its own network, unless it is one on the internet, by TLS."""
+    if settings.redis_url is None or all(stage.setting(name) for name in ("subnet_ids", "security_group_ids")):
+        return
+    url = urlsplit(settings.redis_url)
+    if url.scheme == "unix":
+        yield "REDIS_URL is a socket; nothing on Lambda listens there."
+    elif url.scheme != "rediss" or not _is_public(url.hostname or ""):
+        yield (
+            "REDIS_URL is set, but the stage has no subnet_ids and security_group_ids: outside of the cache's VPC no "
+            "function reaches it."
+        )
+
+
+def _is_public(host: str) -> bool:
+    """Whether the name may be one of the internet: ElastiCache's are private."""
+    try:
+        return ip_address(host).is_global
+    except ValueError:
+        return "." in host and not host.endswith((".cache.amazonaws.com", ".internal", ".local"))
+
+
 def _of_policies(stage: Stage, settings: Settings) -> Iterator[str]:
     """A table or parameter that was renamed in config.json alone would be denied at run time."""
+    region = boto3.session.Session().region_name
     for function in FUNCTIONS:
         path = stage.policy_file(function)
         if not path.exists():
             yield f"{path.name} is not there; {function} is deployed with that policy."
             continue
-        resources = _resources(json.loads(path.read_text()))
-        for arn in _needed(function, settings):
-            if not any(fnmatchcase(arn, pattern) for pattern in resources):
-                yield f"{path.name} does not allow {function} to use {arn.rpartition(':')[2]}, which config.json names."
+        try:
+            policy = Policy(path)
+        except StageError as error:
+            yield str(error)
+            continue
+        for needed in _needed(function, stage, settings):
+            if not policy.allows(needed, region):
+                yield f"{path.name} does not allow {function} to {_use(needed)}"
 
 
-def _resources(policy: dict[str, list[dict[str, str | list[str]]]]) -> set[str]:
-    listed = [statement.get("Resource", []) for statement in policy["Statement"]]
-    return {arn for each in listed for arn in ([each] if isinstance(each, str) else each)}
+def _use(needed: Needed) -> str:
+    if needed.resource == "*":
+        return f"connect to the subnets of config.json: it needs {', '.join(needed.actions)} on *."
+    return f"use {needed.resource}, which config.json names."
 
 
-def _needed(function: str, settings: Settings) -> Iterator[str]:
-    """ARNs without region and account, which the policies leave open."""
+def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]:
     secrets = {"api_handler": (settings.sdk_key, settings.webhook_secret), "reconcile": (settings.sdk_key,)}
     if settings.dynamodb_table is not None:
-        yield f"arn:aws:dynamodb:::table/{settings.dynamodb_table}"
+        reads: tuple[str, ...] = ("dynamodb:GetItem", "dynamodb:Query")
+        writes = () if function == "on_event" else ("dynamodb:BatchWriteItem", "dynamodb:UpdateItem")
+        yield Needed(reads + writes, f"table/{settings.dynamodb_table}")
     for secret in secrets.get(function, ()):
         if secret.parameter is not None:
-            yield f"arn:aws:ssm:::parameter/{secret.parameter.lstrip('/')}"
+            yield Needed(("ssm:GetParameter",), _resource_of_parameter(secret.parameter))
+    if stage.setting("subnet_ids", function):
+        yield Needed(_NETWORK, "*")
+
+
+def _resource_of_parameter(parameter: str) -> str:
+    """Without the version or label that its name may end with, as in ``/flags/sdk-key:3``."""
+    if parameter.startswith("arn:"):
+        return ":".join(parameter.split(":")[5:6])
+    return f"parameter/{parameter.partition(':')[0].lstrip('/')}"
 
 
 def _of_account(settings: Settings) -> list[str]:
@@ -119,10 +184,10 @@ def _of_parameter(secret: SecretSource) -> Iterator[str]:
     ssm = boto3.client("ssm")
     try:
         ssm.get_parameter(Name=secret.parameter)
-    except ssm.exceptions.ParameterNotFound:
+    except (ssm.exceptions.ParameterNotFound, ssm.exceptions.ParameterVersionNotFound):
         yield (
             f"There is no SSM parameter {secret.parameter} in {ssm.meta.region_name}: "
-            f"aws ssm put-parameter --type SecureString --name {secret.parameter} --value ..."
+            f"aws ssm put-parameter --type SecureString --name {secret.parameter.partition(':')[0]} --value ..."
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,27 @@ class StageError(Exception):
     """A command cannot go on; the message says why and what to do."""
 
 
+def main(arguments: list[str] | None = None) -> int:
+    """`python -m tools.stages production`: whether there is such a stage."""
+    parser = argparse.ArgumentParser(prog="stages", description="Say whether a stage is configured.")
+    parser.add_argument("stage", help="a stage of .chalice/config.json")
+    try:
+        Stage(parser.parse_args(arguments).stage)
+    except StageError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stage of the project in ``folder``. Raises StageError where the configuration has no such stage."""
 
     name: str
     folder: Path = PROJECT
+
+    def __post_init__(self) -> None:
+        _ = self._config
 
     @property
     def deployment(self) -> str:
@@ -38,24 +55,49 @@ class Stage:
         variables: dict[str, str] = self._scoped(function).environment_variables
         return variables
 
+    def setting(self, name: str, function: str = FUNCTIONS[0]) -> Any:
+        """What Chalice reads for this key of its own: of the function, the stage or the whole app."""
+        stage = self._config["stages"][self.name]
+        scopes = (stage.get("lambda_functions", {}).get(function, {}), stage, self._config)
+        return next((scope[name] for scope in scopes if name in scope), None)
+
     def policy_file(self, function: str) -> Path:
         return self.folder / ".chalice" / (self._scoped(function).iam_policy_file or f"policy-{self.name}.json")
 
     def url(self) -> str:
         """Where the API was deployed to, with a slash at its end. Raises StageError before the first deploy."""
+        not_deployed = f"Stage {self.name!r} is not deployed from here: make deploy STAGE={self.name}"
         try:
             deployed = json.loads((self.folder / ".chalice" / "deployed" / f"{self.name}.json").read_text())
-        except FileNotFoundError:
-            raise StageError(f"Stage {self.name!r} is not deployed from here: make deploy STAGE={self.name}") from None
-        return next(str(each["rest_api_url"]) for each in deployed["resources"] if "rest_api_url" in each)
+        except (FileNotFoundError, json.JSONDecodeError):
+            raise StageError(not_deployed) from None
+        urls = [str(each["rest_api_url"]) for each in deployed.get("resources", []) if "rest_api_url" in each]
+        if not urls:  # it was, and then undeployed
+            raise StageError(not_deployed)
+        return urls[0]
 
     def _scoped(self, function: str) -> Config:
         return Config(chalice_stage=self.name, function_name=function, config_from_disk=self._config)
 
     @property
     def _config(self) -> dict[str, Any]:
-        config: dict[str, Any] = json.loads((self.folder / ".chalice" / "config.json").read_text())
+        path = self.folder / ".chalice" / "config.json"
+        try:
+            config: dict[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise StageError("There is no .chalice/config.json here.") from None
+        except json.JSONDecodeError as error:
+            raise StageError(
+                f".chalice/config.json is not valid JSON at line {error.lineno} column {error.colno}; "
+                "is a comma missing in the line before?"
+            ) from None
+        if not isinstance(config, dict) or not isinstance(config.get("stages"), dict):
+            raise StageError(".chalice/config.json has no 'stages'.")
         if self.name not in config["stages"]:
             stages = ", ".join(config["stages"])
             raise StageError(f"There is no stage {self.name!r} in .chalice/config.json; it has: {stages}.")
         return config
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -19,7 +19,8 @@ class Access(Enum):
     """What a caller may see."""
 
     ALL_FLAGS = "all flags"
-    CLIENT_SIDE_FLAGS = "the flags that are available to client-side SDKs"
+    CLIENT_SIDE_FLAGS = "the flags that are available to browsers"
+    MOBILE_FLAGS = "the flags that are available to mobile devices"
 
 
 def check_access(settings: Settings, headers: Mapping[str, str], request_context: Mapping[str, Any]) -> Access:
@@ -34,6 +35,16 @@ def check_access(settings: Settings, headers: Mapping[str, str], request_context
     return _check_token(settings, headers)
 
 
+def may_read_status(settings: Settings, headers: Mapping[str, str]) -> bool:
+    """Whether the caller learns what ``/status`` knows, or only whether all is well. Raises InvalidToken.
+
+    A token in a browser or on a mobile device is no secret, so it does not open this.
+    """
+    if not settings.is_status_closed:
+        return True
+    return bool(_presented_tokens(headers)) and _check_token(settings, headers) is Access.ALL_FLAGS
+
+
 def _check_signed_by_iam(request_context: Mapping[str, Any]) -> Access:
     """API Gateway has checked the signature. No caller means that it was not deployed to: `chalice local`, say."""
     if not (request_context.get("identity") or {}).get("userArn"):
@@ -42,7 +53,7 @@ def _check_signed_by_iam(request_context: Mapping[str, Any]) -> Access:
 
 
 def _check_token(settings: Settings, headers: Mapping[str, str]) -> Access:
-    if not settings.token_digests and not settings.client_token_digests:
+    if not any(digests for digests, _ in _accepted(settings)):
         logger.error("every evaluation is refused: set EVALUATE_TOKEN_SHA256, or EVALUATE_AUTH to iam or none")
     presented = _presented_tokens(headers)
     if not presented:
@@ -50,10 +61,18 @@ def _check_token(settings: Settings, headers: Mapping[str, str]) -> Access:
     if len(presented) > 1:
         raise InvalidToken("The Authorization and X-API-Key headers hold different tokens; send one.")
     digest = hashlib.sha256(presented.pop().encode("utf-8", "surrogatepass")).hexdigest()
-    all_flags, client_side = _is_among(digest, settings.token_digests), _is_among(digest, settings.client_token_digests)
-    if not all_flags and not client_side:
+    granted = [access for digests, access in _accepted(settings) if _is_among(digest, digests)]
+    if not granted:
         raise InvalidToken("The token is not accepted.")
-    return Access.ALL_FLAGS if all_flags else Access.CLIENT_SIDE_FLAGS
+    return granted[0]
+
+
+def _accepted(settings: Settings) -> tuple[tuple[frozenset[str], Access], ...]:
+    return (
+        (settings.token_digests, Access.ALL_FLAGS),
+        (settings.client_token_digests, Access.CLIENT_SIDE_FLAGS),
+        (settings.mobile_token_digests, Access.MOBILE_FLAGS),
+    )
 
 
 def _is_among(digest: str, accepted: Collection[str]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import errors
-from ..read.evaluation import etag
+from ..read.evaluation import etag, look_up
 from ..read.snapshots import Provenance, Snapshot
 from .request import Asked, matches_etag
 
@@ -40,7 +40,43 @@ def error_answer(error: errors.FlagsError) -> Answer:
     answer = errors.nearest(_ANSWERS, error)
     assert answer is not None  # the table has the base of all errors
     status, code, headers = answer
-    return Answer({"Code": code, "Message": str(error)}, headers, status)
+    return Answer({"Code": code, "Message": message_for_callers(error)}, headers, status)
+
+
+def message_for_callers(error: errors.FlagsError) -> str:
+    """What an answer says of this error. A wrong setting is the operator's business, and may hold a secret."""
+    if isinstance(error, errors.ConfigurationError):
+        return "The app is not configured correctly; its log says which setting is wrong."
+    return str(error)
+
+
+_EVALUATE = 'POST with Content-Type: application/json and a context, such as {"kind": "user", "key": "user-123"}'
+_OFREP = 'POST with Content-Type: application/json and {"context": {"targetingKey": "user-123"}}'
+_INSTEAD = {
+    "/": (
+        'a context, such as {"kind": "user", "key": "user-123"}, by POST to /evaluate or /evaluate/{flag_key} with '
+        "Content-Type: application/json; OpenFeature's providers use /ofrep/v1/evaluate/flags; GET /status says how "
+        "the app is"
+    ),
+    "/evaluate": _EVALUATE,
+    "/evaluate/{flag_key}": _EVALUATE,
+    "/ofrep/v1/evaluate/flags": _OFREP,
+    "/ofrep/v1/evaluate/flags/{flag_key}": _OFREP,
+    "/status": "GET",
+    "/webhook": "POST with Content-Type: application/json and LaunchDarkly's audit-log entry, signed in X-LD-Signature",
+}
+
+
+def with_what_to_send(message: str, path: str) -> str:
+    """Chalice's message about a method or a media type that the route does not take, and what it does take."""
+    return f"{message}. Send {_INSTEAD[path]}." if path in _INSTEAD else message
+
+
+def nothing_at_root() -> Answer:
+    """The answer to whoever looks at the app's address."""
+    return Answer(
+        {"Code": "NotFoundError", "Message": f"There is nothing at this address. Send {_INSTEAD['/']}."}, {}, 404
+    )
 
 
 def provenance_headers(provenance: Provenance) -> dict[str, str]:
@@ -56,21 +92,19 @@ def provenance_fields(provenance: Provenance) -> Json:
 
 
 def evaluation_answer(
-    source: Snapshot | DirectFlags,
-    asked: Asked,
-    if_none_match: str | None,
-    evaluate: Callable[[], Json],
-    key: str | None = None,
+    source: Snapshot | DirectFlags, asked: Asked, evaluate: Callable[[], Json], key: str | None = None
 ) -> Answer:
     """The evaluation of one flag (``key``) or of all; a 304 without evaluating when the caller holds it already.
 
-    In direct mode, where no revision is known, there is no entity tag.
+    In direct mode, where no revision is known, there is no entity tag. Raises as ``look_up`` does.
     """
     headers = provenance_headers(source.provenance)
     if source.provenance.revision is None:
         return Answer(evaluate(), headers)
+    if key is not None:
+        look_up(source, key, asked.options)  # before any tag is compared: what does not exist has none
     tag = etag(source.provenance.revision, asked.body, key, asked.options._asdict())
     headers = {"ETag": tag, **headers}
-    if matches_etag(if_none_match, tag):
+    if matches_etag(asked.if_none_match, tag):
         return Answer("", headers, 304)
     return Answer(evaluate(), headers)

@@ -10,10 +10,15 @@ An answer that API Gateway gives by itself (403, 413, 429) has no CORS headers.
 
 from __future__ import annotations
 
+import re
+
 _EXPOSED = "ETag, Retry-After, X-Flags-Revision, X-Flags-Stale, X-Flags-Synced-At"
 _ACCEPTED = (
     "Authorization, Content-Type, If-None-Match, X-Amz-Content-Sha256, X-Amz-Date, X-Amz-Security-Token, X-API-Key"
 )
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)
+_MOST_ASKED_HEADERS = 50
 
 _MAX_AGE_SECONDS = 7200
 """As long as Chromium keeps a preflight at most."""
@@ -26,12 +31,24 @@ def cors_headers(origin: str | None) -> dict[str, str]:
     return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED}
 
 
-def preflight_headers(origin: str | None) -> dict[str, str]:
-    """What the answer to OPTIONS adds to :func:`cors_headers`."""
+def preflight_headers(origin: str | None, asked_headers: str = "") -> dict[str, str]:
+    """What the answer to OPTIONS adds to :func:`cors_headers`; ``asked_headers`` are Access-Control-Request-Headers.
+
+    A page may send whatever it asks for. Tracers add headers of their own (``traceparent``, ``sentry-trace``,
+    ``x-datadog-origin`` and many more), the app looks at none of them, and no cookie lets anybody in.
+    """
     if origin is None:
         return {}
     return {
         "Access-Control-Allow-Methods": "POST",
-        "Access-Control-Allow-Headers": _ACCEPTED,
+        "Access-Control-Allow-Headers": ", ".join([_ACCEPTED, *_others(asked_headers)]),
         "Access-Control-Max-Age": str(_MAX_AGE_SECONDS),
+        "Vary": "Access-Control-Request-Headers",
     }
+
+
+def _others(asked_headers: str) -> list[str]:
+    """The names of headers among those that are asked for which are not accepted in any case."""
+    accepted = _ACCEPTED.lower().split(", ")
+    names = dict.fromkeys(name.strip().lower() for name in asked_headers.split(",")[:_MOST_ASKED_HEADERS])
+    return [name for name in names if _HEADER_NAME.fullmatch(name) and name not in accepted]

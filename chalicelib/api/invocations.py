@@ -17,6 +17,10 @@ _FORMS = (
 )
 
 
+_OPTIONS = ("flag", "flags", "withReasons", "clientSideOnly")
+_SUBJECTS = ("context", "user", "contexts")
+
+
 class EventRequest(NamedTuple):
     """What to evaluate. ``contexts`` are not yet parsed, so that a bad one is an error in its place."""
 
@@ -34,16 +38,35 @@ def parse_event(event: object) -> EventRequest:
     if not _is_context(event) and "detail-type" in event and isinstance(event.get("detail"), dict):
         request = event["detail"]  # an EventBridge envelope
     if _is_context(request):
+        _check_is_context_alone(request)
         return EventRequest(contexts=(request,), options=Options())
-    subjects = [name for name in ("context", "user", "contexts") if name in request]
+    subjects = [name for name in _SUBJECTS if name in request]
     if len(subjects) != 1:
         raise InvalidRequest(f"The event must hold exactly one subject: {_FORMS}.")
+    for name in request:
+        if name not in (*subjects, *_OPTIONS):
+            raise InvalidRequest(f"The event's {name[:100]!r} is not known: it must be {_FORMS}.")
     return _wrapped(request, subjects[0])
 
 
 def _is_context(event: dict[str, Any]) -> bool:
-    """A context or user itself, whatever other attributes it has."""
+    """A context or user itself."""
     return "kind" in event or "key" in event
+
+
+def _check_is_context_alone(event: dict[str, Any]) -> None:
+    """What would be an option or a subject beside a context is no attribute of one: nobody could tell which is meant.
+
+    The properties of a multi-context are kinds, which may have any name.
+    """
+    if event.get("kind") == "multi":
+        return
+    for name in (*_SUBJECTS, *_OPTIONS):
+        if name in event:
+            raise InvalidRequest(
+                f"The event's {name!r} stands beside 'kind' or 'key': it is ambiguous whether it belongs to the "
+                "context. Put the context into {'context': ...}, or the user into {'user': ...}."
+            )
 
 
 def _wrapped(event: dict[str, Any], subject: str) -> EventRequest:
@@ -53,6 +76,8 @@ def _wrapped(event: dict[str, Any], subject: str) -> EventRequest:
     flag = event.get("flag")
     if flag is not None and (is_batch or not isinstance(flag, str)):
         raise InvalidRequest("The event's 'flag' must be a flag key, and cannot go with 'contexts'; use 'flags'.")
+    if flag is not None and event.get("flags") is not None:
+        raise InvalidRequest("The event holds 'flag' and 'flags'; expected one of them.")
     return EventRequest(
         contexts=tuple(event[subject]) if is_batch else (event[subject],),
         options=Options(
@@ -87,7 +112,7 @@ def answer_event(source: FlagSource, request: EventRequest) -> dict[str, Any]:
     Raises InvalidContext and FlagNotFound, except in a batch, where a bad context is an error in its place.
     """
     if request.flag is not None:
-        return {"flag": evaluate_flag(source, parse_context(request.contexts[0]), request.flag)}
+        return {"flag": evaluate_flag(source, parse_context(request.contexts[0]), request.flag, request.options)}
     if not request.is_batch:
         return {"flags": evaluate_flags(source, parse_context(request.contexts[0]), request.options)}
     return {"results": [_result(source, context, request.options) for context in request.contexts]}

@@ -16,9 +16,8 @@ from ..read.contexts import parse_context
 from ..read.evaluation import Options
 from .access import Access, check_access
 
-MAX_BODY_BYTES = 1_000_000
-"""Far above any context that LaunchDarkly accepts, far below what would slow a function down."""
-
+_QUOTED_CHARACTERS = 100
+"""How much of a name that the caller has sent a message repeats."""
 
 Query = Mapping[str, Sequence[str]]
 """Query parameters, each with all its values."""
@@ -38,15 +37,20 @@ class Incoming(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What a request for evaluations asks: for which context, with which options. ``body`` is its JSON."""
+    """What a request for evaluations asks: for which context, with which options. ``body`` is its JSON.
+
+    ``if_none_match`` is the header of that name, which says what answers the caller holds.
+    """
 
     context: Context
     options: Options
     body: Any
+    if_none_match: str | None = None
 
 
 def options_from_query(query: Query) -> Options:
-    """Options from query parameters. Raises InvalidRequest."""
+    """Options from the query parameters of all flags. Raises InvalidRequest."""
+    _check_names(query, ("withReasons", "clientSideOnly", "flags"))
     flags = [key for values in query.get("flags", ()) for key in values.split(",") if key]
     return Options(
         with_reasons=_query_boolean(query, "withReasons"),
@@ -55,10 +59,32 @@ def options_from_query(query: Query) -> Options:
     )
 
 
+def options_of_one_flag(query: Query) -> Options:
+    """Options from the query parameters of one flag, which has its reason in any case. Raises InvalidRequest."""
+    _check_names(query, ("withReasons", "clientSideOnly"))
+    return Options(
+        with_reasons=_query_boolean(query, "withReasons"), client_side_only=_query_boolean(query, "clientSideOnly")
+    )
+
+
+def no_options(query: Query) -> Options:
+    """The options of OFREP, which has none but wants reasons. Raises InvalidRequest."""
+    _check_names(query, ())
+    return Options(with_reasons=True)
+
+
+def _check_names(query: Query, known: tuple[str, ...]) -> None:
+    """One that is not known would be an answer to another question than the caller asks: ``?flag=x`` to all flags."""
+    for name in query:
+        if name not in known:
+            expected = f"expected one of: {', '.join(known)}" if known else "there are none here"
+            raise InvalidRequest(f"The query parameter {name[:_QUOTED_CHARACTERS]!r} is not known; {expected}.")
+
+
 def take_apart(
     incoming: Incoming,
     settings: Settings,
-    options_of: Callable[[Query], Options] = lambda _query: Options(),
+    options_of: Callable[[Query], Options],
     context_of: Callable[[Any], Context] = parse_context,
 ) -> Asked:
     """What the request asks, narrowed to what its caller may see.
@@ -68,10 +94,10 @@ def take_apart(
     """
     access = check_access(settings, incoming.headers, incoming.gateway)
     options = options_of(incoming.query)
-    if access is Access.CLIENT_SIDE_FLAGS:
-        options = options._replace(client_side_only=True, conceal=True)
-    body = parse_json(checked_size(incoming.read_body()))
-    return Asked(context_of(body), options, body)
+    if access is not Access.ALL_FLAGS:
+        options = options._replace(client_side_only=True, mobile=access is Access.MOBILE_FLAGS, conceal=True)
+    body = parse_json(checked_size(incoming.read_body(), settings.max_body_bytes))
+    return Asked(context_of(body), options, body, incoming.headers.get("if-none-match"))
 
 
 def parse_json(body: bytes) -> Any:
@@ -90,10 +116,10 @@ def parse_json(body: bytes) -> Any:
         raise InvalidRequest("The body is not valid JSON: it holds a number with too many digits.") from None
 
 
-def checked_size(body: bytes) -> bytes:
-    """The body. Raises InvalidRequest when it is larger than any context can be."""
-    if len(body) > MAX_BODY_BYTES:
-        raise InvalidRequest(f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are accepted.")
+def checked_size(body: bytes, limit: int) -> bytes:
+    """The body. Raises InvalidRequest when it has more bytes than the limit."""
+    if len(body) > limit:
+        raise InvalidRequest(f"The body has {len(body)} bytes; at most {limit} are accepted.")
     return body
 
 

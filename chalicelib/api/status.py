@@ -15,6 +15,9 @@ from .answers import Json
 if TYPE_CHECKING:
     from ..read.direct import DirectFlags
 
+CLOCK_SKEW_SECONDS = 60
+"""By so much the clocks of two function instances may differ."""
+
 STALE_AFTER_SECONDS = 3 * RECONCILE_MINUTES * 60
 """Three missed refreshes in a row are no accident."""
 
@@ -23,13 +26,27 @@ def can_answer(report: Mapping[str, Any]) -> bool:
     return report["status"] in ("healthy", "stale")
 
 
+def in_short(report: Mapping[str, Any]) -> Json:
+    """What a caller without a token learns where ``STATUS_AUTH`` asks for one: no count, no time, no version."""
+    return {"status": "healthy" if can_answer(report) else "unavailable"}
+
+
 def daemon_status(store_kind: str, snapshot: Snapshot, now_seconds: float) -> Json:
     """The report of daemon mode, for what an evaluation would be answered from now; the time is Unix time."""
+    condition = "stale" if snapshot.stale or not _is_recent(snapshot.record, now_seconds) else "healthy"
     data = _stored_data(snapshot, now_seconds)
-    is_old = data["ageSeconds"] is not None and data["ageSeconds"] > STALE_AFTER_SECONDS
-    return _daemon_report(
-        "stale" if snapshot.stale or is_old else "healthy", store_kind, data, is_out_of_reach=snapshot.stale
-    )
+    return _daemon_report(condition, store_kind, data, is_out_of_reach=snapshot.stale)
+
+
+def _is_recent(record: SyncRecord | None, now_seconds: float) -> bool:
+    """Whether refreshes still come. A record from the future, by a clock that was wrong, says nothing about that.
+
+    Of a data set that somebody else has written, nobody knows its age.
+    """
+    if record is None:
+        return True
+    age_seconds = now_seconds - record.synced_at_ms / 1000
+    return -CLOCK_SKEW_SECONDS <= age_seconds <= STALE_AFTER_SECONDS
 
 
 def daemon_status_without_data(store_kind: str, error: StoreUnavailable | StoreNotInitialized) -> Json:

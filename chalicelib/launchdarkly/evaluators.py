@@ -57,9 +57,7 @@ class FlagEvaluator(Protocol):
     def evaluate_flag(self, key: str, context: Context) -> EvaluationDetail:
         """One flag, as the SDK's ``variation_detail`` with the default None."""
 
-    def evaluate_flags(
-        self, context: Context, keys: Collection[str] | None, *, with_reasons: bool, client_side_only: bool
-    ) -> dict[str, Json]:
+    def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
         """What the SDK's ``all_flags_state`` says of each flag (``keys`` None: of all), its value among it.
 
         Unreadable and unknown flags are left out. Raises FetchTimedOut while there is no data set.
@@ -87,10 +85,8 @@ class ClientEvaluator(NamedTuple):
     def evaluate_flag(self, key: str, context: Context) -> EvaluationDetail:
         return self.client.variation_detail(key, context, None)
 
-    def evaluate_flags(
-        self, context: Context, keys: Collection[str] | None, *, with_reasons: bool, client_side_only: bool
-    ) -> dict[str, Json]:
-        state = self.client.all_flags_state(context, with_reasons=with_reasons, client_side_only=client_side_only)
+    def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
+        state = self.client.all_flags_state(context, with_reasons=with_reasons)
         if not state.valid:
             raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
         values = state.to_json_dict()
@@ -122,13 +118,9 @@ class BareEvaluator:
             return _failed("FLAG_NOT_FOUND")
         return self._evaluate(flag, context)[0]
 
-    def evaluate_flags(
-        self, context: Context, keys: Collection[str] | None, *, with_reasons: bool, client_side_only: bool
-    ) -> dict[str, Json]:
+    def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
         kept, answers = self._feature_store.same_for_everybody, {}
         for key, flag in self._flags(keys):
-            if client_side_only and not flag.get("clientSide"):
-                continue
             answer = kept.get((key, with_reasons))
             if answer is None:
                 detail, prerequisites = self._evaluate(flag, context)

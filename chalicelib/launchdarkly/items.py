@@ -13,6 +13,16 @@ from .sdk import VersionedDataKind
 
 logger = logging.getLogger(__name__)
 
+_READ_LATER = (
+    "key",
+    "version",
+    "clientSide",
+    "clientSideAvailability",
+    "trackEvents",
+    "debugEventsUntilDate",
+)
+"""What evaluations read of the JSON that a model keeps, beside the model itself."""
+
 _logged: set[tuple[str, str, bytes]] = set()
 """What the last refresh of this process has logged: whoever evaluates here then need not log it again."""
 
@@ -20,12 +30,21 @@ _logged: set[tuple[str, str, bytes]] = set()
 def decode_item(kind: VersionedDataKind, key: str, text: bytes) -> Any:
     """The SDK's model; None when it says that it is deleted. Raises UnreadableItem, which never shows the item."""
     try:
-        item = kind.decode(_JSON.decode(text.decode()))
+        fields = _JSON.decode(text.decode())
+        item = kind.decode(fields)
         if not item.deleted and item.key != key:
             raise ValueError("It is stored under another key than its own.")
     except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RecursionError) as error:
         raise UnreadableItem(f"{type(error).__name__}: {error}") from error
+    _drop_all_but(_READ_LATER, fields)
     return None if item.deleted else item
+
+
+def _drop_all_but(names: Collection[str], fields: dict[str, Any]) -> None:
+    """The model has taken what it needs; it keeps the rest, a third of what all flags take in memory, for nothing."""
+    kept = {name: fields[name] for name in names if name in fields}
+    fields.clear()
+    fields.update(kept)
 
 
 def log_unreadable(kind: VersionedDataKind, key: str, text: bytes, error: UnreadableItem) -> None:

@@ -8,7 +8,7 @@ rules of LaunchDarkly's Go SDK, which its services use.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import sys
 from typing import Any
 
 from ..errors import InvalidContext
@@ -16,6 +16,17 @@ from ..launchdarkly.sdk import Context
 
 MAX_LEVELS = 100
 """Of objects and arrays within each other: far more than a rule can refer to, and safe for whatever recurses."""
+MAX_ELEMENTS = 100
+"""Of an array. Each clause of each flag may compare each element with each of its values."""
+MAX_CHARACTERS = 4096
+"""Of a string or a name. Each clause may look at each character, and a rollout hashes them."""
+MAX_PROPERTIES = 500
+"""Of an object, a context among them."""
+MAX_KINDS = 20
+"""Of a multi-context. The SDK looks through them for each clause."""
+
+_LARGEST_NUMBER = int(sys.float_info.max)
+"""LaunchDarkly's numbers are 64-bit floating point; the SDK cannot compare an integer beyond them."""
 
 _USER_STRINGS = ("name", "firstName", "lastName", "email", "country", "avatar", "ip")
 _NOT_CUSTOM = ("kind", "key", "name", "anonymous", "_meta")
@@ -26,8 +37,9 @@ def parse_context(data: object) -> Context:
     """A valid context from a context or legacy user JSON. Raises InvalidContext that says what is wrong."""
     if not isinstance(data, dict):
         raise InvalidContext(f"A context must be a JSON object, not {_json_type(data)}.")
-    if _is_deeper(data, MAX_LEVELS):
-        raise InvalidContext(f"The context is nested too deeply: at most {MAX_LEVELS} levels are accepted.")
+    check_limits(data)
+    if data.get("kind") == "multi" and len(data) - 1 > MAX_KINDS:
+        raise InvalidContext(f"The context has {len(data) - 1} kinds; at most {MAX_KINDS} are accepted.")
     if not _is_text(data):
         raise InvalidContext("The context is not valid Unicode: it holds half of a surrogate pair.")
     context = Context.from_dict(data) if "kind" in data else _from_legacy_user(data)
@@ -36,14 +48,39 @@ def parse_context(data: object) -> Context:
     return context
 
 
-def _is_deeper(data: object, levels: int) -> bool:
-    """Looked at level by level, because Python's own recursion limit is what this guards."""
-    layer: list[object] = [data]
+def check_limits(data: dict[str, Any], levels: int = MAX_LEVELS) -> None:
+    """Raises InvalidContext where this JSON object holds more than an evaluation may cost.
+
+    Looked at level by level, because Python's own recursion limit is one of the things that this guards.
+    """
+    layer: list[dict[str, Any] | list[Any]] = [data]
     for _ in range(levels):
-        layer = [child for each in layer for child in _children(each) if isinstance(child, (dict, list))]
+        layer = [value for each in layer for value in _checked_values(each) if isinstance(value, (dict, list))]
         if not layer:
-            return False
-    return True
+            return
+    raise InvalidContext(f"The context is nested too deeply: at most {MAX_LEVELS} levels are accepted.")
+
+
+def _checked_values(container: dict[str, Any] | list[Any]) -> list[Any]:
+    """What an object or array holds, none of it larger than it may be."""
+    if isinstance(container, list):
+        _check_size("An array", len(container), MAX_ELEMENTS, "elements")
+        values = container
+    else:
+        _check_size("An object", len(container), MAX_PROPERTIES, "properties")
+        _check_size("A name", max(map(len, container), default=0), MAX_CHARACTERS, "characters")
+        values = list(container.values())
+    for value in values:
+        if isinstance(value, str):
+            _check_size("A string", len(value), MAX_CHARACTERS, "characters")
+        elif isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+            raise InvalidContext("A number in the context is too large for 64-bit floating point.")
+    return values
+
+
+def _check_size(what: str, size: int, limit: int, unit: str) -> None:
+    if size > limit:
+        raise InvalidContext(f"{what} in the context has {size} {unit}; at most {limit} are accepted.")
 
 
 def _is_text(data: object) -> bool:
@@ -55,18 +92,12 @@ def _is_text(data: object) -> bool:
     return True
 
 
-def _children(value: object) -> Collection[object]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
-
-
 def _from_legacy_user(user: dict[str, Any]) -> Context:
     if "key" not in user:
         raise InvalidContext("A context must have a 'kind' and a 'key'; a legacy user must have a 'key'.")
     key = user["key"]
     if not isinstance(key, str):
-        raise InvalidContext(f"The user's 'key' must be a string, not {_json_type(key)}.")
+        raise InvalidContext(f"The user's 'key' must be a string, not {_json_type(key)}.{_quotes_for(key)}")
     strings = {name: _typed(user, name, str) for name in _USER_STRINGS}
     attributes = {
         name: value
@@ -101,8 +132,20 @@ def _typed(user: dict[str, Any], name: str, expected: type) -> Any:
     if value is not None and not isinstance(value, expected):
         raise InvalidContext(
             f"The user's {name!r} must be {_TYPE_NAMES[expected]} (or absent), not {_json_type(value)}."
+            f"{_quotes_for(value) if expected is str else ''}"
         )
     return value
+
+
+def _quotes_for(value: object) -> str:
+    """What to do about a number. LaunchDarkly documents all of these as strings, and its Go SDK, which its services
+    use, takes nothing else. Only its JavaScript SDKs turn a key into one: a rule might match there and not here.
+
+    Source: https://launchdarkly.github.io/js-sdk-common/interfaces/LDUser.html
+    """
+    if _json_type(value) != "a number":
+        return ""
+    return " Put it in quotes: LaunchDarkly documents a user's key and built-in attributes as strings."
 
 
 _TYPE_NAMES = {str: "a string", bool: "a boolean", dict: "an object", list: "an array"}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
 
 from ldclient.client import LDClient
 from ldclient.feature_store import InMemoryFeatureStore
@@ -11,15 +11,38 @@ from ldclient.feature_store import InMemoryFeatureStore
 from ..config import Settings
 from ..launchdarkly.clients import direct_client
 from ..launchdarkly.evaluators import ClientEvaluator
+from ..launchdarkly.sdk import VersionedDataKind
 from ..timing import Timing
+from .feature_stores import bound_patterns_of
 from .snapshots import Provenance
 
 
 class DirectFeatureStore(InMemoryFeatureStore):
-    """The SDK's own store; the SDK itself refuses what it cannot read."""
+    """The SDK's own store, with patterns that are bounded; the SDK itself refuses what it cannot read."""
+
+    def init(self, all_data: Mapping[VersionedDataKind, Mapping[str, Any]]) -> None:
+        super().init(  # type: ignore[no-untyped-call]
+            {kind: {key: _bounded(kind, item) for key, item in items.items()} for kind, items in all_data.items()}
+        )
+
+    def upsert(self, kind: VersionedDataKind, item: Any) -> None:
+        super().upsert(kind, _bounded(kind, item))  # type: ignore[no-untyped-call]
+
+    def all(self, kind: VersionedDataKind, callback: Callable[[Any], Any] = lambda items: items) -> Any:
+        return super().all(kind, callback)  # type: ignore[no-untyped-call]
+
+    def holds(self, kind: VersionedDataKind, key: str) -> bool:
+        return self.get(kind, key) is not None
 
     def unreadable_flags(self) -> Collection[str]:
         return ()
+
+
+def _bounded(kind: VersionedDataKind, item: Any) -> Any:
+    """The SDK's model of an item (which exports no type), or what the SDK deletes an item with."""
+    decoded = kind.decode(item)
+    bound_patterns_of(decoded)
+    return decoded
 
 
 class DirectFlags(NamedTuple):

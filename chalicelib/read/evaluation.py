@@ -19,14 +19,15 @@ _UNREADABLE_REASON = {"kind": "ERROR", "errorKind": "EXCEPTION"}
 class Options(NamedTuple):
     """What the caller asked for. ``flags`` None means all; unknown keys are left out.
 
-    ``conceal``: the caller must not learn of flags that client-side SDKs cannot see, not even as the
-    prerequisite of one that they can see.
+    ``client_side_only``: only flags that are available to browsers, or with ``mobile`` to mobile devices.
+    ``conceal``: the caller must not learn of any other, not even as the prerequisite of one that it sees.
     """
 
     with_reasons: bool = False
     client_side_only: bool = False
     flags: tuple[str, ...] | None = None
     conceal: bool = False
+    mobile: bool = False
 
 
 class FlagSource(Protocol):
@@ -43,15 +44,17 @@ def evaluate_flag(source: FlagSource, context: Context, key: str, options: Optio
     """``{"key", "value", "variation", "version", "reason"}`` of one flag.
 
     A flag that cannot be evaluated has the value and variation None and the SDK's error reason.
-    Of the options only ``client_side_only`` and ``conceal`` matter. Raises FlagNotFound, and FetchTimedOut
-    in direct mode before the first data set has arrived.
+    Of the options only ``client_side_only``, ``mobile`` and ``conceal`` matter. Raises FlagNotFound,
+    and FetchTimedOut in direct mode before the first data set has arrived.
     """
+    if _is_hidden(source, key, options):
+        raise _not_found(key)
     detail = source.evaluator.evaluate_flag(key, context)
     error = detail.reason.get("errorKind")
     if error == "CLIENT_NOT_READY":
         raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
-    if error == "FLAG_NOT_FOUND" or (options.client_side_only and not _is_client_side(source.feature_store, key)):
-        raise FlagNotFound(f"There is no flag {key[:100]!r}.")
+    if error == "FLAG_NOT_FOUND":
+        raise _not_found(key)
     evaluated = {
         "key": key,
         "value": detail.value,
@@ -59,7 +62,55 @@ def evaluate_flag(source: FlagSource, context: Context, key: str, options: Optio
         "version": _version(source.feature_store, key),
         "reason": detail.reason,
     }
-    return _concealed(evaluated, source.feature_store) if options.conceal else evaluated
+    return _concealed(evaluated, source.feature_store, options) if options.conceal else evaluated
+
+
+def look_up(source: FlagSource, key: str, options: Options) -> None:
+    """Returns when the store holds such a flag for this caller; else raises FlagNotFound.
+
+    Evaluates nothing, and decodes nothing for a caller who may see every flag.
+    """
+    if not source.feature_store.holds(FEATURES, key) or _is_hidden(source, key, options):
+        raise _not_found(key)
+
+
+def _is_hidden(source: FlagSource, key: str, options: Options) -> bool:
+    """Whether there is such a flag, but not for this caller; so too if it cannot be read: then nobody can tell.
+
+    Asked before the flag is evaluated: a hidden flag costs what one costs that does not exist, and none of its
+    rules runs on what the caller has sent.
+    """
+    if not options.client_side_only:
+        return False
+    try:
+        flag = source.feature_store.get(FEATURES, key)
+    except UnreadableItem:
+        return True
+    return flag is not None and not is_available(flag, options)
+
+
+def _not_found(key: str) -> FlagNotFound:
+    return FlagNotFound(f"There is no flag {key[:100]!r}.")
+
+
+def is_available(flag: Any, options: Options) -> bool:
+    """Whether the flag (the SDK's model, which exports no type) is available to browsers, or to mobile devices.
+
+    Where ``clientSideAvailability`` is missing, as in data of old, ``clientSide`` is about browsers, and
+    mobile devices see every flag.
+    Source: https://github.com/launchdarkly/go-server-sdk-evaluation (ldmodel/model_serialization.go)
+    """
+    availability = flag.get("clientSideAvailability")
+    if isinstance(availability, dict):
+        return availability.get("usingMobileKey" if options.mobile else "usingEnvironmentId") is True
+    return options.mobile or flag.get("clientSide") is True
+
+
+def _available_keys(feature_store: ReadableFeatureStore, options: Options) -> tuple[str, ...]:
+    """Of the flags that are asked for, those that ``client_side_only`` leaves."""
+    if options.flags is None:
+        return tuple(key for key, flag in feature_store.all(FEATURES).items() if is_available(flag, options))
+    return tuple(key for key in options.flags if _is_visible(feature_store, key, options))
 
 
 def evaluate_flags(source: FlagSource, context: Context, options: Options) -> dict[str, dict[str, Any]]:
@@ -70,35 +121,36 @@ def evaluate_flags(source: FlagSource, context: Context, options: Options) -> di
     of client-side answers, because nobody can tell whether it belongs there.
     Raises FetchTimedOut in direct mode before the first data set has arrived.
     """
-    evaluated = source.evaluator.evaluate_flags(
-        context, options.flags, with_reasons=options.with_reasons, client_side_only=options.client_side_only
-    )
+    keys = options.flags
+    if options.client_side_only:
+        keys = _available_keys(source.feature_store, options)
+    evaluated = source.evaluator.evaluate_flags(context, keys, with_reasons=options.with_reasons)
     if not options.client_side_only:
         for key in source.feature_store.unreadable_flags():
             if options.flags is None or key in options.flags:
                 evaluated[key] = {"value": None, **({"reason": _UNREADABLE_REASON} if options.with_reasons else {})}
     if options.conceal:
-        return {key: _concealed(each, source.feature_store) for key, each in evaluated.items()}
+        return {key: _concealed(each, source.feature_store, options) for key, each in evaluated.items()}
     return evaluated
 
 
-def _concealed(evaluated: dict[str, Any], feature_store: ReadableFeatureStore) -> dict[str, Any]:
-    """The evaluation without the keys of prerequisites that client-side SDKs cannot see."""
+def _concealed(evaluated: dict[str, Any], feature_store: ReadableFeatureStore, options: Options) -> dict[str, Any]:
+    """The evaluation without the keys of prerequisites that the caller cannot see."""
     concealed = dict(evaluated)
     reason = concealed.get("reason", {})
-    if "prerequisiteKey" in reason and not _is_client_side(feature_store, reason["prerequisiteKey"]):
+    if "prerequisiteKey" in reason and not _is_visible(feature_store, reason["prerequisiteKey"], options):
         concealed["reason"] = {name: value for name, value in reason.items() if name != "prerequisiteKey"}
-    visible = [key for key in concealed.pop("prerequisites", ()) if _is_client_side(feature_store, key)]
+    visible = [key for key in concealed.pop("prerequisites", ()) if _is_visible(feature_store, key, options)]
     return {**concealed, "prerequisites": visible} if visible else concealed
 
 
-def _is_client_side(feature_store: ReadableFeatureStore, key: str) -> bool:
-    """Whether client-side SDKs may see the flag; not if it cannot be read, because then nobody can tell."""
+def _is_visible(feature_store: ReadableFeatureStore, key: str, options: Options) -> bool:
+    """Whether a client-side caller may see the flag; not if it cannot be read, because then nobody can tell."""
     try:
         flag = feature_store.get(FEATURES, key)
     except UnreadableItem:
         return False
-    return flag is not None and bool(flag.get("clientSide"))
+    return flag is not None and is_available(flag, options)
 
 
 def etag(revision: str, context: dict[str, Any], *asked: object) -> str:

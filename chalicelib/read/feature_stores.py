@@ -12,16 +12,6 @@ from ..launchdarkly.items import decode_item, log_unreadable
 from ..launchdarkly.sdk import FEATURES, SEGMENTS, VersionedDataKind
 from ..runtime.collector import collector_paused
 
-_READ_OF_THE_JSON = (
-    "key",
-    "version",
-    "clientSide",
-    "clientSideAvailability",
-    "trackEvents",
-    "debugEventsUntilDate",
-)
-"""What evaluations read of the JSON that a model keeps, beside the model itself."""
-
 _BULK = 500
 """Of so many items at once, hundreds of thousands of objects, the collector is kept out."""
 
@@ -31,6 +21,12 @@ class ReadableFeatureStore(Protocol):
 
     def get(self, kind: VersionedDataKind, key: str) -> Any:
         """The item, or None when there is none. Raises UnreadableItem."""
+
+    def holds(self, kind: VersionedDataKind, key: str) -> bool:
+        """Whether there is such an item, readable or not. Decodes nothing."""
+
+    def all(self, kind: VersionedDataKind) -> dict[str, Any]:
+        """Every readable item by key."""
 
     def unreadable_flags(self) -> Collection[str]:
         """Keys of the flags that were asked for and cannot be read."""
@@ -61,6 +57,9 @@ class SnapshotFeatureStore:
         if item is None and (kind.namespace, key) in self._unreadable:
             raise UnreadableItem(f"The stored item {kind.namespace}/{key} cannot be read.")
         return item
+
+    def holds(self, kind: VersionedDataKind, key: str) -> bool:
+        return key in self._texts[kind.namespace]
 
     def all(self, kind: VersionedDataKind) -> dict[str, Any]:
         """Every readable item by key."""
@@ -107,12 +106,13 @@ class SnapshotFeatureStore:
             log_unreadable(kind, key, text, error)
             return None
         if item is not None:
-            _drop_all_but(_READ_OF_THE_JSON, item.to_json_dict())
+            bound_patterns_of(item)
         return item
 
 
-def _drop_all_but(names: Collection[str], fields: dict[str, Any]) -> None:
-    """The model has taken what it needs; it keeps the rest, a third of what all flags take in memory, for nothing."""
-    kept = {name: fields[name] for name in names if name in fields}
-    fields.clear()
-    fields.update(kept)
+def bound_patterns_of(item: Any) -> None:
+    """Bounds what the regular expressions of a flag or segment may cost, if it has any."""
+    if not item.deleted and any(clause.op == "matches" for rule in item.rules for clause in rule.clauses):
+        from .patterns import bound_patterns
+
+        bound_patterns(item)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ldclient.impl.evaluator import Evaluator
 
+from chalicelib.read.evaluation import Options, etag
 from tests.support.app import App, Environment, LoadApp
 from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
@@ -140,13 +142,14 @@ def test_token_is_what_is_asked_for_when_nothing_is_set(
 
 @pytest.mark.parametrize("path", BODIES)
 def test_one_digest_cannot_be_both_kinds_of_token(
-    load_app: LoadApp, environment_with_tokens: Environment, path: str
+    load_app: LoadApp, environment_with_tokens: Environment, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = load_app({**environment_with_tokens, "EVALUATE_CLIENT_TOKEN_SHA256": digest(SERVER)})
     answer = app.post(path, BODIES[path], bearer(SERVER))
     assert answer.status_code == 503
     assert digest(SERVER) not in answer.body.decode()
-    assert "EVALUATE_TOKEN_SHA256 and EVALUATE_CLIENT_TOKEN_SHA256 hold the same digest" in answer.body.decode()
+    assert "EVALUATE_TOKEN_SHA256 and EVALUATE_CLIENT_TOKEN_SHA256 hold the same digest" in caplog.text
+    assert digest(SERVER) not in caplog.text
 
 
 # What a client-side token sees.
@@ -199,6 +202,107 @@ def test_the_reason_keeps_all_else(closed_app: App) -> None:
 def test_the_tag_of_a_server_side_answer_is_no_use_to_a_client_side_token(closed_app: App) -> None:
     tag = closed_app.post("/evaluate", USER, bearer(SERVER)).headers["ETag"]
     assert closed_app.post("/evaluate", USER, {**bearer(CLIENT), "If-None-Match": tag}).status_code == 200
+
+
+# Mobile devices and browsers.
+
+MOBILE = "mobile-token"
+
+
+@pytest.fixture
+def both_app(load_app: LoadApp, environment_with_tokens: Environment, launchdarkly: FakeLaunchDarkly) -> App:
+    def available(key: str, *, browser: bool, mobile: bool, **fields: Any) -> dict[str, Any]:
+        return boolean_flag(
+            key, clientSideAvailability={"usingEnvironmentId": browser, "usingMobileKey": mobile}, **fields
+        )
+
+    launchdarkly.replace(
+        by_key(
+            available("browser", browser=True, mobile=False),
+            available("mobile", browser=False, mobile=True),
+            available("both", browser=True, mobile=True, prerequisites=[{"key": "mobile", "variation": 0}]),
+            available("server", browser=False, mobile=False),
+            available("contradicts", browser=False, mobile=False, clientSide=True),
+            available("agrees", browser=True, mobile=False, clientSide=True),
+            boolean_flag("half", clientSideAvailability={"usingMobileKey": True}),
+            boolean_flag("of-old", clientSide=True),
+            boolean_flag("of-old-server", clientSide=False),
+            boolean_flag("null", clientSide=True, clientSideAvailability=None),
+        )
+    )
+    app = load_app({**environment_with_tokens, "EVALUATE_MOBILE_TOKEN_SHA256": digest(MOBILE)})
+    app.invoke("reconcile", {})
+    return app
+
+
+SEEN = {
+    CLIENT: {"browser", "both", "agrees", "of-old", "null"},
+    MOBILE: {"mobile", "both", "half", "of-old", "of-old-server", "null"},
+}
+
+
+@pytest.mark.parametrize(("token", "seen"), SEEN.items())
+def test_browsers_and_mobile_devices_see_the_flags_that_are_available_to_them(
+    both_app: App, token: str, seen: set[str]
+) -> None:
+    every = set(both_app.post("/evaluate", USER, bearer(SERVER)).json_body)
+    assert len(every) == 10
+    assert set(both_app.post("/evaluate", USER, bearer(token)).json_body) == seen
+    assert set(both_app.post("/evaluate?clientSideOnly=true", USER, bearer(token)).json_body) == seen
+    bulk = both_app.post("/ofrep/v1/evaluate/flags", OFREP, bearer(token)).json_body
+    assert {flag["key"] for flag in bulk["flags"]} == seen
+    for path, body in (("/evaluate/", USER), ("/ofrep/v1/evaluate/flags/", OFREP)):
+        found = {key for key in every if both_app.post(path + key, body, bearer(token)).status_code == 200}
+        assert found == seen
+
+
+def test_client_side_only_means_browsers_for_a_server_side_token(both_app: App) -> None:
+    assert set(both_app.post("/evaluate?clientSideOnly=true", USER, bearer(SERVER)).json_body) == SEEN[CLIENT]
+    assert both_app.post("/evaluate/mobile?clientSideOnly=true", USER, bearer(SERVER)).status_code == 404
+    assert both_app.post("/evaluate/browser?clientSideOnly=true", USER, bearer(SERVER)).status_code == 200
+    event = {"context": USER, "clientSideOnly": True}
+    assert set(both_app.invoke("on_event", event)["flags"]) == SEEN[CLIENT]
+
+
+def test_a_prerequisite_is_named_to_those_who_may_see_it(both_app: App) -> None:
+    def prerequisites(token: str) -> object:
+        return both_app.post("/evaluate", USER, bearer(token)).json_body["both"].get("prerequisites")
+
+    assert (prerequisites(MOBILE), prerequisites(CLIENT)) == (["mobile"], None)
+
+
+@pytest.mark.parametrize("token", [CLIENT, MOBILE])
+@pytest.mark.parametrize("path", ["/evaluate/", "/ofrep/v1/evaluate/flags/"])
+def test_a_flag_that_the_caller_must_not_see_is_not_run(
+    both_app: App, token: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long its rules take would tell that it is there, and they would run on whatever a browser sends."""
+    evaluated: list[str] = []
+    evaluate = Evaluator.evaluate
+
+    def recorded(self: Evaluator, flag: Any, *others: Any) -> Any:
+        evaluated.append(flag.key)
+        return evaluate(self, flag, *others)
+
+    monkeypatch.setattr(Evaluator, "evaluate", recorded)
+    body = OFREP if "ofrep" in path else USER
+    assert both_app.post(path + "server", body, bearer(token)).status_code == 404
+    both_app.post(path.removesuffix("/"), body, bearer(token))
+    assert "both" in evaluated
+    assert "server" not in evaluated
+
+
+@pytest.mark.parametrize("form", ["*", "{}"])
+def test_no_tag_makes_a_flag_exist(both_app: App, form: str) -> None:
+    """Whoever knows the revision can compute the tag that the answer would have."""
+    for key, token in (("absent", SERVER), ("server", CLIENT)):
+        options = Options() if token == SERVER else Options(client_side_only=True, conceal=True)
+        revision = both_app.post("/evaluate", USER, bearer(token)).headers["X-Flags-Revision"]
+        tag = form.format(etag(revision, USER, key, options._asdict()))
+        answer = both_app.post(f"/evaluate/{key}", USER, {**bearer(token), "If-None-Match": tag})
+        assert (answer.status_code, answer.json_body["Message"]) == (404, f"There is no flag {key!r}.")
+        existing = both_app.post("/evaluate/both", USER, {**bearer(token), "If-None-Match": "*"})
+        assert existing.status_code == 304
 
 
 # IAM.

@@ -21,6 +21,7 @@ BODIES: dict[str, object] = {
     "/ofrep/v1/evaluate/flags/new-checkout": OFREP,
 }
 OWN_ROUTES = (
+    "/",
     *("/evaluate", "/evaluate/{flag_key}", "/ofrep/v1/evaluate/flags", "/ofrep/v1/evaluate/flags/{flag_key}"),
     *("/webhook", "/status"),
 )
@@ -69,6 +70,29 @@ def test_a_preflight_says_what_a_page_may_send_and_read(open_app: App, path: str
     assert cors(answer.headers) == ON_PREFLIGHT
 
 
+ASKED: list[tuple[str, str]] = [
+    ("", ""),
+    ("content-type, x-api-key, authorization", ""),
+    ("content-type,traceparent,tracestate", ", traceparent, tracestate"),
+    ("baggage, sentry-trace", ", baggage, sentry-trace"),
+    (
+        "x-datadog-trace-id,x-datadog-parent-id,x-datadog-origin",
+        ", x-datadog-trace-id, x-datadog-parent-id, x-datadog-origin",
+    ),
+    ("newrelic, B3, b3", ", newrelic, b3"),
+    ("a b, x\r\nSet-Cookie: y, é, *, " + "n" * 65, ", *"),
+    (", ".join(f"x-{number}" for number in range(60)), "".join(f", x-{number}" for number in range(50))),
+]
+
+
+@pytest.mark.parametrize(("asked", "added"), ASKED)
+def test_a_page_with_a_tracer_may_send_the_headers_that_it_adds(open_app: App, asked: str, added: str) -> None:
+    answer = open_app.client.http.options("/evaluate", headers={"Access-Control-Request-Headers": asked})
+    accepted = ON_PREFLIGHT["Access-Control-Allow-Headers"]
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Headers"]) == (204, accepted + added)
+    assert answer.headers["Vary"] == "Access-Control-Request-Headers"
+
+
 @pytest.mark.parametrize("path", BODIES)
 def test_every_answer_may_be_read(open_app: App, load_app: LoadApp, file_environment: Environment, path: str) -> None:
     answers = {
@@ -105,7 +129,7 @@ def test_status_and_webhook_are_not_for_browsers(open_app: App) -> None:
     assert cors(open_app.client.http.get("/status").headers) == {}
     assert cors(open_app.post("/webhook", {"kind": "flag"}).headers) == {}
     routes = open_app.module.app.routes
-    assert {path for path in OWN_ROUTES if "OPTIONS" not in routes[path]} == {"/webhook", "/status"}
+    assert {path for path in OWN_ROUTES if "OPTIONS" not in routes[path]} == {"/", "/webhook", "/status"}
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -132,8 +156,10 @@ def test_a_preflight_needs_no_token_but_the_request_does(
 
 def test_a_preflight_of_an_app_without_settings_says_what_is_missing(load_app: LoadApp) -> None:
     answer = load_app({}).client.http.options("/evaluate")
-    assert answer.status_code == 503
-    assert "REDIS_URL" in answer.json_body["Message"]
+    assert (answer.status_code, answer.json_body["Message"]) == (
+        503,
+        "The app is not configured correctly; its log says which setting is wrong.",
+    )
 
 
 def test_chalice_local_answers_browsers_the_same(tmp_path: Path) -> None:

@@ -139,12 +139,17 @@ def test_a_data_set_that_arrives_late_is_served(
     eventually(lambda: app.post("/evaluate", USER).json_body == {"late": {"value": True, "variation": 0, "version": 1}})
 
 
-def test_without_an_sdk_key_the_answer_says_what_to_set(load_app: LoadApp, direct: Environment) -> None:
+def test_without_an_sdk_key_the_log_says_what_to_set(
+    load_app: LoadApp, direct: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
     answer = load_app({**direct, "LAUNCHDARKLY_SDK_KEY": ""}).post("/evaluate", USER)
     assert (answer.status_code, answer.json_body) == (
         503,
         {
             "Code": "ServiceUnavailableError",
-            "Message": "LAUNCHDARKLY_SDK_KEY is not set; set it or LAUNCHDARKLY_SDK_KEY_PARAMETER.",
+            "Message": "The app is not configured correctly; its log says which setting is wrong.",
         },
     )
+    assert caplog.messages == [
+        "ConfigurationError: LAUNCHDARKLY_SDK_KEY is not set; set it or LAUNCHDARKLY_SDK_KEY_PARAMETER."
+    ]

@@ -83,7 +83,91 @@ REQUESTS: dict[str, tuple[str, dict[str, str], bytes, tuple[int, object]]] = {
         FLAG,
         AUTHORIZED,
         user(custom={"x": "x" * 6_000_000}),
-        bad_request("The body has 6000036 bytes; at most 1000000 are accepted."),
+        bad_request("The body has 6000036 bytes; at most 65536 are accepted."),
+    ),
+    "one byte more than a body may have": (
+        FLAG,
+        AUTHORIZED,
+        USER + b" " * (65_537 - len(USER)),
+        bad_request("The body has 65537 bytes; at most 65536 are accepted."),
+    ),
+    "as many bytes as a body may have": (FLAG, AUTHORIZED, USER + b" " * (65_536 - len(USER)), (200, OFF)),
+    "an array of thousands": (
+        FLAG,
+        AUTHORIZED,
+        user(custom={"groups": ["g"] * 9_000}),
+        bad_request("An array in the context has 9000 elements; at most 100 are accepted."),
+    ),
+    "an array in an array": (
+        FLAG,
+        AUTHORIZED,
+        user(custom={"groups": [["g"] * 101]}),
+        bad_request("An array in the context has 101 elements; at most 100 are accepted."),
+    ),
+    "a string of 60 KB": (
+        FLAG,
+        AUTHORIZED,
+        user(email="x" * 60_000),
+        bad_request("A string in the context has 60000 characters; at most 4096 are accepted."),
+    ),
+    "a name of 60 KB": (
+        FLAG,
+        AUTHORIZED,
+        user(custom={"x" * 60_000: 1}),
+        bad_request("A name in the context has 60000 characters; at most 4096 are accepted."),
+    ),
+    "thousands of attributes": (
+        FLAG,
+        AUTHORIZED,
+        user(custom={str(number): 1 for number in range(5_000)}),
+        bad_request("An object in the context has 5000 properties; at most 500 are accepted."),
+    ),
+    "hundreds of kinds": (
+        FLAG,
+        AUTHORIZED,
+        json.dumps({"kind": "multi", **{f"k{number}": {"key": "k"} for number in range(400)}}).encode(),
+        bad_request("The context has 400 kinds; at most 20 are accepted."),
+    ),
+    "a number that no flag can compare": (
+        FLAG,
+        AUTHORIZED,
+        user(custom={"x": 10**309}),
+        bad_request("A number in the context is too large for 64-bit floating point."),
+    ),
+    "an option that is not known": (
+        f"{FLAG}?flag=maintenance-mode",
+        AUTHORIZED,
+        USER,
+        bad_request("The query parameter 'flag' is not known; expected one of: withReasons, clientSideOnly."),
+    ),
+    "an option of all flags for one": (
+        f"{FLAG}?flags=new-checkout",
+        AUTHORIZED,
+        USER,
+        bad_request("The query parameter 'flags' is not known; expected one of: withReasons, clientSideOnly."),
+    ),
+    "a tag that names everything, of no flag": (
+        "/evaluate/no-such-flag",
+        {**AUTHORIZED, "If-None-Match": "*"},
+        USER,
+        not_found("no-such-flag"),
+    ),
+    "the address of the app": (
+        "/",
+        {},
+        USER,
+        (
+            405,
+            {
+                "Code": "MethodNotAllowedError",
+                "Message": (
+                    'Unsupported method: POST. Send a context, such as {"kind": "user", "key": '
+                    '"user-123"}, by POST to /evaluate or /evaluate/{flag_key} with Content-Type: application/json; '
+                    "OpenFeature's providers use "
+                    "/ofrep/v1/evaluate/flags; GET /status says how the app is."
+                ),
+            },
+        ),
     ),
     "duplicate keys": (FLAG, AUTHORIZED, b'{"key": "ben", "key": "anna"}', (200, OFF)),
     "half a surrogate pair as key": (FLAG, AUTHORIZED, b'{"key": "\\ud800"}', bad_request(SURROGATE)),
@@ -120,7 +204,16 @@ REQUESTS: dict[str, tuple[str, dict[str, str], bytes, tuple[int, object]]] = {
         FLAG,
         {**AUTHORIZED, "Content-Type": "multipart/form-data"},
         USER,
-        (415, {"Code": "UnsupportedMediaType", "Message": "Unsupported media type: multipart/form-data"}),
+        (
+            415,
+            {
+                "Code": "UnsupportedMediaType",
+                "Message": (
+                    "Unsupported media type: multipart/form-data. Send POST with Content-Type: application/json and a "
+                    'context, such as {"kind": "user", "key": "user-123"}.'
+                ),
+            },
+        ),
     ),
     "a reference into a prototype": (
         FLAG,
@@ -185,15 +278,16 @@ def test_10_000_levels_are_too_deep(closed_app: App) -> None:
     ]
 
 
+IN_QUOTES = " Put it in quotes: LaunchDarkly documents a user's key and built-in attributes as strings."
 WRONG_TYPES = [
     ("key", ["anna"], "The user's 'key' must be a string, not an array."),
-    ("name", 1, "The user's 'name' must be a string (or absent), not a number."),
+    ("name", 1, f"The user's 'name' must be a string (or absent), not a number.{IN_QUOTES}"),
     ("firstName", {}, "The user's 'firstName' must be a string (or absent), not an object."),
     ("lastName", True, "The user's 'lastName' must be a string (or absent), not a boolean."),
-    ("email", 1.5, "The user's 'email' must be a string (or absent), not a number."),
+    ("email", 1.5, f"The user's 'email' must be a string (or absent), not a number.{IN_QUOTES}"),
     ("country", [], "The user's 'country' must be a string (or absent), not an array."),
-    ("avatar", 0, "The user's 'avatar' must be a string (or absent), not a number."),
-    ("ip", 127, "The user's 'ip' must be a string (or absent), not a number."),
+    ("avatar", 0, f"The user's 'avatar' must be a string (or absent), not a number.{IN_QUOTES}"),
+    ("ip", 127, f"The user's 'ip' must be a string (or absent), not a number.{IN_QUOTES}"),
     ("anonymous", "yes", "The user's 'anonymous' must be a boolean (or absent), not a string."),
     ("custom", "x", "The user's 'custom' must be an object (or absent), not a string."),
     ("privateAttributeNames", "x", "The user's 'privateAttributeNames' must be an array (or absent), not a string."),

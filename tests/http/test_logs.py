@@ -6,15 +6,19 @@ import hashlib
 import io
 import json
 import logging
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import ldclient
 import pytest
 import requests
-from awslambdaric.bootstrap import LambdaLoggerFilter, LambdaLoggerHandler
+from awslambdaric.bootstrap import LambdaLoggerFilter, LambdaLoggerHandler, LambdaLoggerHandlerWithFrameType
+from awslambdaric.lambda_runtime_log_utils import _JSON_FRAME_TYPES, _TEXT_FRAME_TYPES
 
+from chalicelib import errors
 from chalicelib.runtime.logs import JsonFormatter, log_as_json, note, one_line
 from tests.support.app import App, Environment, LoadApp
 from tests.support.chalice_local import chalice_local
@@ -55,13 +59,18 @@ class Log:
         texts = [JsonFormatter().format(record) for record in self._caplog.records]
         self._caplog.clear()
         assert not any(secret in text for text in texts for secret in NEVER_LOGGED), texts
-        return [json.loads(text) for text in texts]
+        return [without_time(json.loads(text)) for text in texts]
 
     def line(self) -> dict[str, Any]:
         """The only line, without the time it took."""
         (line,) = self.lines()
         assert 0 <= line.pop("milliseconds") < 600_000
         return line
+
+
+def without_time(line: dict[str, Any]) -> dict[str, Any]:
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("timestamp"))
+    return line
 
 
 @pytest.fixture
@@ -195,7 +204,7 @@ def test_notes_without_a_request_go_nowhere(caplog: pytest.LogCaptureFixture) ->
     with one_line(route="some"):
         note(status=200)
     (record,) = caplog.records
-    assert {**json.loads(JsonFormatter().format(record)), "milliseconds": 0} == {
+    assert {**without_time(json.loads(JsonFormatter().format(record))), "milliseconds": 0} == {
         "level": "INFO",
         "route": "some",
         "status": 200,
@@ -215,7 +224,7 @@ def test_lambdas_runtime_writes_whole_lines_with_the_request_id(monkeypatch: pyt
         note(status=200)
     logging.getLogger("chalicelib.read.snapshots").error("serving without the store: %s", "gone")
     logging.getLogger("ldclient.util").info("not ours, and not important")
-    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    lines = [without_time(json.loads(line)) for line in written.getvalue().splitlines()]
     assert lines[0].pop("milliseconds") >= 0
     assert lines == [
         {"level": "INFO", "route": "some", "status": 200, "requestId": "id-of-the-request"},
@@ -233,9 +242,181 @@ class Sink:
 
     def __init__(self, stream: io.StringIO) -> None:
         self._stream = stream
+        self.frame_types: list[object] = []
 
     def log(self, message: str, frame_type: object = None) -> None:
         self._stream.write(message)
+        self.frame_types.append(frame_type)
+
+
+LEVELS: list[tuple[str, list[str]]] = [
+    ("", ["INFO", "WARNING", "ERROR", "CRITICAL"]),
+    ("TRACE", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
+    ("DEBUG", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
+    ("INFO", ["INFO", "WARNING", "ERROR", "CRITICAL"]),
+    ("WARN", ["WARNING", "ERROR", "CRITICAL"]),
+    ("error", ["ERROR", "CRITICAL"]),
+    ("FATAL", ["CRITICAL"]),
+    ("nonsense", ["INFO", "WARNING", "ERROR", "CRITICAL"]),
+]
+
+
+@pytest.mark.parametrize(("level", "logged"), LEVELS)
+def test_the_functions_log_level_is_followed(
+    level: str, logged: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_LOG_LEVEL", level)
+    log_as_json()
+    for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+        for logger in ("serverless-flags", "chalicelib.read.snapshots", "ldclient.util", "ldclient.flag"):
+            logging.getLogger(logger).log(getattr(logging, name), "something")
+    of_the_sdk = [name for name in logged if name not in ("DEBUG", "INFO")]
+    for logger, expected in {
+        "serverless-flags": logged,
+        "chalicelib.read.snapshots": logged,
+        "ldclient.util": of_the_sdk,
+        "ldclient.flag": of_the_sdk,
+    }.items():
+        assert [record.levelname for record in caplog.records if record.name == logger] == expected
+
+
+@pytest.mark.parametrize(("log_format", "frames"), [("JSON", _JSON_FRAME_TYPES), ("Text", _TEXT_FRAME_TYPES)])
+def test_each_line_is_announced_to_lambda_in_the_format_that_the_function_is_configured_with(
+    log_format: str, frames: dict[int, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its JSON format, Lambda itself looks at the level and the time of each line."""
+    sink = Sink(io.StringIO())
+    monkeypatch.setattr(logging.getLogger(), "handlers", [LambdaLoggerHandlerWithFrameType(sink)])
+    monkeypatch.setenv("AWS_LAMBDA_LOG_FORMAT", log_format)
+    monkeypatch.setenv("AWS_LAMBDA_LOG_LEVEL", "DEBUG")
+    log_as_json()
+    levels = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+    for level in levels:
+        logging.getLogger("chalicelib").log(level, "something")
+    assert sink.frame_types == [frames[level] for level in levels]
+
+
+# What the SDK logs.
+
+MESSAGES: list[tuple[str, str]] = [
+    (
+        "Unexpected error while evaluating feature flag \"f\": UnicodeEncodeError('utf-8', 'f.salt.anna', 8, 9, 'no')",
+        'Unexpected error while evaluating feature flag "f": UnicodeEncodeError',
+    ),
+    (
+        "Error evaluating flag \"f\" in all_flags_state: KeyError('anna')",
+        'Error evaluating flag "f" in all_flags_state: KeyError',
+    ),
+    (
+        "Unexpected error while evaluating feature flag \"f\": UnicodeEncodeError('x', 'x\": Then anna', 8, 9, 'no')",
+        'Unexpected error while evaluating feature flag "f": UnicodeEncodeError',
+    ),
+    (
+        "Unexpected error while retrieving feature flag \"f\": Whatever('anna\\nanna')",
+        'Unexpected error while retrieving feature flag "f": Whatever',
+    ),
+    (
+        "Error on stream connection (will retry): ConnectTimeoutError('anna', 'x')",
+        "Error on stream connection (will retry): ConnectTimeoutError",
+    ),
+    (
+        "Received HTTP error 401 (invalid SDK key) for stream connection (giving up permanently)",
+        "Received HTTP error 401 (invalid SDK key) for stream connection (giving up permanently)",
+    ),
+    ("cannot reach https://anna:s3cret@relay:8030/all?key=anna now", "cannot reach https://relay:8030 now"),
+    ("cannot reach redis://:p@ss/anna@cache:6379/0", "cannot reach redis://cache:6379"),
+    ("Failed to parse: anna:s3cret@relay", "Failed to parse: relay"),
+    ("Missing prereq flag: f", "Missing prereq flag: f"),
+]
+
+
+@pytest.mark.parametrize(("message", "logged"), MESSAGES)
+def test_what_the_sdk_logs_holds_no_context_and_no_credentials(
+    message: str, logged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_as_json()
+    logging.getLogger("ldclient.util").warning(message)
+    logging.getLogger("ldclient.flag").error("%s", message)
+    assert caplog.messages == [logged] * (1 if "flag" in logged else 2)
+
+
+def test_the_sdk_has_no_logger_that_goes_round_the_gate() -> None:
+    named = re.compile(r"""getLogger\(['"](ldclient[^'"]*)['"]\)|getLogger\((__name__)\)""")
+    sources = [path.read_text() for path in Path(ldclient.__file__).parent.rglob("*.py")]
+    names = {"".join(match) for source in sources for match in named.findall(source)}
+    assert names == {"ldclient.util", "ldclient.flag"}
+
+
+def test_an_exception_in_the_sdk_is_named_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    log_as_json()
+    try:
+        raise ValueError("anna")
+    except ValueError:
+        logging.getLogger("ldclient.util").error("Unhandled exception in event processor", exc_info=True)
+    assert caplog.messages == ["Unhandled exception in event processor (ValueError)"]
+    assert "anna" not in JsonFormatter().format(caplog.records[0])
+
+
+@pytest.fixture
+def open_app(load_app: LoadApp, environment: Environment, launchdarkly: FakeLaunchDarkly) -> App:
+    """An app with flags that the SDK complains about at every evaluation."""
+    launchdarkly.replace(
+        by_key(
+            boolean_flag("salted", fallthrough=HALVES, salt="\ud800"),
+            boolean_flag("ring", prerequisites=[{"key": "ring", "variation": 0}]),
+            boolean_flag("dangling", prerequisites=[{"key": "no-such-flag", "variation": 0}]),
+        )
+    )
+    app = load_app(environment)
+    app.invoke("reconcile", {})
+    return app
+
+
+HALVES = {"rollout": {"variations": [{"variation": 0, "weight": 50_000}, {"variation": 1, "weight": 50_000}]}}
+COMPLAINTS = {
+    "salted": "flag 'salted' cannot be evaluated (UnicodeEncodeError)",
+    "ring": "circular reference",
+    "dangling": "Missing prereq flag",
+}
+
+
+def test_what_the_sdk_says_of_a_flag_is_logged_once_for_each_revision(
+    open_app: App, launchdarkly: FakeLaunchDarkly, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = Log(caplog)
+
+    def complaints() -> list[str]:
+        return [line["message"] for line in log.lines() if "message" in line]
+
+    for _ in range(3):
+        open_app.post("/evaluate", CONTEXT)
+    first = complaints()
+    assert len(first) == 3
+    for said in COMPLAINTS.values():
+        assert sum(said in message for message in first) == 1
+    open_app.post("/evaluate?flags=salted,ring", CONTEXT)
+    open_app.invoke("on_event", {"contexts": [CONTEXT] * 5})
+    assert complaints() == []
+
+    launchdarkly.put_flag(boolean_flag("another"))
+    open_app.invoke("reconcile", {})
+    complaints()
+    open_app.post("/evaluate", CONTEXT)
+    assert sorted(complaints()) == sorted(first)
+
+
+def test_choosing_flags_adds_no_line(closed_app: App, log: Log) -> None:
+    closed_app.post("/evaluate?flags=shiny", CONTEXT, AUTHORIZED)
+    assert log.line()["route"] == "POST /evaluate"
+
+
+def test_a_refresh_does_not_log_where_it_connects_to(closed_app: App, log: Log, launchdarkly: FakeLaunchDarkly) -> None:
+    closed_app.invoke("reconcile", {})
+    for fault in (Fault.UNAUTHORIZED, Fault.UNAVAILABLE):
+        launchdarkly.fault = fault
+        with pytest.raises(errors.FlagsError):
+            closed_app.module.reconcile({}, None)
+    assert not any(launchdarkly.uri + "/" in json.dumps(line) for line in log.lines())
 
 
 def test_requests_at_the_same_time_are_not_mixed_up(closed_app: App, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import redis
 
+from chalicelib.api.ofrep import parse_request
 from tests.support.app import App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 BULK = "/ofrep/v1/evaluate/flags"
+INSTEAD = 'POST with Content-Type: application/json and {"context": {"targetingKey": "user-123"}}'
 REQUEST = {"context": {"targetingKey": "anna"}}
 
 
@@ -140,6 +143,87 @@ def test_a_bad_request_is_a_400_with_the_protocols_code(filled_app: App, body: o
     assert (one.status_code, one.json_body) == (400, {"key": "on and off", **failure})
 
 
+ODD: list[tuple[Any, Any]] = [
+    ({"kind": 7}, {"kind": "user", "key": "anna"}),
+    ({"kind": None}, {"kind": "user", "key": "anna"}),
+    ({"kind": ["org"]}, {"kind": "user", "key": "anna"}),
+    ({"name": 7, "country": "DE"}, {"kind": "user", "key": "anna", "country": "DE"}),
+    ({"name": {"first": "Anna"}}, {"kind": "user", "key": "anna"}),
+    ({"anonymous": "yes"}, {"kind": "user", "key": "anna"}),
+    ({"anonymous": None}, {"kind": "user", "key": "anna"}),
+    ({"anonymous": 1, "name": "Anna"}, {"kind": "user", "key": "anna", "name": "Anna"}),
+    ({"_meta": 7}, {"kind": "user", "key": "anna"}),
+    ({"_meta": {"privateAttributes": "email"}}, {"kind": "user", "key": "anna"}),
+    ({"_meta": {"privateAttributes": ["email", 7]}}, {"kind": "user", "key": "anna"}),
+    (
+        {"_meta": {"privateAttributes": ["email"]}, "email": "x"},
+        {"kind": "user", "key": "anna", "email": "x", "_meta": {"privateAttributes": ["email"]}},
+    ),
+    ({"": "nameless"}, {"kind": "user", "key": "anna"}),
+    ({"key": 7}, {"kind": "user", "key": "anna"}),
+    (
+        {"kind": "multi", "user": {"targetingKey": "anna", "name": 7, "anonymous": "no", "kind": 7}, "count": 3},
+        {"kind": "user", "key": "anna"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("attributes", "context"), ODD)
+def test_an_attribute_of_another_type_is_left_out_and_the_others_are_not(attributes: Any, context: Any) -> None:
+    assert parse_request({"context": {"targetingKey": "anna", **attributes}}).to_dict() == context
+
+
+DEEP = "nested 400 times"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {**REQUEST, "beside": DEEP},
+        {"context": {"kind": "multi", "targetingKey": DEEP, "user": {"key": "anna"}}},
+        {"context": {"kind": "multi", "dropped": DEEP, "user": {"key": "anna"}}},
+        {"context": {"targetingKey": "anna", "name": DEEP}},
+        {"context": {"targetingKey": "anna", "key": DEEP}},
+    ],
+)
+def test_what_is_ignored_may_not_be_deep_either(filled_app: App, body: object) -> None:
+    nested = json.dumps(body).replace(json.dumps(DEEP), "[" * 400 + "]" * 400)
+    for path in (BULK, f"{BULK}/on"):
+        answer = filled_app.post(path, nested.encode())
+        assert (answer.status_code, answer.json_body["errorCode"]) == (400, "INVALID_CONTEXT")
+        assert answer.json_body["errorDetails"].startswith("The context is nested too deeply")
+
+
+@pytest.mark.parametrize("path", [BULK, f"{BULK}/on"])
+def test_a_query_is_refused_because_it_would_be_ignored(filled_app: App, path: str) -> None:
+    answer = filled_app.post(f"{path}?clientSideOnly=true", REQUEST)
+    assert (answer.status_code, answer.json_body["errorCode"], answer.json_body["errorDetails"]) == (
+        400,
+        "PARSE_ERROR",
+        "The query parameter 'clientSideOnly' is not known; there are none here.",
+    )
+
+
+NOBODY = [{"variation": 1, "values": []}]
+LOOKS_AT_CONTEXTS: list[tuple[dict[str, Any], str]] = [
+    ({}, "STATIC"),
+    ({"rules": [], "targets": [], "contextTargets": [], "prerequisites": []}, "STATIC"),
+    ({"targets": NOBODY}, "UNKNOWN"),
+    ({"contextTargets": NOBODY}, "UNKNOWN"),
+    ({"rules": [{"variation": 1, "clauses": [{"attribute": "x", "op": "in", "values": [1]}]}]}, "UNKNOWN"),
+    ({"prerequisites": [{"key": "on", "variation": 0}]}, "UNKNOWN"),
+]
+
+
+@pytest.mark.parametrize(("fields", "reason"), LOOKS_AT_CONTEXTS)
+def test_only_a_flag_that_looks_at_no_context_is_static(
+    app: App, launchdarkly: FakeLaunchDarkly, fields: dict[str, Any], reason: str
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("on"), boolean_flag("some", **fields)))
+    app.invoke("reconcile", {})
+    assert app.post(f"{BULK}/some", REQUEST).json_body["reason"] == reason
+
+
 def test_an_unknown_flag_is_a_404_that_names_it_as_it_was_meant(filled_app: App) -> None:
     answer = filled_app.post(f"{BULK}/gr%C3%B6%C3%9Fe", REQUEST)
     assert answer.status_code == 404
@@ -154,10 +238,13 @@ def test_an_unknown_flag_is_a_404_that_names_it_as_it_was_meant(filled_app: App)
 def test_what_is_no_evaluation_failure_has_details_only(
     load_app: LoadApp, environment: Environment, filled_app: App, valkey: redis.Redis, path: str
 ) -> None:
-    assert error(filled_app.client.http.get(path)) == (405, {"errorDetails": "Unsupported method: GET"})
+    assert error(filled_app.client.http.get(path)) == (
+        405,
+        {"errorDetails": f"Unsupported method: GET. Send {INSTEAD}."},
+    )
     assert error(filled_app.post(path, REQUEST, {"Content-Type": "text/plain"})) == (
         415,
-        {"errorDetails": "Unsupported media type: text/plain"},
+        {"errorDetails": f"Unsupported media type: text/plain. Send {INSTEAD}."},
     )
     closed = load_app({**environment, "EVALUATE_AUTH": "token"}).post(path, REQUEST)
     assert closed.headers["WWW-Authenticate"] == "Bearer"

@@ -98,9 +98,9 @@ def test_every_type_is_evaluated(client: OpenFeatureClient) -> None:
     ("key", "context", "value", "variant", "reason"),
     [
         ("targeted", ANNA, False, "1", Reason.TARGETING_MATCH),
-        ("targeted", BEN, True, "0", Reason.STATIC),
+        ("targeted", BEN, True, "0", Reason.UNKNOWN),
         ("rule", ANNA, "yes", "1", Reason.TARGETING_MATCH),
-        ("rule", BEN, "no", "0", Reason.STATIC),
+        ("rule", BEN, "no", "0", Reason.UNKNOWN),
         ("rule-with-rollout", ANNA, "yes", "1", Reason.SPLIT),
         ("rollout", BEN, "yes", "1", Reason.SPLIT),
         ("off", ANNA, False, "1", Reason.DISABLED),

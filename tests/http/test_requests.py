@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from chalicelib.runtime.logs import JsonFormatter
 from tests.support.app import App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
@@ -20,8 +22,14 @@ def bad_request(message: str) -> tuple[int, Any]:
     return 400, {"Code": "BadRequestError", "Message": message}
 
 
-def unsupported(media_type: str) -> tuple[int, Any]:
-    return 415, {"Code": "UnsupportedMediaType", "Message": f"Unsupported media type: {media_type}"}
+EVALUATE = 'POST with Content-Type: application/json and a context, such as {"kind": "user", "key": "user-123"}'
+WEBHOOK = "POST with Content-Type: application/json and LaunchDarkly's audit-log entry, signed in X-LD-Signature"
+SEND = dict.fromkeys(ROUTES, EVALUATE) | {"/webhook": WEBHOOK, "/status": "GET"}
+
+
+def unsupported(media_type: str, send: str) -> tuple[int, Any]:
+    message = f"Unsupported media type: {media_type}. Send {send}."
+    return 415, {"Code": "UnsupportedMediaType", "Message": message}
 
 
 def answer_to(app: App, path: str, body: bytes, headers: dict[str, str], method: str = "POST") -> tuple[int, Any]:
@@ -35,14 +43,20 @@ BODIES = [
     (b'{"key": "anna"', "The body is not valid JSON at line 1 column 15."),
     (b'{"key": "\xff"}', "The body is not valid UTF-8."),
     (b'{"key": "anna", "custom": {"score": NaN}}', "The body is not valid JSON: NaN is not a JSON number."),
-    (b"[" * 200_000, "The body is nested too deeply."),
-    (b" " * 1_000_001, "The body has 1000001 bytes; at most 1000000 are accepted."),
+    (b"[" * 60_000, "The body is nested too deeply."),
+    (b" " * 65_537, "The body has 65537 bytes; at most 65536 are accepted."),
     (b"null", "A context must be a JSON object, not null."),
     (b"7", "A context must be a JSON object, not a number."),
     (b'"anna"', "A context must be a JSON object, not a string."),
     (b'[{"key": "anna"}]', "A context must be a JSON object, not an array."),
     (b"{}", "A context must have a 'kind' and a 'key'; a legacy user must have a 'key'."),
-    (b'{"key": 7}', "The user's 'key' must be a string, not a number."),
+    (
+        b'{"key": 7}',
+        (
+            "The user's 'key' must be a string, not a number. Put it in quotes: LaunchDarkly documents a user's key "
+            "and built-in attributes as strings."
+        ),
+    ),
     (b'{"kind": "multi"}', "Invalid context: multi-context must contain at least one kind."),
     (
         b'{"key": "anna", "custom": {"deep": ' + b"[" * 400 + b"]" * 400 + b"}}",
@@ -117,21 +131,46 @@ def test_json_is_taken_for_json_whether_the_content_type_is_missing_or_has_a_cha
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml"])
 def test_another_content_type_is_a_415(example_app: App, path: str, content_type: str) -> None:
     answer = answer_to(example_app, path, json.dumps(USER).encode(), {"Content-Type": content_type})
-    assert answer == unsupported(content_type)
+    assert answer == unsupported(content_type, SEND[path])
 
 
-@pytest.mark.parametrize("path", [*ROUTES, "/webhook"])
-@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD"])
+@pytest.mark.parametrize("path", SEND)
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"])
 def test_another_method_is_a_405_that_names_the_right_one(example_app: App, path: str, method: str) -> None:
+    if SEND[path].startswith(method):
+        return
     answer = example_app.client.http.request(method, path)
     assert (answer.status_code, answer.json_body, answer.headers["Allow"]) == (
         405,
-        {"Code": "MethodNotAllowedError", "Message": f"Unsupported method: {method}"},
-        "POST" if path == "/webhook" else "POST, OPTIONS",
+        {"Code": "MethodNotAllowedError", "Message": f"Unsupported method: {method}. Send {SEND[path]}."},
+        {"/webhook": "POST", "/status": "GET"}.get(path, "POST, OPTIONS"),
     )
 
 
-@pytest.mark.parametrize("path", ["/", "/flags", "/evaluate/a/b", "/webhook/x", "/evaluate/a%2Fb/c"])
+def test_every_route_says_what_to_send_instead(app: App) -> None:
+    for path in app.module.app.routes:
+        answer = app.client.http.request("PATCH", path.replace("{flag_key}", "some-flag"))
+        assert answer.status_code == 405
+        message = answer.json_body.get("Message") or answer.json_body["errorDetails"]
+        assert re.fullmatch(r"Unsupported method: PATCH\. Send .+\.", message)
+
+
+def test_who_looks_at_the_apps_address_is_told_where_to_go(app: App) -> None:
+    answer = app.client.http.get("/")
+    assert (answer.status_code, answer.json_body) == (
+        404,
+        {
+            "Code": "NotFoundError",
+            "Message": (
+                'There is nothing at this address. Send a context, such as {"kind": "user", "key": "user-123"}, by '
+                "POST to /evaluate or /evaluate/{flag_key} with Content-Type: application/json; OpenFeature's "
+                "providers use /ofrep/v1/evaluate/flags; GET /status says how the app is."
+            ),
+        },
+    )
+
+
+@pytest.mark.parametrize("path", ["/flags", "/evaluate/a/b", "/webhook/x", "/evaluate/a%2Fb/c"])
 def test_an_unknown_route_is_api_gateways_own_403(app: App, path: str) -> None:
     assert answer_to(app, path, b"{}", {}) == (403, {"message": "Missing Authentication Token"})
 
@@ -194,41 +233,41 @@ def test_the_options_choose_and_explain(app: App, launchdarkly: FakeLaunchDarkly
     }
 
 
-def test_an_app_without_settings_says_which_one_it_misses(load_app: LoadApp) -> None:
-    answer = load_app({}).post("/evaluate", USER)
-    assert (answer.status_code, answer.json_body) == (
-        503,
-        {
-            "Code": "ServiceUnavailableError",
-            "Message": "Neither REDIS_URL nor DYNAMODB_TABLE is set; daemon mode needs exactly one of them.",
-        },
-    )
-
-
-URL_UNPARSED = "REDIS_URL cannot be parsed; expected redis://[user:password@]host:port/database."
-REDIS_URLS = [
-    ("redis://:hunter2@127.0.0.1:port", URL_UNPARSED),
-    ("redis://:hunter2/3@127.0.0.1:6379", URL_UNPARSED),
-    ("redis://:hunter2@127.0.0.1:6379/first", URL_UNPARSED),
-    (
-        "redis://:hunter2@127.0.0.1:6379?time_out=hunter2",
-        "REDIS_URL has the unknown option 'time_out'; known are db, ssl_cert_reqs, ssl_ca_certs.",
-    ),
+NOT_CONFIGURED = {
+    "Code": "ServiceUnavailableError",
+    "Message": "The app is not configured correctly; its log says which setting is wrong.",
+}
+WRONG_SETTINGS = [
+    ({"REDIS_URL": ""}, "Neither REDIS_URL nor DYNAMODB_TABLE is set; daemon mode needs exactly one of them."),
+    ({"LAUNCHDARKLY_BASE_URI": "hunter2"}, "LAUNCHDARKLY_BASE_URI"),
+    ({"EVALUATION_MODE": "hunter2"}, "EVALUATION_MODE"),
+    ({"CORS_ALLOW_ORIGIN": "hunter2"}, "CORS_ALLOW_ORIGIN"),
+    ({"EVALUATE_TOKEN_SHA256": "hunter2"}, "EVALUATE_TOKEN_SHA256"),
+    ({"REDIS_URL": "redis://:hunter2@127.0.0.1:port"}, "REDIS_URL"),
+    ({"REDIS_URL": "redis://:hunter2/3@127.0.0.1:6379"}, "REDIS_URL"),
+    ({"REDIS_URL": "redis://:hunter2@127.0.0.1:6379/first"}, "REDIS_URL"),
+    ({"REDIS_URL": "redis://:hunter2@127.0.0.1:6379?time_out=hunter2"}, "REDIS_URL"),
 ]
 
 
-@pytest.mark.parametrize(("url", "message"), REDIS_URLS)
-def test_a_redis_url_that_cannot_be_parsed_is_a_503_without_its_password(
-    load_app: LoadApp, environment: Environment, url: str, message: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("variables", "logged"), WRONG_SETTINGS)
+def test_callers_learn_that_a_setting_is_wrong_and_the_log_says_which(
+    load_app: LoadApp,
+    environment: Environment,
+    variables: dict[str, str],
+    logged: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    app = load_app({**environment, "REDIS_URL": url})
-    for path in ("/evaluate", "/webhook"):
-        answer = app.post(path, {**USER, "kind": "flag"})
-        assert (answer.status_code, answer.json_body) == (
-            503,
-            {"Code": "ServiceUnavailableError", "Message": message},
-        )
-    assert "hunter2" not in caplog.text
+    app = load_app({**environment, **variables})
+    http = app.client.http
+    for path in (*ROUTES, "/ofrep/v1/evaluate/flags", "/ofrep/v1/evaluate/flags/a", "/webhook", "/status"):
+        caplog.clear()
+        body = {"context": {"targetingKey": "anna"}} if "ofrep" in path else {**USER, "kind": "flag"}
+        answer = http.get(path) if path == "/status" else app.post(path, body)
+        told = {"errorDetails": NOT_CONFIGURED["Message"]} if "ofrep" in path else NOT_CONFIGURED
+        assert (answer.status_code, answer.json_body) == (503, told)
+        (line,) = [JsonFormatter().format(record) for record in caplog.records if hasattr(record, "fields")]
+        assert f"ConfigurationError: {logged}" in json.loads(line)["error"]
 
 
 def test_tokens_are_asked_for_before_the_body_is_read(load_app: LoadApp, environment: Environment) -> None:

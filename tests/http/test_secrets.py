@@ -42,9 +42,16 @@ def post_signed(app: App, secret: str) -> Any:
     return app.post("/webhook", ENTRY, {"X-LD-Signature": signature_of(ENTRY, secret)})
 
 
-def unreadable(parameter: str, reason: str) -> Json:
-    message = f"LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER names {parameter!r}, which cannot be read: {reason}."
-    return {"Code": "ServiceUnavailableError", "Message": message}
+NOT_CONFIGURED: Json = {
+    "Code": "ServiceUnavailableError",
+    "Message": "The app is not configured correctly; its log says which setting is wrong.",
+}
+
+
+def unreadable(parameter: str, reason: str) -> str:
+    """What the log says."""
+    setting = "LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER"
+    return f"ConfigurationError: {setting} names {parameter!r}, which cannot be read: {reason}."
 
 
 def test_both_secrets_come_from_parameter_store(
@@ -56,12 +63,18 @@ def test_both_secrets_come_from_parameter_store(
     assert launchdarkly.sdk_keys == ["sdk-key-in-ssm"]
 
 
-def test_a_missing_parameter_is_named_and_is_not_remembered_as_missing(
-    deployed: App, aws: Aws, launchdarkly: FakeLaunchDarkly, sdk_key_parameter: str, secret_parameter: str
+def test_a_missing_parameter_is_named_in_the_log_and_is_not_remembered_as_missing(
+    deployed: App,
+    aws: Aws,
+    launchdarkly: FakeLaunchDarkly,
+    sdk_key_parameter: str,
+    secret_parameter: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     answer = post_signed(deployed, "old")
     assert answer.status_code == 503
-    assert answer.json_body == unreadable(secret_parameter, "there is no such parameter in this region")
+    assert answer.json_body == NOT_CONFIGURED
+    assert unreadable(secret_parameter, "there is no such parameter in this region") in caplog.messages
     assert launchdarkly.stream_count == 0
 
     aws.put_secret(secret_parameter, "old")
@@ -112,7 +125,7 @@ def test_a_rotated_sdk_key_is_picked_up_without_a_deploy(
 
 
 def test_parameter_store_out_of_reach_is_a_503_without_an_address(
-    load_app: LoadApp, environment: Environment, secret_parameter: str
+    load_app: LoadApp, environment: Environment, secret_parameter: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = load_app(
         {
@@ -126,4 +139,5 @@ def test_parameter_store_out_of_reach_is_a_503_without_an_address(
     )
     answer = post_signed(app, "old")
     assert answer.status_code == 503
-    assert answer.json_body == unreadable(secret_parameter, "EndpointConnectionError")
+    assert answer.json_body == NOT_CONFIGURED
+    assert unreadable(secret_parameter, "EndpointConnectionError") in caplog.messages

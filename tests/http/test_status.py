@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,7 +62,9 @@ def test_a_fresh_data_set_is_healthy(own_app: App) -> None:
     )
 
 
-@pytest.mark.parametrize(("age", "condition"), [(890, "healthy"), (910, "stale"), (86_400, "stale"), (-60, "healthy")])
+@pytest.mark.parametrize(
+    ("age", "condition"), [(890, "healthy"), (910, "stale"), (86_400, "stale"), (-30, "healthy"), (-86_400, "stale")]
+)
 def test_what_nothing_has_refreshed_for_three_intervals_is_stale(
     own_app: App, own_valkey: ValkeyServer, age: int, condition: str
 ) -> None:
@@ -149,10 +153,44 @@ def test_a_status_costs_one_small_read_and_decodes_nothing(own_app: App, own_val
     assert own_app.module.wiring.snapshots.current().feature_store._decoded == {"features": {}, "segments": {}}
 
 
-def test_a_missing_setting_is_named(load_app: LoadApp) -> None:
-    answer = load_app({}).client.http.get("/status")
-    assert (answer.status_code, answer.json_body["Code"]) == (503, "ServiceUnavailableError")
-    assert "REDIS_URL" in answer.json_body["Message"]
+SERVER, BROWSER, MOBILE = "server-token", "browser-token", "mobile-token"
+TOKENS = {
+    "EVALUATE_TOKEN_SHA256": hashlib.sha256(SERVER.encode()).hexdigest(),
+    "EVALUATE_CLIENT_TOKEN_SHA256": hashlib.sha256(BROWSER.encode()).hexdigest(),
+    "EVALUATE_MOBILE_TOKEN_SHA256": hashlib.sha256(MOBILE.encode()).hexdigest(),
+}
+
+
+@pytest.mark.parametrize("auth", ["token", "none", "iam"])
+@pytest.mark.filterwarnings("ignore:IAMAuthorizer is not a supported in local mode")
+def test_a_closed_status_tells_only_a_server_side_token_what_it_knows(
+    load_app: LoadApp, environment: Environment, auth: str
+) -> None:
+    app = load_app({**environment, **TOKENS, "STATUS_AUTH": "token", "EVALUATE_AUTH": auth})
+    assert status_for(app) == (503, {"status": "unavailable"})
+    assert status_for(app, SERVER)[1]["status"] == "empty"
+    app.invoke("reconcile", {})
+    for token in (None, BROWSER, MOBILE):
+        assert status_for(app, token) == (200, {"status": "healthy"})
+    assert status_for(app, SERVER)[1]["data"]["flags"] == 0
+    assert status_for(app, "wrong") == (
+        401,
+        {"Code": "UnauthorizedError", "Message": "The token is not accepted."},
+    )
+
+
+def test_a_closed_status_does_not_tell_that_it_is_stale(load_app: LoadApp, environment: Environment) -> None:
+    """For how long nothing has refreshed the store is a time of change."""
+    app = load_app({**environment, **TOKENS, "STATUS_AUTH": "token"})
+    app.invoke("reconcile", {})
+    app.module.time = SimpleNamespace(time=lambda: time.time() + 10_000)
+    assert status_for(app, SERVER)[1]["status"] == "stale"
+    assert status_for(app) == (200, {"status": "healthy"})
+
+
+def status_for(app: App, token: str | None = None) -> tuple[int, Any]:
+    answer = app.client.http.get("/status", headers={} if token is None else {"X-API-Key": token})
+    return answer.status_code, answer.json_body
 
 
 # Direct mode.

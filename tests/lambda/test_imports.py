@@ -72,20 +72,27 @@ CALLS = {
 }
 
 
+@pytest.fixture(scope="module")
+def dynamodb() -> Iterator[DynamoDb]:
+    with closing(DynamoDb()) as dynamodb:
+        yield dynamodb
+
+
 @pytest.fixture(params=["redis", "dynamodb"])
 def environment(
-    request: pytest.FixtureRequest, environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Environment]:
+    request: pytest.FixtureRequest,
+    environment: Environment,
+    dynamodb: DynamoDb,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Environment:
     """Each test runs over both stores."""
     if request.param == "redis":
-        yield environment
-        return
+        return environment
     monkeypatch.setenv("HOME", str(tmp_path))  # where nobody has configured AWS
-    with closing(DynamoDb()) as dynamodb:
-        dynamodb.reset()
-        for name, value in dynamodb.environment.items():
-            monkeypatch.setenv(name, value)
-        yield over_store(environment, {"DYNAMODB_TABLE": dynamodb.create_table(), **dynamodb.environment})
+    for name, value in dynamodb.environment.items():
+        monkeypatch.setenv(name, value)
+    return over_store(environment, {"DYNAMODB_TABLE": dynamodb.create_table(), **dynamodb.environment})
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())

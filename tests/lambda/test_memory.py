@@ -48,7 +48,7 @@ def test_memory_is_flat_over_many_requests_and_refreshes(function: Function, lau
         for _ in range(refreshes):
             version = next(versions)
             put(launchdarkly, version)
-            function.invoke({"rounds": rounds, "refreshes": 1, "version": version}, timeout_seconds=600)
+            function.invoke({"version": version, "rounds": rounds}, timeout_seconds=600)
         assert function.process is not None
         resident: int = psutil.Process(function.process.pid).memory_info().rss
         return resident

@@ -18,7 +18,7 @@ Configure = Callable[..., Stage]
 def configure(tmp_path: Path) -> Configure:
     """Makes the stage ``production`` of a copy of the project's configuration, with other variables (None: without)."""
 
-    def stage(**variables: str | None) -> Stage:
+    def stage(**variables: object) -> Stage:
         copy_project(tmp_path)
         path = tmp_path / ".chalice" / "config.json"
         config = json.loads(path.read_text())

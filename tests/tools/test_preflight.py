@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from pathlib import Path
 
 import boto3
@@ -9,8 +11,9 @@ import pytest
 
 from tests.support.aws import Aws
 from tests.tools.conftest import Configure
-from tools import preflight
+from tools import after_deploy, preflight, register_webhook, stages
 from tools.preflight import problems
+from tools.stages import Stage, StageError
 
 SDK_KEY = "/serverless-flags/production/sdk-key"
 SECRET_IN_CONFIG = "LAUNCHDARKLY_SDK_KEY must not be in .chalice/config.json; use LAUNCHDARKLY_SDK_KEY_PARAMETER."
@@ -20,7 +23,7 @@ SETTINGS: list[tuple[dict[str, str | None], list[str]]] = [
         {"LAUNCHDARKLY_ENVIROMENT": "proj/default:env/production"},
         ["LAUNCHDARKLY_ENVIROMENT is no setting of this app; did you mean LAUNCHDARKLY_ENVIRONMENT?"],
     ),
-    ({"LOG_COLOUR": "blue"}, ["LOG_COLOUR is no setting of this app."]),
+    ({"LAUNCHDARKLY_COLOUR": "blue"}, ["LAUNCHDARKLY_COLOUR is no setting of this app."]),
     (
         {"REDIS_URL": "redis://cache:6379"},
         ["REDIS_URL and DYNAMODB_TABLE are both set; set exactly one of them."],
@@ -34,8 +37,8 @@ SETTINGS: list[tuple[dict[str, str | None], list[str]]] = [
         ["EVALUATE_TOKEN_SHA256 is empty: every evaluation over HTTP would be refused. Set it, or EVALUATE_AUTH."],
     ),
     (
-        {"EVALUATE_TOKEN_SHA256": "", "EVALUATE_CLIENT_TOKEN_SHA256": "0" * 64, "LOG_COLOUR": "blue"},
-        ["LOG_COLOUR is no setting of this app."],
+        {"EVALUATE_TOKEN_SHA256": "", "EVALUATE_CLIENT_TOKEN_SHA256": "0" * 64, "EVALUATE_COLOUR": "blue"},
+        ["EVALUATE_COLOUR is no setting of this app."],
     ),
     ({"LAUNCHDARKLY_SDK_KEY": "sdk-0", "LAUNCHDARKLY_SDK_KEY_PARAMETER": None}, [SECRET_IN_CONFIG]),
     (
@@ -50,6 +53,136 @@ SETTINGS: list[tuple[dict[str, str | None], list[str]]] = [
         ],
     ),
 ]
+
+
+NO_STRINGS: list[tuple[object, str]] = [(15, '"15"'), (0.5, '"0.5"'), (True, '"true"')]
+
+
+@pytest.mark.parametrize(("value", "written"), NO_STRINGS)
+def test_a_variable_that_is_no_string_is_told(configure: Configure, value: object, written: str) -> None:
+    assert problems(configure(STORE_CACHE_SECONDS=value)) == [
+        f"STORE_CACHE_SECONDS must be a string in .chalice/config.json: {written}."
+    ]
+
+
+WRONG_TYPES: list[tuple[str, object, str]] = [
+    ("lambda_memory_size", "1024", "lambda_memory_size must be a number without quotes in .chalice/config.json."),
+    ("lambda_timeout", True, "lambda_timeout must be a number without quotes in .chalice/config.json."),
+    ("api_gateway_stage", 1, "api_gateway_stage must be a string in .chalice/config.json."),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "line"), WRONG_TYPES)
+def test_what_chalice_would_stumble_over_is_told(
+    configure: Configure, tmp_path: Path, name: str, value: object, line: str
+) -> None:
+    stage = configure()
+    edit_config(tmp_path, {name: value})
+    assert problems(stage) == [line]
+
+
+def edit_config(folder: Path, changes: dict[str, object]) -> None:
+    """Changes the stage ``production``, and each of its functions that says otherwise."""
+    path = folder / ".chalice" / "config.json"
+    config = json.loads(path.read_text())
+    config["stages"]["production"].update(changes)
+    path.write_text(json.dumps(config))
+
+
+def test_variables_of_others_are_none_of_our_business(configure: Configure, aws: Aws) -> None:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    aws.create_table("serverless-flags-production")
+    others = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "DD_ENV", "OTEL_EXPORTER_OTLP_ENDPOINT", "SENTRY_DSN")
+    users = ("ORDERS_TABLE", "LOG_COLOUR", "REDIS_HOST", "AWS_STS_REGIONAL_ENDPOINTS", "TZ", "PYTHONUTF8")
+    assert problems(configure(**dict.fromkeys((*others, *users), "http://127.0.0.1:1"))) == []
+
+
+@pytest.mark.parametrize("suffix", [":1", ":current"])
+def test_a_parameter_may_be_named_with_a_version_or_a_label(configure: Configure, aws: Aws, suffix: str) -> None:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    aws.client("ssm").label_parameter_version(Name=SDK_KEY, ParameterVersion=1, Labels=["current"])
+    aws.create_table("serverless-flags-production")
+    assert problems(configure(LAUNCHDARKLY_SDK_KEY_PARAMETER=SDK_KEY + suffix)) == []
+
+
+TABLE = "table/serverless-flags-production"
+NO_TABLE = f"policy-production-on_event.json does not allow on_event to use {TABLE}, which config.json names."
+READ = ["dynamodb:GetItem", "dynamodb:Query"]
+
+
+def allow(actions: object, resource: object, effect: str = "Allow") -> dict[str, object]:
+    return {"Effect": effect, "Action": actions, "Resource": resource}
+
+
+POLICIES: list[tuple[object, list[str]]] = [
+    ([allow(READ, f"arn:aws:dynamodb:eu-central-1:123456789012:{TABLE}")], []),
+    (allow(READ, [f"arn:aws:dynamodb:eu-central-1:123456789012:{TABLE}"]), []),
+    (allow("dynamodb:*", f"arn:*:dynamodb:*:*:{TABLE}"), []),
+    (allow("dynamodb:get*", "*"), [NO_TABLE]),
+    (allow("*", "*"), []),
+    (allow("DynamoDB:*", "arn:aws:dynamodb:*"), []),
+    ([allow(READ[0], f"arn:*:dynamodb:*:*:{TABLE}"), allow(READ[1], f"arn:*:dynamodb:*:*:{TABLE}*")], []),
+    (allow(READ, f"arn:aws:dynamodb:us-east-1:123456789012:{TABLE}"), [NO_TABLE]),
+    (allow(READ, "arn:aws:dynamodb:eu-central-1:123456789012:table/other"), [NO_TABLE]),
+    (allow(READ[0], f"arn:*:dynamodb:*:*:{TABLE}"), [NO_TABLE]),
+    (allow(READ, f"arn:*:dynamodb:*:*:{TABLE}", "Deny"), [NO_TABLE]),
+    (allow("ec2:*", "*"), [NO_TABLE]),
+    ([], ["policy-production-on_event.json has no Statement."]),
+]
+
+
+@pytest.mark.parametrize(("statement", "lines"), POLICIES)
+def test_a_policy_is_read_as_iam_reads_it(
+    configure: Configure, aws: Aws, tmp_path: Path, statement: object, lines: list[str]
+) -> None:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    aws.create_table("serverless-flags-production")
+    stage = configure()
+    policy = {"Version": "2012-10-17", "Statement": statement}
+    (tmp_path / ".chalice" / "policy-production-on_event.json").write_text(json.dumps(policy))
+    assert problems(stage) == lines
+
+
+def test_a_policy_that_is_no_json_is_told(configure: Configure, aws: Aws, tmp_path: Path) -> None:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    aws.create_table("serverless-flags-production")
+    stage = configure()
+    (tmp_path / ".chalice" / "policy-production-on_event.json").write_text('{"Statement": [}')
+    assert problems(stage) == ["policy-production-on_event.json is not valid JSON at line 1 column 16."]
+
+
+OUT_OF_REACH = (
+    "REDIS_URL is set, but the stage has no subnet_ids and security_group_ids: outside of the cache's VPC no "
+    "function reaches it."
+)
+CACHES: list[tuple[str, list[str]]] = [
+    ("redis://cache:6379", [OUT_OF_REACH]),
+    ("rediss://x.serverless.euc1.cache.amazonaws.com:6379", [OUT_OF_REACH]),
+    ("rediss://10.0.0.7:6379", [OUT_OF_REACH]),
+    ("redis://cache.example.com:6379", [OUT_OF_REACH]),
+    ("unix:///run/valkey.sock", ["REDIS_URL is a socket; nothing on Lambda listens there."]),
+    ("rediss://:password@eu1.cloud.example.com:6379", []),
+]
+
+
+@pytest.mark.parametrize(("url", "lines"), CACHES)
+def test_a_cache_that_no_function_would_reach_is_told(
+    configure: Configure, aws: Aws, url: str, lines: list[str]
+) -> None:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    assert problems(configure(REDIS_URL=url, DYNAMODB_TABLE=None)) == lines
+
+
+def test_in_a_network_every_function_may_connect_to_it(configure: Configure, aws: Aws, tmp_path: Path) -> None:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    stage = configure(REDIS_URL="redis://cache:6379", DYNAMODB_TABLE=None)
+    edit_config(tmp_path, {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]})
+    needs = "ec2:CreateNetworkInterface, ec2:DescribeNetworkInterfaces, ec2:DeleteNetworkInterface on *."
+    assert problems(stage) == [
+        f"policy-production{suffix}.json does not allow {function} to connect to the subnets of config.json: "
+        f"it needs {needs}"
+        for function, suffix in (("api_handler", ""), ("on_event", "-on_event"), ("reconcile", "-reconcile"))
+    ]
 
 
 @pytest.mark.parametrize(("variables", "lines"), SETTINGS)
@@ -125,3 +258,47 @@ def test_a_function_without_a_policy_file_is_told(configure: Configure, aws: Aws
     stage = configure()
     (tmp_path / ".chalice" / "policy-production-reconcile.json").unlink()
     assert problems(stage) == ["policy-production-reconcile.json is not there; reconcile is deployed with that policy."]
+
+
+def test_a_missing_comma_is_one_line_for_every_command(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure()
+    path = tmp_path / ".chalice" / "config.json"
+    path.write_text('{"version": "2.0"\n "stages": {}}')
+    for command in (preflight, register_webhook, after_deploy, stages):
+        monkeypatch.setattr(command, "Stage", functools.partial(Stage, folder=tmp_path))
+        assert command.main(["production"]) == 1
+        assert capsys.readouterr() == (
+            "",
+            ".chalice/config.json is not valid JSON at line 2 column 2; is a comma missing in the line before?\n",
+        )
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"stages": []}'])
+def test_a_configuration_without_stages_is_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / ".chalice").mkdir()
+    (tmp_path / ".chalice" / "config.json").write_text(content)
+    with pytest.raises(StageError, match=r"^\.chalice/config\.json has no 'stages'\.$"):
+        Stage("production", tmp_path)
+
+
+def test_a_stage_that_is_not_there_is_an_error_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (preflight, register_webhook, after_deploy, stages):
+        assert command.main(["staging"]) == 1
+        assert capsys.readouterr().err == (
+            "There is no stage 'staging' in .chalice/config.json; it has: local, dev, production.\n"
+        )
+    assert stages.main(["production"]) == 0
+
+
+@pytest.mark.parametrize("deployed", [None, '{"resources": []}', "{}", "{"])
+def test_after_an_undeploy_there_is_no_address(configure: Configure, tmp_path: Path, deployed: str | None) -> None:
+    stage = configure()
+    folder = tmp_path / ".chalice" / "deployed"
+    folder.mkdir(exist_ok=True)
+    if deployed is not None:
+        (folder / "production.json").write_text(deployed)
+    with pytest.raises(StageError) as raised:
+        stage.url()
+    assert str(raised.value) == "Stage 'production' is not deployed from here: make deploy STAGE=production"

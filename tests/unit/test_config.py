@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -28,10 +29,44 @@ DEFAULTS: dict[str, Any] = {
     "evaluate_auth": "token",
     "token_digests": frozenset(),
     "client_token_digests": frozenset(),
+    "mobile_token_digests": frozenset(),
+    "max_body_bytes": 65_536,
+    "is_status_closed": False,
     "cors_allow_origin": None,
 }
 PASSWORD = "hunter2"
 DIGEST_A, DIGEST_B = "a1" * 32, "b2" * 32
+
+ORIGINS = (
+    "*",
+    "https://app.example.com",
+    "https://app.example.com:8443",
+    "http://localhost:3000",
+    "https://xn--grn-hoa.example",
+    "http://127.0.0.1:65535",
+    "http://[::1]:8000",
+    "http://intra_net",
+    "https://app.example.com:80",
+)
+NO_ORIGINS = (
+    "app.example.com",
+    "https://app.example.com/",
+    "https://a.example,https://b.example",
+    "https://",
+    "https://*.example.com",
+    "https://App.example.com",
+    "HTTPS://app.example.com",
+    "https://app.example.com:443",
+    "http://app.example.com:80",
+    "https://app.example.com:",
+    "https://app.example.com:65536",
+    "https://app.example.com:08",
+    "https://app.example.com?x",
+    "https://app.example.com#x",
+    "https://grün.example",
+    "null",
+)
+"""What no browser sends as its origin: a wildcard, a path, a user, capital letters, a port that goes without saying."""
 
 VALID: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({}, {}),
@@ -88,8 +123,13 @@ VALID: list[tuple[dict[str, str], dict[str, Any]]] = [
         {"EVALUATE_TOKEN_SHA256": f" {DIGEST_A.upper()},\n{DIGEST_B}, "},
         {"token_digests": frozenset({DIGEST_A, DIGEST_B})},
     ),
-    ({"CORS_ALLOW_ORIGIN": "https://app.example.com:8443"}, {"cors_allow_origin": "https://app.example.com:8443"}),
-    ({"CORS_ALLOW_ORIGIN": "*"}, {"cors_allow_origin": "*"}),
+    *(({"CORS_ALLOW_ORIGIN": origin}, {"cors_allow_origin": origin}) for origin in ORIGINS),
+    ({"EVALUATE_CLIENT_TOKEN_SHA256": DIGEST_A}, {"client_token_digests": frozenset({DIGEST_A})}),
+    ({"EVALUATE_MOBILE_TOKEN_SHA256": DIGEST_A}, {"mobile_token_digests": frozenset({DIGEST_A})}),
+    ({"EVALUATE_MAX_BODY_BYTES": "1024"}, {"max_body_bytes": 1024}),
+    ({"EVALUATE_MAX_BODY_BYTES": "1000000"}, {"max_body_bytes": 1_000_000}),
+    ({"STATUS_AUTH": "none"}, {}),
+    ({"STATUS_AUTH": "token"}, {"is_status_closed": True}),
 ]
 
 
@@ -192,7 +232,24 @@ INVALID: list[tuple[dict[str, str], str]] = [
             {"CORS_ALLOW_ORIGIN": origin},
             f"CORS_ALLOW_ORIGIN is {origin!r}; expected one origin such as https://app.example.com, or *.",
         )
-        for origin in ("app.example.com", "https://app.example.com/", "https://a.example,https://b.example", "https://")
+        for origin in NO_ORIGINS
+    ),
+    *(
+        (
+            {"EVALUATE_MAX_BODY_BYTES": number},
+            f"EVALUATE_MAX_BODY_BYTES is {number!r}; expected a number of bytes from 1024 to 1000000.",
+        )
+        for number in ("0", "1023", "1000001", "-1", "64k", "1e4", "2048.0", "९९९९", "9" * 5000)
+    ),
+    ({"STATUS_AUTH": "iam"}, "STATUS_AUTH is 'iam'; expected one of: none, token."),
+    *(
+        (
+            {one: f"{DIGEST_A},{DIGEST_B}", other: DIGEST_A.upper()},
+            f"{one} and {other} hold the same digest; a token is one or the other.",
+        )
+        for one, other in itertools.combinations(
+            ("EVALUATE_TOKEN_SHA256", "EVALUATE_CLIENT_TOKEN_SHA256", "EVALUATE_MOBILE_TOKEN_SHA256"), 2
+        )
     ),
 ]
 

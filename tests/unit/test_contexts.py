@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from chalicelib.errors import InvalidContext
-from chalicelib.read.contexts import MAX_LEVELS, parse_context
+from chalicelib.read.contexts import (
+    MAX_CHARACTERS,
+    MAX_ELEMENTS,
+    MAX_KINDS,
+    MAX_LEVELS,
+    MAX_PROPERTIES,
+    parse_context,
+)
 
 Json = dict[str, Any]
 
@@ -102,6 +110,7 @@ def test_a_legacy_user_becomes_a_context_of_kind_user(user: Json, context: Json)
     assert json.dumps(user) == before
 
 
+IN_QUOTES = " Put it in quotes: LaunchDarkly documents a user's key and built-in attributes as strings."
 NEITHER = "A context must have a 'kind' and a 'key'; a legacy user must have a 'key'."
 INVALID: list[tuple[object, str]] = [
     (None, "A context must be a JSON object, not null."),
@@ -141,9 +150,11 @@ INVALID: list[tuple[object, str]] = [
         "Invalid context: context kind contains disallowed characters.",
     ),
     ({"key": None}, "The user's 'key' must be a string, not null."),
-    ({"key": 7}, "The user's 'key' must be a string, not a number."),
+    ({"key": 7}, f"The user's 'key' must be a string, not a number.{IN_QUOTES}"),
+    ({"key": 7.5}, f"The user's 'key' must be a string, not a number.{IN_QUOTES}"),
+    ({"key": True}, "The user's 'key' must be a string, not a boolean."),
     ({"key": ["u1"]}, "The user's 'key' must be a string, not an array."),
-    ({"key": "u1", "email": 7}, "The user's 'email' must be a string (or absent), not a number."),
+    ({"key": "u1", "email": 7}, f"The user's 'email' must be a string (or absent), not a number.{IN_QUOTES}"),
     ({"key": "u1", "name": {}}, "The user's 'name' must be a string (or absent), not an object."),
     ({"key": "u1", "anonymous": 1}, "The user's 'anonymous' must be a boolean (or absent), not a number."),
     ({"key": "u1", "custom": []}, "The user's 'custom' must be an object (or absent), not an array."),
@@ -182,3 +193,99 @@ def test_a_deeper_context_is_an_error_and_not_a_recursion_error_later(levels: in
     with pytest.raises(InvalidContext) as raised:
         parse_context(nested(levels))
     assert str(raised.value) == "The context is nested too deeply: at most 100 levels are accepted."
+
+
+def multi(kinds: int) -> Json:
+    return {"kind": "multi", **{f"kind-{number}": {"key": "k"} for number in range(kinds)}}
+
+
+def attributes(count: int) -> Json:
+    return {f"attribute-{number}": number for number in range(count)}
+
+
+LIMITS: list[tuple[str, Callable[[int], Json], int, str]] = [
+    (
+        "array",
+        lambda n: {"key": "u1", "custom": {"groups": ["g"] * n}},
+        MAX_ELEMENTS,
+        "An array in the context has {} elements",
+    ),
+    (
+        "array in an array",
+        lambda n: {"kind": "user", "key": "u1", "a": [{"b": [0] * n}]},
+        MAX_ELEMENTS,
+        "An array in the context has {} elements",
+    ),
+    (
+        "private attributes",
+        lambda n: {"key": "u1", "privateAttributeNames": ["a"] * n},
+        MAX_ELEMENTS,
+        "An array in the context has {} elements",
+    ),
+    ("key", lambda n: {"kind": "user", "key": "k" * n}, MAX_CHARACTERS, "A string in the context has {} characters"),
+    (
+        "string in an array",
+        lambda n: {"kind": "user", "key": "k", "a": ["ü" * n]},
+        MAX_CHARACTERS,
+        "A string in the context has {} characters",
+    ),
+    (
+        "name",
+        lambda n: {"kind": "user", "key": "k", "n" * n: 1},
+        MAX_CHARACTERS,
+        "A name in the context has {} characters",
+    ),
+    (
+        "name in an object",
+        lambda n: {"key": "k", "custom": {"a": {"n" * n: 1}}},
+        MAX_CHARACTERS,
+        "A name in the context has {} characters",
+    ),
+    (
+        "attributes",
+        lambda n: {"kind": "user", "key": "k", **attributes(n - 2)},
+        MAX_PROPERTIES,
+        "An object in the context has {} properties",
+    ),
+    (
+        "attributes of a user",
+        lambda n: {"key": "k", "custom": attributes(n)},
+        MAX_PROPERTIES,
+        "An object in the context has {} properties",
+    ),
+    (
+        "ignored properties of a user",
+        lambda n: {"key": "k", **attributes(n - 1)},
+        MAX_PROPERTIES,
+        "An object in the context has {} properties",
+    ),
+    (
+        "attributes of one kind",
+        lambda n: {"kind": "multi", "org": {"key": "k", **attributes(n - 1)}},
+        MAX_PROPERTIES,
+        "An object in the context has {} properties",
+    ),
+    ("kinds", multi, MAX_KINDS, "The context has {} kinds"),
+]
+
+
+@pytest.mark.parametrize(("context_of", "limit", "what"), [row[1:] for row in LIMITS], ids=[row[0] for row in LIMITS])
+def test_a_context_may_be_as_large_as_a_limit_and_no_larger(
+    context_of: Callable[[int], Json], limit: int, what: str
+) -> None:
+    assert parse_context(context_of(limit)).valid
+    with pytest.raises(InvalidContext) as raised:
+        parse_context(context_of(limit + 1))
+    assert str(raised.value) == f"{what.format(limit + 1)}; at most {limit} are accepted."
+
+
+@pytest.mark.parametrize("number", [2**70, -(2**70), 10**308, float("1e999"), 0.1])
+def test_a_number_may_be_whatever_floating_point_can_compare(number: float) -> None:
+    assert parse_context({"kind": "user", "key": "k", "n": number}).valid
+
+
+@pytest.mark.parametrize("value", [10**309, -(10**309), [10**309], {"x": [10**309]}])
+def test_a_larger_number_is_an_error(value: object) -> None:
+    with pytest.raises(InvalidContext) as raised:
+        parse_context({"kind": "user", "key": "k", "n": value})
+    assert str(raised.value) == "A number in the context is too large for 64-bit floating point."

@@ -45,11 +45,9 @@ def answers(evaluator: Any, contexts: Iterable[Json], keys: Iterable[str]) -> st
             detail = evaluator.evaluate_flag(key, context)
             said.append([key, detail.value, detail.variation_index, detail.reason])
         for with_reasons in (False, True):
-            for client_side_only in (False, True):
-                options = {"with_reasons": with_reasons, "client_side_only": client_side_only}
-                said.append([options, evaluator.evaluate_flags(context, None, **options)])
-                chosen = [*list(keys)[::3], "unknown", "unreadable"]
-                said.append(evaluator.evaluate_flags(context, chosen, **options))
+            said.append(evaluator.evaluate_flags(context, None, with_reasons=with_reasons))
+            chosen = [*list(keys)[::3], "unknown", "unreadable"]
+            said.append(evaluator.evaluate_flags(context, chosen, with_reasons=with_reasons))
     return json.dumps(said)
 
 
@@ -271,7 +269,7 @@ def test_evaluating_leaves_nothing_for_the_garbage_collector() -> None:
     try:
         for context in contexts:
             evaluator = evaluator_over(store)
-            evaluator.evaluate_flags(context, None, with_reasons=True, client_side_only=False)
+            evaluator.evaluate_flags(context, None, with_reasons=True)
             for key in ("unreadable", "unknown", *ALL):
                 evaluator.evaluate_flag(key, context)
         assert gc.collect() == 0

@@ -43,9 +43,9 @@ FORMS: list[tuple[str, Json, EventRequest]] = [
     ("a legacy user", LEGACY, EventRequest((LEGACY,), ALL)),
     ("a multi-context", MULTI, EventRequest((MULTI,), ALL)),
     (
-        "a context with attributes that look like options",
-        {**USER, "flags": ["x"], "user": 1},
-        EventRequest(({**USER, "flags": ["x"], "user": 1},), ALL),
+        "a multi-context with kinds that look like options and subjects",
+        {**MULTI, "flag": {"key": "x"}, "context": {"key": "y"}},
+        EventRequest(({**MULTI, "flag": {"key": "x"}, "context": {"key": "y"}},), ALL),
     ),
     (
         "a context with attributes that look like EventBridge's",
@@ -80,7 +80,35 @@ FORMS_IN_WORDS = (
 )
 NO_OBJECT = f"The event must be a JSON object: {FORMS_IN_WORDS}."
 NO_SUBJECT = f"The event must hold exactly one subject: {FORMS_IN_WORDS}."
+
+
+def ambiguous(name: str) -> str:
+    return (
+        f"The event's {name!r} stands beside 'kind' or 'key': it is ambiguous whether it belongs to the context. "
+        "Put the context into {'context': ...}, or the user into {'user': ...}."
+    )
+
+
+def unknown(name: str) -> str:
+    return f"The event's {name!r} is not known: it must be {FORMS_IN_WORDS}."
+
+
 INVALID: list[tuple[object, str]] = [
+    ({"key": "orders/1.json", "context": USER, "flag": "a"}, ambiguous("context")),
+    ({"key": "orders/1.json", "user": LEGACY}, ambiguous("user")),
+    ({"kind": "order", "contexts": [USER]}, ambiguous("contexts")),
+    ({**LEGACY, "flag": "a"}, ambiguous("flag")),
+    ({**USER, "flag": "a"}, ambiguous("flag")),
+    ({**USER, "flags": ["x"]}, ambiguous("flags")),
+    ({**USER, "withReasons": True}, ambiguous("withReasons")),
+    ({**LEGACY, "clientSideOnly": True}, ambiguous("clientSideOnly")),
+    (eventbridge({**USER, "flag": "a"}), ambiguous("flag")),
+    ({"context": USER, "flagKey": "a"}, unknown("flagKey")),
+    ({"user": LEGACY, "Flag": "a"}, unknown("Flag")),
+    ({"contexts": [USER], "options": {}}, unknown("options")),
+    ({"context": USER, "x" * 1000: 1}, unknown("x" * 100)),
+    (eventbridge({"context": USER, "withReason": True}), unknown("withReason")),
+    ({"context": USER, "flag": "a", "flags": ["b"]}, "The event holds 'flag' and 'flags'; expected one of them."),
     (None, NO_OBJECT),
     ([USER], NO_OBJECT),
     ("anna", NO_OBJECT),
@@ -136,6 +164,8 @@ ANSWERS: list[tuple[Json, Json]] = [
     ({"context": USER, "flags": ["b", "missing"]}, {"flags": {"b": B}}),
     ({"context": USER, "flags": []}, {"flags": {}}),
     ({"context": USER, "flag": "a"}, {"flag": {"key": "a", **A, **FALLTHROUGH}}),
+    ({"context": USER, "flag": "b", "clientSideOnly": True}, {"flag": {"key": "b", **B, **FALLTHROUGH}}),
+    ({"context": USER, "flag": "a", "withReasons": False}, {"flag": {"key": "a", **A, **FALLTHROUGH}}),
     ({"contexts": []}, {"results": []}),
     (
         {"contexts": [USER, {}, None, LEGACY], "flags": ["a"]},
@@ -167,3 +197,9 @@ def test_an_unknown_flag_raises(source: Snapshot) -> None:
     with pytest.raises(FlagNotFound) as raised:
         answer_event(source, parse_event({"context": USER, "flag": "missing"}))
     assert str(raised.value) == "There is no flag 'missing'."
+
+
+def test_a_flag_for_servers_is_unknown_to_who_asks_for_client_side_flags_only(source: Snapshot) -> None:
+    with pytest.raises(FlagNotFound) as raised:
+        answer_event(source, parse_event({"context": USER, "flag": "a", "clientSideOnly": True}))
+    assert str(raised.value) == "There is no flag 'a'."

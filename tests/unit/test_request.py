@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from chalicelib.api.request import MAX_BODY_BYTES, checked_size, matches_etag, options_from_query, parse_json
+from chalicelib.api.request import (
+    Query,
+    checked_size,
+    matches_etag,
+    no_options,
+    options_from_query,
+    options_of_one_flag,
+    parse_json,
+)
 from chalicelib.errors import InvalidRequest
 from chalicelib.read.evaluation import Options
 
@@ -53,16 +63,15 @@ def test_what_is_not_strict_json_is_refused(body: bytes, message: str) -> None:
 
 
 def test_a_body_may_be_as_long_as_any_context() -> None:
-    body = b" " * MAX_BODY_BYTES
-    assert checked_size(body) is body
+    body = b" " * 65_536
+    assert checked_size(body, 65_536) is body
     with pytest.raises(InvalidRequest) as raised:
-        checked_size(body + b" ")
-    assert str(raised.value) == "The body has 1000001 bytes; at most 1000000 are accepted."
+        checked_size(body + b" ", 65_536)
+    assert str(raised.value) == "The body has 65537 bytes; at most 65536 are accepted."
 
 
 OPTIONS: list[tuple[dict[str, list[str]], Options]] = [
     ({}, Options()),
-    ({"unknown": ["x"]}, Options()),
     ({"withReasons": ["true"], "clientSideOnly": ["true"]}, Options(with_reasons=True, client_side_only=True)),
     ({"withReasons": ["false"], "clientSideOnly": ["false"]}, Options()),
     ({"withReasons": ["false", "true"]}, Options(with_reasons=True)),
@@ -75,6 +84,46 @@ OPTIONS: list[tuple[dict[str, list[str]], Options]] = [
 @pytest.mark.parametrize(("query", "options"), OPTIONS)
 def test_options_come_from_the_query(query: dict[str, list[str]], options: Options) -> None:
     assert options_from_query(query) == options
+
+
+@pytest.mark.parametrize(
+    ("query", "options"),
+    [
+        ({}, Options()),
+        ({"clientSideOnly": ["true"]}, Options(client_side_only=True)),
+        ({"withReasons": ["true"]}, Options(with_reasons=True)),
+    ],
+)
+def test_one_flag_has_options_too(query: dict[str, list[str]], options: Options) -> None:
+    assert options_of_one_flag(query) == options
+
+
+UNKNOWN: list[tuple[Callable[[Query], Options], str, str]] = [
+    *(
+        (options_from_query, name, "expected one of: withReasons, clientSideOnly, flags.")
+        for name in ("flag", "Flags", "withreasons", "client_side_only", "context", "")
+    ),
+    *(
+        (options_of_one_flag, name, "expected one of: withReasons, clientSideOnly.")
+        for name in ("flags", "flag", "withReason")
+    ),
+    *((no_options, name, "there are none here.") for name in ("flags", "clientSideOnly", "withReasons")),
+]
+
+
+@pytest.mark.parametrize(("options_of", "name", "expected"), UNKNOWN)
+def test_an_option_that_is_not_known_is_refused(
+    options_of: Callable[[Query], Options], name: str, expected: str
+) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        options_of({name: ["true"]})
+    assert str(raised.value) == f"The query parameter {name!r} is not known; {expected}"
+
+
+def test_a_long_name_is_not_repeated_whole() -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        options_from_query({"x" * 1000: ["true"]})
+    assert str(raised.value).startswith(f"The query parameter '{'x' * 100}' is not known;")
 
 
 @pytest.mark.parametrize("name", ["withReasons", "clientSideOnly"])

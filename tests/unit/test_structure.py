@@ -25,6 +25,29 @@ def test_only_the_configuration_reads_the_environment() -> None:
     assert readers == {"config.py"}
 
 
+PARTS = ("RedisReader", "RedisWriter", "DynamoDbReader", "DynamoDbWriter", "Snapshots", "Refresher", "Wiring", "Timing")
+
+
+def test_only_the_app_and_its_wiring_build_parts() -> None:
+    """A default Timing in a signature is no part that somebody builds: it is the constant."""
+    built = {module: built_in(module) for module in (PROJECT / "app.py", *PACKAGE.rglob("*.py"))}
+    builders = {str(module.relative_to(PROJECT)): names for module, names in built.items() if names}
+    assert set(builders) == {"app.py", "chalicelib/wiring.py"}
+    assert {*builders["app.py"], *builders["chalicelib/wiring.py"]} == {*PARTS} - {"Timing"}, "nothing was found"
+
+
+def built_in(module: Path) -> set[str]:
+    """The parts that the module makes."""
+    tree = ast.parse(module.read_text())
+    defaults = {id(default) for each in ast.walk(tree) if isinstance(each, ast.arguments) for default in each.defaults}
+    return {
+        call.func.id
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in PARTS
+        if id(call) not in defaults
+    }
+
+
 def imported(module: Path) -> Iterator[str]:
     """The full names of the modules and of what is imported from them, at the top or within a function."""
     package = module.relative_to(PROJECT).parent.parts

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from ...data_set import StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
 from ..snapshot import leads_from, open_changes, open_snapshot
-from .endpoint import Call, plain_endpoint
+from .access import read_call
 from .table import Table
 
 
@@ -52,16 +52,4 @@ class DynamoDbReader:
 
     @functools.cached_property
     def _table(self) -> Table:
-        return Table(_call(self._aws, self._timing), self._name, self._prefix)
-
-
-def _call(aws: Mapping[str, str], timing: Timing) -> Call:
-    """Our own requests where the access is plain; AWS's SDK, which loads slowly, where it has to find out more."""
-    endpoint = plain_endpoint(aws)
-    if endpoint is not None:
-        from .protocol import http_call
-
-        return http_call(endpoint, timing)
-    from .sdk import sdk_read_call
-
-    return sdk_read_call(timing)
+        return Table(read_call(self._aws, self._timing), self._name, self._prefix)

@@ -117,9 +117,12 @@ class Table:
             for item in page["Items"]:
                 if "S" in item.get("item", {}):
                     yield item["key"]["S"], item["item"]["S"].encode()
-            if "LastEvaluatedKey" not in page:
+            last = page.get("LastEvaluatedKey")
+            if not last:
                 return
-            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+            if last == request.get("ExclusiveStartKey"):
+                raise ValueError  # the same page would follow for ever
+            request["ExclusiveStartKey"] = last
 
     def key(self, name: str, key: str) -> Attributes:
         return {"namespace": {"S": self.namespace(name)}, "key": {"S": key}}

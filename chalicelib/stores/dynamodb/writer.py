@@ -1,4 +1,4 @@
-"""The writer of a DynamoDB table, with AWS's SDK.
+"""The writer of a DynamoDB table.
 
 DynamoDB has no transaction as large as a data set. A write therefore marks ``$sync`` first, moves the
 items, writes the snapshot, and sets the record that names it last; both updates of ``$sync`` are conditional
@@ -17,7 +17,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 
@@ -26,8 +26,8 @@ from ...errors import RefreshConflict, StoreUnavailable
 from ...timing import Timing
 from ..port import REMEMBERED, Backlog, Covered, new_ticket
 from ..snapshot import Packed, open_snapshot, pack
+from .access import write_call
 from .endpoint import THROTTLED, RequestRefused
-from .sdk import sdk_call
 from .table import PART_BYTES, Attributes, Sync, Table, part_keys, texts_in
 
 logger = logging.getLogger(__name__)
@@ -43,11 +43,11 @@ _MAX_NUMBER_BYTES = 21
 
 
 class DynamoDbWriter:
-    def __init__(self, table: str, prefix: str, timing: Timing) -> None:
-        """Raises ConfigurationError when AWS's SDK cannot be set up, for want of a region, say."""
+    def __init__(self, table: str, prefix: str, aws: Mapping[str, str], timing: Timing) -> None:
+        """``aws``: as for the reader. Raises ConfigurationError when AWS's SDK is needed and cannot be set up."""
         self._prefix = prefix
         self._timing = timing
-        self._table = _WritableTable(sdk_call(timing), table, prefix)
+        self._table = _WritableTable(write_call(aws, timing), table, prefix)
 
     def can_hold(self, kind: str, key: str, item: Item) -> bool:
         """Within about 400 KB: names and values of all attributes count, in UTF-8."""
