@@ -46,6 +46,10 @@ Texts = Mapping[str, Mapping[str, bytes]]
 """kind -> key -> JSON text, with every kind of KINDS present."""
 
 
+LARGEST_SNAPSHOT = 512 * 1024 * 1024
+"""In bytes, as large as a value of Redis may be. What claims to be larger is not looked for."""
+
+
 class SnapshotName(NamedTuple):
     """The snapshot that is complete: its format, its size in bytes, and the revision that the changes lead from.
 
@@ -62,7 +66,7 @@ class SnapshotName(NamedTuple):
         if not isinstance(fields, dict):
             return None
         name = cls(fields.get("format", 0), fields.get("size", 0), fields.get("changes_from"))
-        is_sound = isinstance(name.format, int) and isinstance(name.size, int) and name.size > 0
+        is_sound = isinstance(name.format, int) and isinstance(name.size, int) and 0 < name.size <= LARGEST_SNAPSHOT
         return name if is_sound and isinstance(name.changes_from, (str, type(None))) else None
 
 
@@ -133,14 +137,19 @@ class SyncRecord(NamedTuple):
                 flags=int(fields["flags"]),
                 segments=int(fields["segments"]),
                 source=str(fields["source"]),
-                left_out=int(fields.get("left_out", 0)),
+                left_out=_count(fields.get("left_out")),
                 snapshot=SnapshotName.from_json(fields.get("snapshot")),
-                unreadable=int(fields.get("unreadable", 0)),
+                unreadable=_count(fields.get("unreadable")),
                 doubted=_doubts_from_json(fields.get("doubted")),
             )
         except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
             return None
         return record if 0 <= record.synced_at_ms <= _YEAR_9999_MS else None
+
+
+def _count(value: object) -> int:
+    """0 for what is no count, which another version of the app may mean."""
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def name_doubts(doubts: Doubts) -> tuple[Doubt, ...]:

@@ -21,7 +21,19 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 
-from ...data_set import KINDS, Announcement, DataSet, Item, StoredDataSet, SyncRecord, Texts, changes, is_text, texts_of
+from ...data_set import (
+    KINDS,
+    LARGEST_SNAPSHOT,
+    Announcement,
+    DataSet,
+    Item,
+    StoredDataSet,
+    SyncRecord,
+    Texts,
+    changes,
+    is_text,
+    texts_of,
+)
 from ...errors import RefreshConflict, StoreUnavailable
 from ...timing import Timing
 from ..port import REMEMBERED, Backlog, Covered, new_ticket
@@ -40,6 +52,9 @@ _MAX_KEY_BYTES = 1024
 """Of a sort key: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
 
 _MAX_NUMBER_BYTES = 21
+
+_LONGEST_LOCK_SECONDS = 900
+"""As long as a function can last. A lock that claims to end later is none of ours."""
 
 _LARGEST_NUMBER = 10**38 - 1
 """DynamoDB's numbers have 38 digits."""
@@ -62,13 +77,7 @@ class DynamoDbWriter:
     def take_ticket(self, announcement: Announcement | None) -> str:
         ticket = new_ticket()
         entry = [json.dumps([ticket, None if announcement is None else announcement._asdict()])]
-        try:
-            self._table.update("$refresh", "ADD announced :entry", entry=entry)
-        except RequestRefused as refusal:
-            if refusal.code != "ValidationException":
-                raise
-            # What is there is of another type, or has become too large: whoever left it, it gives way.
-            self._table.update("$refresh", "SET announced = :entry", entry=entry)
+        self._table.update("$refresh", "ADD announced :entry", entry=entry)
         return ticket
 
     def read_covered(self, ticket: str) -> Covered | None:
@@ -117,8 +126,10 @@ class DynamoDbWriter:
         updated = self._table.update(
             "$sync",
             "SET lock_owner = :owner, lock_expires = :expires",
-            "attribute_not_exists(lock_owner) OR lock_owner IN (:owner, :seen)",
+            "attribute_not_exists(lock_owner) OR lock_owner IN (:owner, :seen)"
+            " OR NOT attribute_type(lock_owner, :text)",
             owner=owner,
+            text="S",
             seen=seen.lock_owner or owner,
             expires=_read_at(seen) + math.ceil(seconds),
         )
@@ -132,7 +143,7 @@ def _read_at(sync: Sync) -> int:
 
 def _is_locked(sync: Sync) -> bool:
     """Whole seconds free a lock up to one second early, which the last batch leaves room for."""
-    return sync.lock_owner is not None and _read_at(sync) < sync.lock_expires
+    return sync.lock_owner is not None and 0 < sync.lock_expires - _read_at(sync) <= _LONGEST_LOCK_SECONDS
 
 
 class _DynamoDbUpdate:
@@ -232,19 +243,11 @@ class _DynamoDbUpdate:
                 self._table.update("$refresh", "REMOVE met, unmet")
             for name, tickets in outcomes.items():
                 if tickets:
-                    self._add_outcomes(name, tickets)
+                    self._table.update("$refresh", f"ADD {name} :tickets", tickets=tickets)
             if backlog.entries:
                 self._table.update("$refresh", "DELETE announced :entries", entries=list(backlog.entries))
         except StoreUnavailable as error:
             logger.warning("covered webhooks not told: %s", error)
-
-    def _add_outcomes(self, name: str, tickets: list[str]) -> None:
-        try:
-            self._table.update("$refresh", f"ADD {name} :tickets", tickets=tickets)
-        except RequestRefused as refusal:
-            if refusal.code != "ValidationException":
-                raise
-            self._table.update("$refresh", f"SET {name} = :tickets", tickets=tickets)
 
 
 class _Superseded:
@@ -258,8 +261,9 @@ class _Superseded:
         self._snapshots: dict[str, tuple[int, int]] = {}
         try:
             for revision, (size, since) in json.loads(sync.superseded or "{}").items():
-                self._snapshots[str(revision)] = (int(size), int(since))
-        except (ValueError, TypeError, AttributeError):
+                if 0 < int(size) <= LARGEST_SNAPSHOT:
+                    self._snapshots[str(revision)] = (int(size), int(since))
+        except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
             logger.warning("the list of superseded snapshots cannot be read; they stay in the table")
 
     def to_json(self) -> str:
@@ -288,7 +292,8 @@ class _WritableTable(Table):
         """The attributes that were updated, or None when the condition does not hold.
 
         ``:name`` in the expressions is the value of that name, ``#name`` an attribute whose name is a
-        reserved word.
+        reserved word. What ADD cannot add to, because it is of another type or has become too large, gives
+        way, whoever left it.
         """
         request = {
             "TableName": self.name,
@@ -305,9 +310,11 @@ class _WritableTable(Table):
         try:
             updated: Attributes = self.call("UpdateItem", request).get("Attributes", {})
         except RequestRefused as refusal:
-            if refusal.code != "ConditionalCheckFailedException":
+            if refusal.code == "ConditionalCheckFailedException":
+                return None
+            if refusal.code != "ValidationException" or "ADD " not in expression:
                 raise
-            return None
+            return self.update(name, _set_instead_of_add(expression), condition, **values)
         return updated
 
     def batch_write(self, requests: list[Attributes]) -> list[Attributes]:
@@ -333,6 +340,11 @@ class _WritableTable(Table):
 
     def delete_request(self, kind: str, key: str) -> Attributes:
         return {"DeleteRequest": {"Key": self.key(kind, key)}}
+
+
+def _set_instead_of_add(expression: str) -> str:
+    """Of an expression that begins with SET, or has nothing but ADD."""
+    return re.sub(r" ADD (\w+) ", r", \1 = ", re.sub(r"^ADD (\w+) ", r"SET \1 = ", expression))
 
 
 def _value(value: str | int | list[str]) -> Attributes:
