@@ -42,13 +42,17 @@ FORCE:
 	@rm .venv/unfinished
 	@touch $@
 
+.venv/emulators-installed: .venv/installed tests/emulators/package-lock.json
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm ci --prefix tests/emulators --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 ## run: the app on http://127.0.0.1:8000, with an embedded Valkey that is filled from examples/flags.json
 run: .venv/run-installed  # without the reloader, which would restart for an edited flag file as for any other
 	exec $(BIN)/chalice local --stage local --port $(PORT) --no-autoreload
 
 ## test: the whole suite, real servers included
-test: .venv/installed
-	@echo "About 1,400 tests with real servers, in several processes. On 2 cores this takes 3 to 4 minutes."
+test: .venv/emulators-installed
+	@echo "About 1,900 tests with real servers, in several processes. On 2 cores this takes 4 to 5 minutes."
 	PYTHONUNBUFFERED=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov
 
 ## check: lint, format, types and the quick tests
@@ -65,8 +69,8 @@ package: .venv/installed
 	$(BIN)/python tools/normalize_package.py .chalice/deployments/*.zip $(OUT)/deployment.zip
 
 ## bench: measure everything side by side, STORE=redis or dynamodb; writes docs/benchmarks*.md and the chart
-bench: .venv/installed
-	$(BIN)/python -m benchmarks --store $(STORE)
+bench: .venv/emulators-installed
+	$(BIN)/python -m benchmarks --store $(STORE) --write
 
 ## preflight: whether STAGE can be deployed; changes nothing
 preflight: .venv/installed

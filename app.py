@@ -38,7 +38,7 @@ from chalicelib.api.request import (
     parse_json,
     take_apart,
 )
-from chalicelib.config import is_behind_iam
+from chalicelib.config import evaluates_on_lambda, is_behind_iam
 from chalicelib.read.evaluation import evaluate_flag, evaluate_flags
 from chalicelib.read.snapshots import Snapshot
 from chalicelib.runtime.logs import log_as_json, note, one_line
@@ -317,3 +317,7 @@ def _incoming() -> Incoming:
 def _if_none_match() -> str | None:
     header: str | None = _current_request.get().headers.get("if-none-match")
     return header
+
+
+if evaluates_on_lambda():
+    wiring.read_ahead()

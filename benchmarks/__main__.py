@@ -1,6 +1,7 @@
-"""``make bench``: measures everything in one run, prints it, and writes ``docs/benchmarks.md`` and the chart.
+"""``make bench``: measures everything, prints it, and with ``--write`` keeps it in ``docs/``.
 
-Quick looks: ``python -m benchmarks --runs 3 --sizes 100 --only cold warm`` (prints only).
+A whole run takes about half an hour a store. In pieces: ``python -m benchmarks --only cold cost --sizes 100 --write``
+replaces the tables of these pieces in the document, and leaves the others. One run at a time: they share a folder.
 """
 
 from __future__ import annotations
@@ -8,16 +9,113 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-from collections.abc import Iterator
-from pathlib import Path
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import date
 
-from benchmarks import cold_start, cost, refresh, rim, warm
+from benchmarks import cold_start, cost, refresh, rim, scale, scale_check, warm
 from benchmarks.packages import package_table
 from benchmarks.setting import Packages, filled_store
-from benchmarks.tables import Table
+from benchmarks.tables import Document, Table
 from tests.support.data import PROJECT
 
-PARTS = ("cold", "warm", "refresh")
+DOCS = PROJECT / "docs"
+MANY_FLAGS = 20_000
+"""Beyond the sizes of the other tables; for the refresh."""
+
+
+class Run:
+    """What was asked for, and what all pieces share."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.packages = Packages()
+        self.store: str = arguments.store
+        self.runs: int = arguments.runs
+        self.sizes: list[int] = arguments.sizes
+        self.writes: bool = arguments.write
+
+    @property
+    def few_runs(self) -> int:
+        """Of what takes long."""
+        return max(1, self.runs // 2)
+
+    @property
+    def middle_size(self) -> int:
+        return sorted(self.sizes)[len(self.sizes) // 2]
+
+
+def _cold(run: Run) -> Iterator[Table]:
+    yield package_table(run.packages.folder("serverless-flags"))
+    measured = {}
+    for count in run.sizes:
+        with filled_store(run.store, count) as place:
+            measured[count] = cold_start.measure(run.packages, place, run.runs)
+    if run.writes:
+        (DOCS / f"cold-start{_suffix(run.store)}.svg").write_text(cold_start.chart(measured))
+    yield cold_start.table(measured, run.runs)
+
+
+def _memory(run: Run) -> Iterator[Table]:
+    with filled_store(run.store, run.middle_size) as place:
+        yield cold_start.memory_table(run.packages, place, run.few_runs)
+
+
+def _network(run: Run) -> Iterator[Table]:
+    yield cold_start.network_table(run.packages, run.store, run.sizes[1:] or run.sizes, run.few_runs)
+
+
+def _instructions(run: Run) -> Iterator[Table]:
+    if shutil.which("valgrind") is None:
+        print("instructions: valgrind is not installed")
+        return
+    with filled_store(run.store, run.middle_size) as place:
+        yield cold_start.instructions_table(run.packages, place)
+
+
+def _cost(run: Run) -> Iterator[Table]:
+    yield cost.table(run.store, {count: cost.measure(run.store, count) for count in run.sizes})
+
+
+def _warm(run: Run) -> Iterator[Table]:
+    measured = {}
+    for count in run.sizes:
+        with filled_store(run.store, count) as place:
+            measured[count] = warm.measure(run.packages, place)
+    yield warm.table(measured)
+    with filled_store(run.store, run.sizes[-1]) as place:
+        yield warm.memory_table(run.packages, place)
+    with filled_store(run.store, run.sizes[0]) as place:
+        yield warm.freshness_table(run.packages, place, runs=3)
+        yield rim.table(place)
+
+
+def _refresh(run: Run) -> Iterator[Table]:
+    rows = []
+    for count in (*run.sizes, MANY_FLAGS):
+        with filled_store(run.store, count) as place:
+            rows += refresh.rows(place, run.runs if count < MANY_FLAGS else max(1, run.runs // 5))
+    yield refresh.table(rows, run.runs)
+    with filled_store(run.store, run.sizes[0]) as place:
+        yield refresh.burst_table(place)
+
+
+def _scale(run: Run) -> Iterator[Table]:
+    """For both stores; written to ``docs/scale.md``."""
+    yield scale.table()
+    yield scale_check.table()
+
+
+PARTS: dict[str, Callable[[Run], Iterator[Table]]] = {
+    "cold": _cold,
+    "memory": _memory,
+    "network": _network,
+    "instructions": _instructions,
+    "cost": _cost,
+    "warm": _warm,
+    "refresh": _refresh,
+    "scale": _scale,
+}
 
 
 def main() -> None:
@@ -25,70 +123,31 @@ def main() -> None:
     parser.add_argument("--store", choices=["redis", "dynamodb"], default="redis")
     parser.add_argument("--runs", type=int, default=15, help="runs of each cold start and refresh")
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 5000], help="numbers of flags")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--write", action="store_true", help="into docs/")
     arguments = parser.parse_args()
-    tables = []
-    for measured in measure(arguments):
-        print(measured.to_markdown(), flush=True)
-        tables.append(measured)
-    if arguments.only == list(PARTS):
-        _document(arguments.store, "md").write_text(document(arguments.store, tables))
+    run = Run(arguments)
+    for part in arguments.only:
+        name = "scale" if part == "scale" else f"benchmarks{_suffix(run.store)}"
+        document = Document(DOCS / f"{name}.md")
+        for measured in PARTS[part](run):
+            stamped = measured.measured_by(_stamp(run, part))
+            print(stamped.to_markdown(), flush=True)
+            if run.writes:
+                document.put(stamped)
 
 
-def measure(arguments: argparse.Namespace) -> Iterator[Table]:
-    packages, store = Packages(), arguments.store
-    if "cold" in arguments.only:
-        yield package_table(packages.folder("serverless-flags"))
-        measured = {}
-        for count in arguments.sizes:
-            with filled_store(store, count) as place:
-                measured[count] = cold_start.measure(packages, place, arguments.runs)
-        if arguments.only == list(PARTS):
-            _document(store, "svg").write_text(cold_start.chart(measured))
-        yield cold_start.table(measured, arguments.runs)
-    if "warm" in arguments.only:
-        yield from _warm(packages, store, arguments.sizes)
-    if "refresh" in arguments.only:
-        runs = min(arguments.runs, 7)
-        rows = []
-        for count in arguments.sizes:
-            with filled_store(store, count) as place:
-                rows += refresh.rows(place, runs)
-        yield refresh.table(rows, runs)
-        if store == "redis":  # moto, which answers one request at a time, would measure itself
-            with filled_store(store, arguments.sizes[0]) as place:
-                yield refresh.burst_table(place)
-
-
-def _warm(packages: Packages, store: str, sizes: list[int]) -> Iterator[Table]:
-    measured = {}
-    for count in sizes:
-        with filled_store(store, count) as place:
-            measured[count] = warm.measure(packages, place)
-    yield warm.table(measured)
-    with filled_store(store, sizes[-1]) as place:
-        yield warm.memory_table(packages, place)
-    with filled_store(store, sizes[0]) as place:
-        yield warm.freshness_table(packages, place, runs=3)
-        yield rim.table(place)
-        if store == "dynamodb":
-            yield cost.table(packages, place)
-
-
-def _document(store: str, kind: str) -> Path:
-    name = "benchmarks" if kind == "md" else "cold-start"
-    return PROJECT / "docs" / f"{name}{'' if store == 'redis' else '-dynamodb'}.{kind}"
-
-
-def document(store: str, tables: list[Table]) -> str:
-    server = "a real Valkey server" if store == "redis" else "moto's DynamoDB, which is slow, for all sides"
+def _stamp(run: Run, part: str) -> str:
+    options = f"--store {run.store} --runs {run.runs} --sizes {shlex.join(map(str, run.sizes))} --only {part}"
+    server = "a real Valkey server" if run.store == "redis" else "Dynalite"
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
-    command = "make bench" if store == "redis" else "make bench STORE=dynamodb"
-    introduction = (
-        f"# Benchmarks\n\nWritten by `{command}` in one run ({machine}; {server}). Absolute times are this machine's; "
-        "the ratios are what carries over. All sides of a table were measured in turn in the same run.\n"
-    )
-    return "\n".join([introduction, *(each.to_markdown() for each in tables)])
+    command = f"python -m benchmarks {options if part != 'scale' else '--only scale'}"
+    where = machine if part == "scale" else f"{machine}, {server}"
+    return f"{date.today().isoformat()}, {where}: `{command}`"
+
+
+def _suffix(store: str) -> str:
+    return "" if store == "redis" else "-dynamodb"
 
 
 if __name__ == "__main__":

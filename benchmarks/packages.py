@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import botocore
+
 from benchmarks.tables import Table
+from tests.support.certificates import Certificates, make_certificates
 from tests.support.data import PROJECT
-from tests.support.packages import unzip_read_only
+from tests.support.packages import set_writable, unzip_read_only
 from tests.support.processes import BIN
 
 BUILD = PROJECT / "build" / "bench"
+RUNTIME_PROGRAM = PROJECT / "benchmarks" / "runtime" / "amazon_names.py"
 _IMPORTABLE = {
     "LAUNCHDARKLY_SDK_KEY": "not-used",
     "LAUNCHDARKLY_STREAM_URI": "http://127.0.0.1:9",
@@ -28,11 +34,12 @@ def our_package() -> Path:
     target = BUILD / "package"
     shutil.rmtree(target, ignore_errors=True)
     subprocess.run(["make", "-s", "package", "STAGE=production", f"OUT={target}"], cwd=PROJECT, check=True)
-    return unzip_read_only(target / "deployment.zip", BUILD / "ours")
+    return _unzipped(target / "deployment.zip", "ours")
 
 
 def baseline_package(name: str) -> Path:
-    """A baseline, packaged by plain Chalice, unzipped."""
+    """A baseline, packaged by plain Chalice, unzipped; ``NAME, compiled``: with bytecode as ours has it."""
+    name, *compiled = name.split(", ")
     out = BUILD / f"{name}-package"
     shutil.rmtree(out, ignore_errors=True)
     project = PROJECT / "benchmarks" / "baselines" / name
@@ -41,7 +48,40 @@ def baseline_package(name: str) -> Path:
         cwd=project, check=True, stdout=subprocess.DEVNULL,
         env={**os.environ, **_IMPORTABLE, "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
-    return unzip_read_only(out / "deployment.zip", BUILD / name)
+    folder = _unzipped(out / "deployment.zip", "-".join([name, *compiled]))
+    if compiled:
+        set_writable(folder, True)
+        how = ["-q", "--invalidation-mode", "checked-hash"]
+        subprocess.run([sys.executable, "-m", "compileall", *how, str(folder)], check=True)
+        set_writable(folder, False)
+    return folder
+
+
+def _unzipped(package: Path, name: str) -> Path:
+    """In each file of certificates is one more: that of our DynamoDB."""
+    folder = unzip_read_only(package, BUILD / name)
+    set_writable(folder, True)
+    for roots in (*folder.glob("certifi/cacert.pem"), *folder.glob("chalicelib/stores/dynamodb/amazon-roots.pem")):
+        roots.write_bytes(roots.read_bytes() + Path(certificates().authority).read_bytes())
+    set_writable(folder, False)
+    return folder
+
+
+@functools.cache
+def certificates() -> Certificates:
+    """DynamoDB's, for this run."""
+    folder = BUILD / "certificates"
+    folder.mkdir(parents=True, exist_ok=True)
+    return make_certificates(folder, "dynamodb.us-east-1.amazonaws.com")
+
+
+@functools.cache
+def authorities() -> Path:
+    """All that AWS's SDK trusts, and ours."""
+    bundle = BUILD / "authorities.pem"
+    known = Path(botocore.__file__).parent / "cacert.pem"
+    bundle.write_bytes(known.read_bytes() + Path(certificates().authority).read_bytes())
+    return bundle
 
 
 def package_table(folder: Path) -> Table:

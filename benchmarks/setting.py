@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import json
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ldclient.integrations import DynamoDB, Redis
 from ldclient.interfaces import FeatureStore
 
 from benchmarks.environments import Json, environment
-from benchmarks.packages import baseline_package, our_package
+from benchmarks.link import Link
+from benchmarks.packages import RUNTIME_PROGRAM, authorities, baseline_package, certificates, our_package
 from chalicelib.data_set import DataSet, fetched_item
 from chalicelib.refresh.refresher import Refresher
 from chalicelib.timing import Timing
 from tests.support.dynamodb import DynamoDb
+from tests.support.dynamodb_emulators import Dynalite
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.lambda_runtime import Function
 from tests.support.packages import lambda_runtime
@@ -29,14 +30,34 @@ from tests.support.stores import Store, open_store
 from tests.support.valkey import ValkeyServer, running_valkey
 
 CONTEXT = {"kind": "user", "key": "user-1", "email": "anna@example.com", "country": "DE"}
-PATIENT = Timing(answer_seconds=600, lock_seconds=300, write_lock_seconds=300)
+PATIENT = Timing(
+    answer_seconds=600, lock_seconds=300, write_lock_seconds=300, data_set_seconds=60, fetch_limit_seconds=250
+)
 """For a refresh whose time is measured, whatever it takes."""
+
+DYNAMODB_HOST = "dynamodb.us-east-1.amazonaws.com"
+"""Leads to this machine, in functions (``runtime/amazon_names.py``): some of our code is for Amazon's names alone."""
 
 FLAG = "flag-00007"
 ROUND_TRIP_SECONDS = 0.02
 """To LaunchDarkly and back."""
 
 TEN_FLAGS = [f"flag-{number:05d}" for number in range(10, 20)]
+
+
+class Network(NamedTuple):
+    """What is between a function and its store."""
+
+    round_trip_seconds: float = 0.0
+    bytes_per_second: float | None = None
+
+    @classmethod
+    def of_megabits(cls, megabits_per_second: int, round_trip_seconds: float) -> Network:
+        return cls(round_trip_seconds, megabits_per_second * 1e6 / 8)
+
+
+USUAL = {"redis": Network(), "dynamodb": Network(round_trip_seconds=0.004)}
+"""Redis in the same building, DynamoDB some milliseconds away, and behind TLS."""
 
 
 class Place(ABC):
@@ -52,7 +73,12 @@ class Place(ABC):
     @property
     @abstractmethod
     def store_variables(self) -> dict[str, str]:
-        """The settings that name the store."""
+        """The settings that name the store, for this process."""
+
+    @property
+    @abstractmethod
+    def distant_store_variables(self) -> dict[str, str]:
+        """The settings of a function, which is as far away as the network says."""
 
     @abstractmethod
     def sdk_feature_store(self, prefix: str) -> FeatureStore:
@@ -71,15 +97,23 @@ class Place(ABC):
     @property
     def variables(self) -> dict[str, str]:
         """The environment of a function, ours or a baseline."""
+        return {**self.distant_store_variables, **self._other_variables}
+
+    @property
+    def local_variables(self) -> dict[str, str]:
+        """The same for the app in a process that has no network in between."""
+        return {**self.store_variables, **self._other_variables}
+
+    @property
+    def _other_variables(self) -> dict[str, str]:
         return {
-            **self.store_variables,
             "LAUNCHDARKLY_SDK_KEY": "sdk-key",
             "LAUNCHDARKLY_STREAM_URI": self.launchdarkly.uri,
             "EVALUATE_AUTH": "none",
         }
 
     def our_store(self, prefix: str = "launchdarkly") -> Store:
-        return open_store({**self.variables, "STORE_PREFIX": prefix}, PATIENT)
+        return open_store({**self.local_variables, "STORE_PREFIX": prefix}, PATIENT)
 
     def fill(self, data: Json) -> None:
         """Through our own refresh, in LaunchDarkly's format: both sides read the same store."""
@@ -90,14 +124,20 @@ class Place(ABC):
 class RedisPlace(Place):
     baseline = "article"
 
-    def __init__(self, server: ValkeyServer, launchdarkly: FakeLaunchDarkly, flag_count: int) -> None:
+    def __init__(self, server: ValkeyServer, port: int, launchdarkly: FakeLaunchDarkly, flag_count: int) -> None:
+        """``port`` is where functions find the server."""
         super().__init__(launchdarkly, flag_count)
         self._url = server.url
+        self._port = port
         self._client = server.client()
 
     @property
     def store_variables(self) -> dict[str, str]:
         return {"REDIS_URL": self._url}
+
+    @property
+    def distant_store_variables(self) -> dict[str, str]:
+        return {"REDIS_URL": f"redis://127.0.0.1:{self._port}"}
 
     def sdk_feature_store(self, prefix: str) -> FeatureStore:
         return Redis.new_feature_store(url=self._url, prefix=prefix)
@@ -116,16 +156,31 @@ class RedisPlace(Place):
 
 
 class DynamoDbPlace(Place):
+    """Functions come by a long way, by TLS and as Amazon's endpoint; this process comes by a short one."""
+
     baseline = "article_dynamodb"
 
-    def __init__(self, dynamodb: DynamoDb, launchdarkly: FakeLaunchDarkly, flag_count: int) -> None:
+    def __init__(
+        self, dynamodb: DynamoDb, near: Link, far: Link, tls: Link, launchdarkly: FakeLaunchDarkly, flag_count: int
+    ) -> None:
         super().__init__(launchdarkly, flag_count)
         self._dynamodb = dynamodb
+        self._near = near
+        self._far = far
+        self._tls = tls
         self._table = dynamodb.create_table()
+        os.environ.update(self.store_variables)  # where AWS's SDK looks, in this process
 
     @property
     def store_variables(self) -> dict[str, str]:
-        return {"DYNAMODB_TABLE": self._table, **self._dynamodb.environment}
+        return self._variables_at(f"http://127.0.0.1:{self._near.port}")
+
+    @property
+    def distant_store_variables(self) -> dict[str, str]:
+        return self._variables_at(f"https://{DYNAMODB_HOST}:{self._far.port}")
+
+    def _variables_at(self, endpoint: str) -> dict[str, str]:
+        return {**self._dynamodb.environment, "AWS_ENDPOINT_URL": endpoint, "DYNAMODB_TABLE": self._table}
 
     def sdk_feature_store(self, prefix: str) -> FeatureStore:
         return DynamoDB.new_feature_store(self._table, prefix=prefix)
@@ -134,44 +189,46 @@ class DynamoDbPlace(Place):
         self._table = self._dynamodb.create_table()
 
     def start_counting(self) -> None:
-        self._dynamodb.operations.clear()
+        self._near.passed()
+        self._tls.passed()
 
     def requests(self) -> Counter[str]:
-        return Counter(self._dynamodb.operations)
+        return Counter(self._near.passed().operations) + Counter(self._tls.passed().operations)
 
 
 @contextmanager
-def filled_store(kind: str, flag_count: int) -> Iterator[Place]:
-    """``kind`` is redis (a real Valkey server) or dynamodb (moto's)."""
+def filled_store(kind: str, flag_count: int, network: Network | None = None) -> Iterator[Place]:
+    """``kind`` is redis (a real Valkey server) or dynamodb (Dynalite)."""
     launchdarkly = FakeLaunchDarkly(delay_seconds=3 * ROUND_TRIP_SECONDS)  # TCP, TLS and the request
-    with (
-        _redis_place(launchdarkly, flag_count)
-        if kind == "redis"
-        else _dynamodb_place(launchdarkly, flag_count) as place
-    ):
+    make_place = _redis_place if kind == "redis" else _dynamodb_place
+    with make_place(launchdarkly, flag_count, network or USUAL[kind]) as place:
         place.fill(environment(flag_count))
         yield place
     launchdarkly.close()
 
 
 @contextmanager
-def _redis_place(launchdarkly: FakeLaunchDarkly, flag_count: int) -> Iterator[Place]:
+def _redis_place(launchdarkly: FakeLaunchDarkly, flag_count: int, network: Network) -> Iterator[Place]:
     with running_valkey() as server:
-        yield RedisPlace(server, launchdarkly, flag_count)
+        if network == Network():
+            yield RedisPlace(server, server.port, launchdarkly, flag_count)
+        else:
+            with Link(server.port, *network) as link:
+                yield RedisPlace(server, link.port, launchdarkly, flag_count)
 
 
 @contextmanager
-def _dynamodb_place(launchdarkly: FakeLaunchDarkly, flag_count: int) -> Iterator[Place]:
-    yield DynamoDbPlace(_dynamodb(), launchdarkly, flag_count)
-
-
-@functools.cache
-def _dynamodb() -> DynamoDb:
-    """One server for the whole run: moto's tables are those of the process."""
-    dynamodb = DynamoDb()
-    os.environ.update(dynamodb.environment)  # where AWS's SDK looks, in this process
-    atexit.register(dynamodb.close)
-    return dynamodb
+def _dynamodb_place(launchdarkly: FakeLaunchDarkly, flag_count: int, network: Network) -> Iterator[Place]:
+    dynamodb = DynamoDb(Dynalite())
+    port = dynamodb.emulator_address[1]
+    keys = certificates()
+    with (
+        Link(port) as near,
+        Link(port, certificate=(keys.certificate, keys.key)) as tls,
+        Link(tls.port, *network) as far,
+    ):
+        yield DynamoDbPlace(dynamodb, near, far, tls, launchdarkly, flag_count)
+    dynamodb.close()
 
 
 def as_data_set(data: Json) -> DataSet:
@@ -191,8 +248,14 @@ class Packages:
     def folder(self, name: str) -> Path:
         return our_package() if name == "serverless-flags" else baseline_package(name)
 
-    def function(self, name: str, variables: dict[str, str], handler: str = "app.on_event") -> Function:
-        return Function(self.folder(name), handler, variables, self._runtime)
+    def function(
+        self, name: str, variables: dict[str, str], handler: str = "app.on_event", prefix: Sequence[str] = ()
+    ) -> Function:
+        """``prefix`` is a command that runs it, such as a profiler."""
+        if name != "serverless-flags":  # a setting by which our code would leave the work to AWS's SDK
+            variables = {**variables, "AWS_CA_BUNDLE": str(authorities())}
+        package = self.folder(name)
+        return Function(package, handler, variables, self._runtime, prefix=prefix, program=RUNTIME_PROGRAM)
 
 
 def invocation(**options: Any) -> Json:

@@ -1,9 +1,11 @@
-"""What was measured, as text, as a Markdown table, and as a chart."""
+"""What was measured: as a Markdown table, in a document, and as a chart."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
 from xml.sax.saxutils import escape
 
@@ -14,10 +16,34 @@ class Table:
     note: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    measured: str = ""
+    """When, on what machine, and by which command."""
+
+    def measured_by(self, measured: str) -> Table:
+        return replace(self, measured=measured)
 
     def to_markdown(self) -> str:
-        lines = [f"## {self.title}", "", self.note, "", _line(self.columns), _line(["---"] * len(self.columns))]
-        return "\n".join([*lines, *(_line(row) for row in self.rows), ""])
+        head = [_line(self.columns), _line(["---"] * len(self.columns))]
+        lines = [f"## {self.title}", "", self.note, "", *head, *(_line(row) for row in self.rows), ""]
+        return "\n".join([*lines, f"Measured on {self.measured}.", ""] if self.measured else lines)
+
+
+class Document:
+    """A Markdown file whose sections are tables, or text that somebody wrote."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def put(self, table: Table) -> None:
+        """In place of the section with its title, or at the end."""
+        sections = re.split(r"(?m)^(?=## )", self._path.read_text())
+        ours = f"{table.to_markdown()}\n"
+        title = f"## {table.title}\n"
+        if any(section.startswith(title) for section in sections):
+            sections = [ours if section.startswith(title) else section for section in sections]
+        else:
+            sections = [*sections[:-1], f"{sections[-1].rstrip()}\n\n", ours]
+        self._path.write_text("".join(sections).rstrip() + "\n")
 
 
 def milliseconds(seconds: Sequence[float]) -> str:

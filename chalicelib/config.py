@@ -371,6 +371,18 @@ def deployment_name(environment: Mapping[str, str] | None = None) -> str | None:
     return None if function is None else function.removesuffix("-on_event").removesuffix("-reconcile")
 
 
+def evaluates_on_lambda(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether this process is a Lambda function of the app whose events want flags, and not a refresh."""
+    variables = os.environ if environment is None else environment
+    return variables.get("_HANDLER") in ("app.app", "app.on_event") and "AWS_LAMBDA_FUNCTION_NAME" in variables
+
+
+def is_to_be_restored(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether Lambda keeps an image of this process before its first event, and goes on from copies (SnapStart)."""
+    variables = os.environ if environment is None else environment
+    return variables.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+
+
 def log_level(environment: Mapping[str, str] | None = None) -> str:
     """The level that the function is configured to log from, in the words of Python's logging; INFO by default.
 

@@ -35,6 +35,13 @@ DataSet = Mapping[str, Mapping[str, Item]]
 """kind -> key -> item, with every kind of KINDS present."""
 
 
+Doubts = Mapping[tuple[str, str], int]
+"""(kind, key) -> the version that a reconcile has received and not taken, because the stored one is higher."""
+
+DOUBTED_BY_NAME = 100
+"""So many of them the sync record has room for, which every evaluation reads."""
+
+
 Texts = Mapping[str, Mapping[str, bytes]]
 """kind -> key -> JSON text, with every kind of KINDS present."""
 
@@ -59,6 +66,14 @@ class SnapshotName(NamedTuple):
         return name if is_sound and isinstance(name.changes_from, (str, type(None))) else None
 
 
+class Doubt(NamedTuple):
+    """A version that a reconcile has received of an item and not taken, because the stored one is higher."""
+
+    kind: str
+    key: str
+    version: int
+
+
 class SyncRecord(NamedTuple):
     """What the last refresh left in the store, beside LaunchDarkly's own keys.
 
@@ -66,7 +81,8 @@ class SyncRecord(NamedTuple):
     clock; ``source`` is ``launchdarkly`` or ``file``; ``left_out`` items are too large for the store.
     ``writing`` says that the items are being replaced, or were when the writer died: they are not of
     this revision alone. A store that replaces them as one step never says so. ``snapshot`` is None where
-    an older version of the app wrote the record.
+    an older version of the app wrote the record. ``doubted`` is what the next reconcile may take after all;
+    ``unreadable`` counts the items that the SDK cannot read, None where an older version did not.
     """
 
     revision: str
@@ -77,6 +93,12 @@ class SyncRecord(NamedTuple):
     left_out: int = 0
     writing: bool = False
     snapshot: SnapshotName | None = None
+    doubted: tuple[Doubt, ...] = ()
+    unreadable: int | None = None
+
+    @property
+    def doubts(self) -> Doubts:
+        return {(doubt.kind, doubt.key): doubt.version for doubt in self.doubted}
 
     @property
     def synced_at(self) -> str:
@@ -85,7 +107,7 @@ class SyncRecord(NamedTuple):
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def to_json(self) -> str:
-        """``writing`` is not part of it, and ``left_out`` only when something is."""
+        """``writing`` is not part of it; ``left_out`` and ``doubted`` are only when there is something to say."""
         return json.dumps(
             {
                 "revision": self.revision,
@@ -94,6 +116,8 @@ class SyncRecord(NamedTuple):
                 "segments": self.segments,
                 "source": self.source,
                 **({"left_out": self.left_out} if self.left_out else {}),
+                **({"unreadable": self.unreadable} if self.unreadable is not None else {}),
+                **({"doubted": self.doubted} if self.doubted else {}),
                 **({"snapshot": self.snapshot._asdict()} if self.snapshot is not None else {}),
             }
         )
@@ -111,10 +135,29 @@ class SyncRecord(NamedTuple):
                 source=str(fields["source"]),
                 left_out=int(fields.get("left_out", 0)),
                 snapshot=SnapshotName.from_json(fields.get("snapshot")),
+                unreadable=None if fields.get("unreadable") is None else int(fields["unreadable"]),
+                doubted=_doubts_from_json(fields.get("doubted")),
             )
         except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
             return None
         return record if 0 <= record.synced_at_ms <= _YEAR_9999_MS else None
+
+
+def name_doubts(doubts: Doubts) -> tuple[Doubt, ...]:
+    """As many as the sync record has room for."""
+    return tuple(Doubt(kind, key, version) for (kind, key), version in sorted(doubts.items())[:DOUBTED_BY_NAME])
+
+
+def _doubts_from_json(fields: object) -> tuple[Doubt, ...]:
+    """What this version of the app understands of them. Whatever is not understood is doubted once more."""
+    if not isinstance(fields, list):
+        return ()
+    doubts = [Doubt(*each) for each in fields if isinstance(each, list) and len(each) == len(Doubt._fields)]
+    return tuple(
+        doubt
+        for doubt in doubts
+        if doubt.kind in KINDS and isinstance(doubt.key, str) and isinstance(doubt.version, int)
+    )
 
 
 class StoredDataSet(NamedTuple):

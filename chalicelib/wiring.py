@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from .config import Settings, load_settings
+from .config import Settings, is_to_be_restored, load_settings
 from .errors import FlagsError
 from .read.snapshots import Snapshot, Snapshots
 from .stores.port import Reader, Writer
@@ -80,7 +80,7 @@ class Wiring:
         if settings.dynamodb_table is not None:
             from .stores.dynamodb.writer import DynamoDbWriter
 
-            return DynamoDbWriter(settings.dynamodb_table, settings.store_prefix, self.timing)
+            return DynamoDbWriter(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
         from .stores.redis.writer import RedisWriter
 
         return RedisWriter(self._redis_url, settings.store_prefix, self.timing)
@@ -124,6 +124,22 @@ class Wiring:
         Raises StoreUnavailable and StoreNotInitialized in daemon mode, ConfigurationError in both.
         """
         return self.direct_flags if self.settings.direct_mode else self.snapshots.current()
+
+    def read_ahead(self) -> None:
+        """Read the data set before the first event, while Lambda lends a function a whole processor.
+
+        What fails here is left to the first request, as if nothing had been tried. Nothing in direct mode.
+        """
+        with self.lock:
+            try:
+                if self.settings.direct_mode:
+                    return
+                self.snapshots.current()
+                if is_to_be_restored():
+                    self.reader.close()
+            except Exception:  # whatever it is, the first request meets it again, and says so
+                for name in ("snapshots", "reader"):
+                    vars(self).pop(name, None)
 
     def data_age_seconds(self) -> float | None:
         """How long ago the store was last refreshed; None while nobody can tell."""

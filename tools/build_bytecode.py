@@ -8,11 +8,15 @@ because Chalice packages that folder as it is.
 The bytecode is validated by the hash of its source (PEP 552, ``checked-hash``): it names no time stamps,
 so building twice gives the same package, and a source that changed is compiled, never run from old
 bytecode. It is for the Python that runs this program, which is also the one that Chalice deploys for.
+
+Beside it go the five of certifi's certificates that a function needs to reach DynamoDB: reading all of them
+costs a cold start more than anything else that TLS does.
 """
 
 from __future__ import annotations
 
 import py_compile
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +30,16 @@ import chalice
 PROJECT = Path(__file__).resolve().parent.parent
 VENDOR = PROJECT / "vendor"
 CHALICELIB = PROJECT / "chalicelib"
+AMAZON_ROOTS_FILE = CHALICELIB / "stores" / "dynamodb" / "amazon-roots.pem"
+AMAZON_ROOTS = (
+    "Amazon Root CA 1",
+    "Amazon Root CA 2",
+    "Amazon Root CA 3",
+    "Amazon Root CA 4",
+    "Starfield Services Root Certificate Authority - G2",
+)
+"""As certifi labels them. Source: https://www.amazontrust.com/repository/"""
+
 LAMBDA_TASK_ROOT = Path("/var/task")
 
 
@@ -33,6 +47,7 @@ def main() -> None:
     shutil.rmtree(VENDOR, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
         _install_dependencies(Path(folder))
+        pick_amazon_roots(Path(folder, "certifi", "cacert.pem"), AMAZON_ROOTS_FILE)
         for source, packaged in _vendored_sources(Path(folder)):
             _compile(source, packaged, VENDOR)
     for cache in sorted(CHALICELIB.rglob("__pycache__")):
@@ -45,6 +60,16 @@ def main() -> None:
 def _install_dependencies(target: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     subprocess.run([*pip, "--target", str(target), "-r", str(PROJECT / "requirements.txt")], check=True)
+
+
+def pick_amazon_roots(bundle: Path, target: Path) -> None:
+    """Write the certificates that Amazon's endpoints need. Raises ValueError when certifi has one of them no more."""
+    labelled = re.findall(r'^# Label: "([^"\n]+)"$.*?(^-----BEGIN.+?^-----END.+?$)', bundle.read_text(), re.M | re.S)
+    certificates = dict(labelled)
+    missing = [label for label in AMAZON_ROOTS if label not in certificates]
+    if missing:
+        raise ValueError(f"certifi has no certificate that is labelled {', '.join(missing)}")
+    target.write_text("".join(certificates[label] + "\n" for label in AMAZON_ROOTS))
 
 
 def _vendored_sources(dependencies: Path) -> Iterator[tuple[Path, Path]]:

@@ -105,10 +105,10 @@ def evaluation_answer(
     headers = provenance_headers(source.provenance)
     if source.provenance.revision is None:
         return Answer(evaluate(), headers)
-    if key is not None:
-        look_up(source, key, asked.options)  # before any tag is compared: what does not exist has none
     tag = etag(source.provenance.revision, asked.body, key, asked.options._asdict())
     headers = {"ETag": tag, **headers}
     if matches_etag(if_none_match, tag):
+        if key is not None and (if_none_match != tag or asked.options.client_side_only):
+            look_up(source, key, asked.options)  # `*` names every answer, but what does not exist has none
         return Answer("", headers, 304)
     return Answer(evaluate(), headers)

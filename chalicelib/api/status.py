@@ -55,13 +55,14 @@ def _daemon_report(condition: str, store_kind: str, data: Json | None, *, is_out
 
 
 def _stored_data(snapshot: Snapshot, now_seconds: float) -> Json:
-    """``unreadable``: items found broken so far."""
+    """``unreadable``: what the refresh has counted; of a data set that somebody else wrote, what was met so far."""
+    record = snapshot.record
     return {
         "revision": snapshot.revision,
         **_refresh(snapshot.record, now_seconds),
         "flags": snapshot.feature_store.count(FEATURES),
         "segments": snapshot.feature_store.count(SEGMENTS),
-        "unreadable": snapshot.feature_store.unreadable_count,
+        "unreadable": max(snapshot.feature_store.unreadable_count, (record and record.unreadable) or 0),
     }
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import math
 import threading
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 from ..errors import UnreadableItem
+from ..launchdarkly.items import decode_item, log_unreadable
 from ..launchdarkly.sdk import FEATURES, SEGMENTS, VersionedDataKind
+from ..runtime.collector import collector_paused
 
-logger = logging.getLogger(__name__)
+_BULK = 500
+"""Of so many items at once, hundreds of thousands of objects, the collector is kept out."""
 
 
 class ReadableFeatureStore(Protocol):
@@ -56,7 +57,10 @@ class SnapshotFeatureStore:
 
     def all(self, kind: VersionedDataKind) -> dict[str, Any]:
         """Every readable item by key."""
-        items = {key: self._item(kind, key) for key in self._texts[kind.namespace]}
+        texts = self._texts[kind.namespace]
+        is_bulk = len(texts) - len(self._decoded[kind.namespace]) >= _BULK
+        with collector_paused() if is_bulk else nullcontext():
+            items = {key: self._item(kind, key) for key in texts}
         return {key: item for key, item in items.items() if item is not None}
 
     def unreadable_flags(self) -> Collection[str]:
@@ -90,15 +94,14 @@ class SnapshotFeatureStore:
 
     def _decode(self, kind: VersionedDataKind, key: str, text: bytes) -> Any:
         try:
-            item = kind.decode(_JSON.decode(text.decode()))
-            if not item.deleted and item.key != key:
-                raise ValueError("It is stored under another key than its own.")
-            bound_patterns_of(item)
-        except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RecursionError) as error:
+            item = decode_item(kind, key, text)
+        except UnreadableItem as error:
             self._unreadable[kind.namespace, key] = None
-            logger.error("stored item %s/%s cannot be read: %s: %s", kind.namespace, key, type(error).__name__, error)
+            log_unreadable(kind, key, text, error)
             return None
-        return None if item.deleted else item
+        if item is not None:
+            bound_patterns_of(item)
+        return item
 
 
 def bound_patterns_of(item: Any) -> None:
@@ -107,14 +110,3 @@ def bound_patterns_of(item: Any) -> None:
         from .patterns import bound_patterns
 
         bound_patterns(item)
-
-
-def _finite(literal: str) -> float:
-    """Python's JSON knows NaN and Infinity, and makes one of 1e999; in an answer they would not be JSON."""
-    number = float(literal)
-    if not math.isfinite(number):
-        raise ValueError("A number is not finite.")
-    return number
-
-
-_JSON = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)

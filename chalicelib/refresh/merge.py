@@ -2,36 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
-from ..data_set import KINDS, DataSet, Item
+from ..data_set import DOUBTED_BY_NAME, KINDS, UNREADABLE, DataSet, Doubts, Item
 
 
 class Merge(NamedTuple):
-    """The data set to store, and how many stored items it keeps against the fetched ones."""
+    """The data set to store, how many stored items it keeps against the fetched ones, and what is now doubted."""
 
     data_set: DataSet
     held_back: int
+    doubted: Doubts
 
 
-def merge_never_backwards(stored: DataSet, fetched: DataSet) -> Merge:
+def merge_as_fetched(_stored: DataSet, fetched: DataSet, _doubted: Doubts) -> Merge:
+    return Merge(fetched, held_back=0, doubted={})
+
+
+def merge_never_backwards(stored: DataSet, fetched: DataSet, doubted: Doubts) -> Merge:
     """The higher version of every item; on equal versions what was fetched.
 
-    An item that was not fetched is deleted, unless the fetched data set is provably old, which is to
-    say that the store holds a higher version of some item that is in both.
+    An item without a readable version is taken as it came. An item that was not fetched is deleted, unless
+    the fetched data set is provably old, which is to say that the store holds a higher version of some item
+    that is in both. What was doubted stays so where the item stays as it was.
     """
-    held_back = {
-        (kind, key)
+    held_back = _lower_versions(stored, fetched)
+    merged = _hold_back(stored, fetched, held_back)
+    still_doubted = {(kind, key): version for (kind, key), version in doubted.items() if (kind, key) in held_back}
+    return Merge(merged, len(held_back), still_doubted)
+
+
+def merge_reconciled(stored: DataSet, fetched: DataSet, doubted: Doubts) -> Merge:
+    """As merge_never_backwards, but that a lower version wins which an earlier reconcile has doubted.
+
+    LaunchDarkly's caches may lag once; what it says again five minutes later, it means. Doubts that the sync
+    record has no room for go by those that it has.
+    """
+    lower = _lower_versions(stored, fetched)
+    confirmed = {name for name, version in lower.items() if name in doubted and doubted[name] <= version}
+    if len(doubted) == DOUBTED_BY_NAME and confirmed == set(doubted):
+        confirmed = set(lower)
+    held_back = {name: version for name, version in lower.items() if name not in confirmed}
+    return Merge(_hold_back(stored, fetched, held_back), len(held_back), held_back)
+
+
+def _lower_versions(stored: DataSet, fetched: DataSet) -> Doubts:
+    """What was fetched in a lower version than the stored one."""
+    return {
+        (kind, key): item.version
         for kind, key, item in _each(fetched)
-        if key in stored[kind] and stored[kind][key].version > item.version
+        if key in stored[kind] and UNREADABLE < item.version < stored[kind][key].version
     }
+
+
+def _hold_back(stored: DataSet, fetched: DataSet, held_back: Collection[tuple[str, str]]) -> DataSet:
     # Starting from nothing deletes what was not fetched; starting from what is stored keeps it.
     merged = {kind: dict(stored[kind]) if held_back else {} for kind in KINDS}
     for kind, key, item in _each(fetched):
         if (kind, key) not in held_back:
             merged[kind][key] = item
-    return Merge(merged, held_back=len(held_back))
+    return merged
 
 
 def leave_out(data_set: DataSet, can_hold: Callable[[str, str, Item], bool]) -> tuple[DataSet, list[str]]:

@@ -5,22 +5,35 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import NamedTuple
 
-from ..data_set import FEATURES, SEGMENTS, Announcement, DataSet, SyncRecord, revision_of, texts_of
-from ..errors import RefreshRefused
+from ..data_set import (
+    FEATURES,
+    SEGMENTS,
+    Announcement,
+    DataSet,
+    Doubts,
+    StoredDataSet,
+    SyncRecord,
+    name_doubts,
+    revision_of,
+    texts_of,
+)
+from ..errors import RefreshConflict, RefreshRefused
 from ..stores.port import Backlog, Writer
 from ..timing import Timing
-from .merge import Merge, item_count, leave_out, merge_never_backwards
+from .merge import Merge, item_count, leave_out, merge_as_fetched, merge_never_backwards, merge_reconciled
 from .turn import Turn
+from .unreadable import count_unreadable
 
 logger = logging.getLogger(__name__)
 
 Fetch = Callable[[Collection[Announcement | None]], DataSet]
 """Fetches LaunchDarkly's data set, waiting for what was announced."""
 
-MergeRule = Callable[[DataSet, DataSet], Merge]
-"""(stored, fetched) -> what to store."""
+MergeRule = Callable[[DataSet, DataSet, Doubts], Merge]
+"""(stored, fetched, what earlier reconciles doubted) -> what to store."""
 
 
 class Refreshed(NamedTuple):
@@ -28,7 +41,7 @@ class Refreshed(NamedTuple):
 
     ``confirmed``: whether it holds at least what the webhook announced; None when nothing was announced.
     ``held_back``: items kept because the stored version is higher than the one LaunchDarkly sent.
-    ``left_out``: items that are too large for the store.
+    ``left_out``: items that the store cannot hold. ``unreadable``: stored items that the SDK cannot read.
     """
 
     revision: str
@@ -38,23 +51,33 @@ class Refreshed(NamedTuple):
     confirmed: bool | None
     held_back: int
     left_out: int
+    unreadable: int
 
     def to_json(self) -> dict[str, str | int | bool | None]:
-        """The answer of the API; ``left_out`` only when something is."""
-        fields = self._asdict()
-        if not self.left_out:
-            del fields["left_out"]
+        """The answer of the API; ``left_out`` and ``unreadable`` only when something is."""
+        fields = {name: value for name, value in self._asdict().items() if name not in _RARE or value}
         return {"status": "refreshed", **fields}
 
 
+_RARE = ("left_out", "unreadable")
+
+
 class Coalesced(NamedTuple):
-    """A refresh that began after the webhook arrived has covered it; ``revision`` is what is stored."""
+    """A refresh that began after the webhook arrived has covered it; ``revision`` is what is stored.
+
+    ``confirmed`` is False when two of them did, and neither got what the webhook announced.
+    """
 
     revision: str | None
+    confirmed: bool = True
 
-    def to_json(self) -> dict[str, str | None]:
-        """The answer of the API."""
-        return {"status": "coalesced", "revision": self.revision}
+    def to_json(self) -> dict[str, str | bool | None]:
+        """The answer of the API; ``confirmed`` only when it is False."""
+        return {
+            "status": "coalesced",
+            "revision": self.revision,
+            **({} if self.confirmed else {"confirmed": False}),
+        }
 
 
 class Refresher:
@@ -66,7 +89,7 @@ class Refresher:
         self._source = source
         self._timing = timing
         # Nothing caches a flag file: a lower version in it is somebody's edit.
-        self._merge = _as_fetched if source == "file" else merge_never_backwards
+        self._merge: MergeRule = merge_as_fetched if source == "file" else merge_never_backwards
 
     def refresh(self, announcement: Announcement | None, within_seconds: float | None = None) -> Refreshed | Coalesced:
         """Refresh on a webhook's word; never backwards, except from a flag file.
@@ -75,21 +98,28 @@ class Refresher:
         Raises LaunchDarklyUnavailable, StoreUnavailable, RefreshRefused, RefreshConflict or, when other
         refreshes leave no time for this one, RefreshBusy; it has then changed nothing.
         """
-        ticket = self._store.take_ticket(announcement)
-        with Turn(self._store, self._timing, within_seconds or self._timing.answer_seconds, ticket) as turn:
-            covered = turn.wait()
+        with Turn(self._store, self._timing, within_seconds or self._timing.answer_seconds) as turn:
+            ticket = self._store.take_ticket(announcement)
+            covered = turn.wait(ticket)
+            if covered is not None and not covered.is_met:
+                # LaunchDarkly was behind. All whom that concerns ask again, and one refresh more serves them.
+                ticket = self._store.take_ticket(announcement)
+                covered = turn.wait(ticket)
             if covered is not None:
-                return Coalesced(covered.revision)
-            return self._refresh(turn, turn.gather_backlog(), self._merge, announcement)
+                return Coalesced(covered.revision, covered.is_met)
+            return self._refresh(turn, turn.gather_backlog(ticket, announcement), self._merge, announcement)
 
     def reconcile(self, *, force: bool) -> Refreshed:
-        """Make the store what LaunchDarkly says, whatever the stored versions: heals versions that restarted.
+        """Make the store what LaunchDarkly says; heals versions that restarted.
 
-        ``force`` lets an empty data set replace a non-empty one. Raises as ``refresh`` does.
+        A lower version than the stored one is doubted, for LaunchDarkly's caches may lag, until it is there
+        at a later reconcile as well. ``force`` doubts nothing, and lets an empty data set replace a
+        non-empty one. Raises as ``refresh`` does.
         """
         with Turn(self._store, self._timing, self._timing.answer_seconds) as turn:
             turn.wait()
-            return self._refresh(turn, self._store.read_backlog(), _as_fetched, may_empty=force)
+            merge = merge_as_fetched if force or self._source == "file" else merge_reconciled
+            return self._refresh(turn, self._store.read_backlog(), merge, may_empty=force)
 
     def _refresh(
         self,
@@ -100,15 +130,29 @@ class Refresher:
         *,
         may_empty: bool = False,
     ) -> Refreshed:
-        fetched = self._fetch(backlog.announcements)
+        fetched = self._fetch(backlog.announcements.values())
+        with suppress(RefreshConflict):  # another writer, or a store that evicts; if the lock is held, all is well
+            return self._write(turn, backlog, fetched, merge, announcement, may_empty=may_empty)
+        return self._write(turn, backlog, fetched, merge, announcement, may_empty=may_empty)
+
+    def _write(
+        self,
+        turn: Turn,
+        backlog: Backlog,
+        fetched: DataSet,
+        merge: MergeRule,
+        announcement: Announcement | None,
+        *,
+        may_empty: bool,
+    ) -> Refreshed:
         with self._store.update(turn.owner, turn.write_lock_seconds) as update:
             stored = update.stored.items(fetched)
             if item_count(fetched) == 0 and item_count(stored) > 0 and not may_empty:
                 raise _refusal(stored)
-            merged = merge(stored, fetched)
-            data_set, record = self._storable(merged.data_set)
-            update.commit(data_set, record, backlog)
-        before = update.stored.record
+            before = update.stored.record
+            merged = merge(stored, fetched, {} if before is None else before.doubts)
+            data_set, record = self._storable(merged, update.stored)
+            update.commit(data_set, record, backlog, _in_vain(backlog, data_set))
         return Refreshed(
             revision=record.revision,
             flags=record.flags,
@@ -117,25 +161,34 @@ class Refresher:
             confirmed=None if announcement is None else _holds(data_set, announcement),
             held_back=merged.held_back,
             left_out=record.left_out,
+            unreadable=record.unreadable or 0,
         )
 
-    def _storable(self, merged: DataSet) -> tuple[DataSet, SyncRecord]:
+    def _storable(self, merged: Merge, stored: StoredDataSet) -> tuple[DataSet, SyncRecord]:
         """What the store can hold of the data set, and the sync record of that."""
-        data_set, left_out = leave_out(merged, self._store.can_hold)
+        data_set, left_out = leave_out(merged.data_set, self._store.can_hold)
         for name in left_out:
             logger.error("left out, because it is too large for the store: %s", name)
+        revision = revision_of(texts_of(data_set))
         return data_set, SyncRecord(
-            revision=revision_of(texts_of(data_set)),
+            revision=revision,
             synced_at_ms=int(time.time() * 1000),
             flags=len(data_set[FEATURES]),
             segments=len(data_set[SEGMENTS]),
             source=self._source,
             left_out=len(left_out),
+            doubted=name_doubts(merged.doubted),
+            unreadable=count_unreadable(data_set, revision, stored),
         )
 
 
-def _as_fetched(_stored: DataSet, fetched: DataSet) -> Merge:
-    return Merge(fetched, held_back=0)
+def _in_vain(backlog: Backlog, data_set: DataSet) -> set[str]:
+    """The tickets of the backlog whose announcement the data set does not meet."""
+    return {
+        ticket
+        for ticket, announcement in backlog.announcements.items()
+        if announcement is not None and not _holds(data_set, announcement)
+    }
 
 
 def _holds(data_set: DataSet, announcement: Announcement) -> bool:

@@ -2,7 +2,9 @@
 
 A refresh holds the lock in the store. A webhook that waits for it may find that another's refresh has
 covered it. Tickets decide that, not clocks: a webhook takes one and leaves what it announces; a refresh
-covers every ticket that was out when it began to fetch.
+covers the tickets that it finds before it begins to fetch, and says so of each by its name. Nothing is
+counted or compared: whatever the store loses, and whatever comes back from an old copy of it, a webhook is
+at worst covered by a refresh too many.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import time
 import uuid
 from types import TracebackType
 
+from ..data_set import Announcement
 from ..errors import RefreshBusy, StoreUnavailable
 from ..stores.port import Backlog, Covered, Writer
 from ..timing import Timing
@@ -23,12 +26,11 @@ logger = logging.getLogger(__name__)
 class Turn:
     """The turn of one refresh. The lock is freed when the ``with`` block ends, if it was taken."""
 
-    def __init__(self, store: Writer, timing: Timing, within_seconds: float, ticket: int | None = None) -> None:
-        """``within_seconds``: in which the refresh has to be over. ``ticket``: of the webhook that wants it."""
+    def __init__(self, store: Writer, timing: Timing, within_seconds: float) -> None:
+        """``within_seconds``: in which the refresh has to be over."""
         self.owner = uuid.uuid4().hex
         self._store = store
         self._timing = timing
-        self._ticket = ticket
         self._within_seconds = within_seconds
         self._begun = time.monotonic()
 
@@ -43,16 +45,16 @@ class Turn:
         except StoreUnavailable as failure:  # the lock expires by itself; what happened before matters more
             logger.warning("refresh lock not released: %s", failure)
 
-    def wait(self) -> Covered | None:
-        """None when this refresh holds the lock; what is stored when another one has covered its ticket meanwhile.
+    def wait(self, ticket: str | None = None) -> Covered | None:
+        """None when this refresh holds the lock; what came of it when another one has covered ``ticket`` meanwhile.
 
         Raises RefreshBusy when neither comes about in time.
         """
         may_start = True
         while True:
             has_lock = may_start and self._store.try_lock(self.owner, self._timing.lock_seconds)
-            covered = None if self._ticket is None else self._store.read_covered()
-            if covered is not None and self._ticket is not None and covered.ticket >= self._ticket:
+            covered = None if ticket is None else self._store.read_covered(ticket)
+            if covered is not None and (covered.is_met or not has_lock):
                 return covered
             if has_lock:
                 return None
@@ -62,22 +64,27 @@ class Turn:
             may_start = self._seconds_left > self._timing.turn_seconds
             time.sleep(random.uniform(*self._timing.lock_poll_seconds))
 
-    def gather_backlog(self) -> Backlog:
+    def gather_backlog(self, ticket: str, announcement: Announcement | None) -> Backlog:
         """The webhooks to cover: at once when this one is alone; in a burst, when no more come in.
 
         The fetch of the first one is soon followed by another for those that came meanwhile; gathering
-        them, for ``gather_seconds`` at most, keeps it at that.
+        them, for ``gather_seconds`` at most, keeps it at that. This one is among them in any case, if the
+        store has lost it.
         """
         deadline = time.monotonic() + self._timing.gather_seconds
-        backlog = self._store.read_backlog()
-        if backlog.ticket == self._ticket and len(backlog.announcements) == 1:
+        backlog = self._read_backlog(ticket, announcement)
+        if len(backlog.announcements) == 1:
             return backlog
         while time.monotonic() < deadline:
             time.sleep(self._timing.quiet_seconds)
-            previous, backlog = backlog, self._store.read_backlog()
-            if backlog.ticket == previous.ticket:
+            previous, backlog = backlog, self._read_backlog(ticket, announcement)
+            if backlog.announcements == previous.announcements:
                 break
         return backlog
+
+    def _read_backlog(self, ticket: str, announcement: Announcement | None) -> Backlog:
+        backlog = self._store.read_backlog()
+        return backlog._replace(announcements={**backlog.announcements, ticket: announcement})
 
     @property
     def write_lock_seconds(self) -> float:

@@ -9,6 +9,7 @@ daemon mode or a Relay Proxy can share it, and beside them a sync record and wha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
@@ -38,27 +39,39 @@ class Reader(Protocol):
         DynamoDB cannot read them as of one moment: while somebody writes they may be of two revisions.
         """
 
+    def close(self) -> None:
+        """Let go of the connection. The next read opens another."""
+
     def read_some(self, keys: Mapping[str, Collection[str]]) -> Texts:
         """Those of the items of these keys, by kind, that there are; a small read."""
+
+
+REMEMBERED = 500
+"""How many covered webhooks a store remembers, at least, for those that have not asked yet."""
 
 
 class Backlog(NamedTuple):
     """The webhooks that a refresh covers when it starts to fetch now.
 
-    ``ticket`` is the highest one handed out. ``announcements`` holds one entry for each webhook since the
-    last refresh; None for a webhook that announces no version. ``entries`` are the store's own names for
-    these webhooks, where it needs them to forget them.
+    ``announcements``: what each announces, by its ticket; None for a webhook that announces no version.
+    ``entries`` are the store's own names for these webhooks, and ``outdated`` for what it remembers of
+    earlier ones, once that is enough: what a refresh has to forget.
     """
 
-    ticket: int
-    announcements: tuple[Announcement | None, ...]
+    announcements: Mapping[str, Announcement | None]
     entries: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
+
+
+def new_ticket() -> str:
+    """Never the same twice, so that whatever happens to the store's records, no other webhook's can be taken for it."""
+    return os.urandom(8).hex()
 
 
 class Covered(NamedTuple):
-    """The highest ticket that a refresh has covered, and the revision that is stored (None: no sync record)."""
+    """A refresh has covered a webhook: whether it met what was announced, and what is stored (None: no sync record)."""
 
-    ticket: int
+    is_met: bool
     revision: str | None
 
 
@@ -67,8 +80,10 @@ class Update(Protocol):
 
     stored: StoredDataSet
 
-    def commit(self, data_set: DataSet, record: SyncRecord, backlog: Backlog) -> None:
+    def commit(self, data_set: DataSet, record: SyncRecord, backlog: Backlog, in_vain: Collection[str] = ()) -> None:
         """Make ``data_set`` and ``record`` the content of the store, and ``backlog`` covered, as one step.
+
+        ``in_vain``: the tickets of the backlog whose announcement the data set does not meet.
 
         Readers see the previous snapshot until the new record names the new one. A store that cannot replace
         the items in one step marks it: ``SyncRecord.writing``. Raises RefreshConflict when the lock was lost
@@ -82,14 +97,14 @@ class Writer(Protocol):
     def can_hold(self, kind: str, key: str, item: Item) -> bool:
         """Whether the item is within the store's limits. No I/O."""
 
-    def take_ticket(self, announcement: Announcement | None) -> int:
-        """Queue a webhook: a number higher than every earlier one. Its announcement is in the backlog from then on."""
+    def take_ticket(self, announcement: Announcement | None) -> str:
+        """Queue a webhook: a name that nobody else has. Its announcement is in the backlog from then on."""
 
-    def read_covered(self) -> Covered:
-        """How far the refreshes have come; one small read."""
+    def read_covered(self, ticket: str) -> Covered | None:
+        """Whether a refresh has covered this webhook, as a small read; None as well when the store has forgotten."""
 
     def read_backlog(self) -> Backlog:
-        """Tickets and announcements of one moment."""
+        """The webhooks that no refresh has covered yet, as of one moment."""
 
     def try_lock(self, owner: str, seconds: float) -> bool:
         """Whether ``owner`` now holds the refresh lock; it is freed by unlock, or after ``seconds``."""

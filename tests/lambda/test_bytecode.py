@@ -6,14 +6,19 @@ import importlib.util
 import marshal
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import certifi
+import pytest
+
 from tests.support.packages import make
 from tests.support.processes import BIN
 from tests.support.project import copy_project
+from tools.build_bytecode import pick_amazon_roots
 
 STAGE = "production"
 CHECKED_HASH = 0b11
@@ -68,3 +73,19 @@ def _package(project: Path) -> Path:
 def _contents(project: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(_package(project)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_the_package_holds_the_few_certificates_that_dynamodb_needs(packaged: Path) -> None:
+    certificates = _contents(packaged)["chalicelib/stores/dynamodb/amazon-roots.pem"]
+    context = ssl.create_default_context(cadata=certificates.decode())
+    subjects = [str(each["subject"]) for each in context.get_ca_certs()]
+    assert [("Amazon" in subject, "Starfield" in subject) for subject in subjects] == [(True, False)] * 4 + [
+        (False, True)
+    ]
+
+
+def test_a_certificate_that_certifi_no_longer_has_stops_the_build(tmp_path: Path) -> None:
+    bundle = tmp_path / "cacert.pem"
+    bundle.write_text(Path(certifi.where()).read_text().replace("Amazon Root CA 3", "Another Root"))
+    with pytest.raises(ValueError, match=r"labelled Amazon Root CA 3$"):
+        pick_amazon_roots(bundle, tmp_path / "roots.pem")

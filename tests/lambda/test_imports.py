@@ -6,12 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.stores.conftest import over_store
 from tests.support.app import App, Environment
 from tests.support.data import PROJECT, example_data
+from tests.support.dynamodb import DynamoDb
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 NOT_FOR_EVALUATIONS = frozenset(
@@ -22,9 +27,12 @@ NOT_FOR_EVALUATIONS = frozenset(
         "botocore",
         "certifi",
         "concurrent",
+        "dataclasses",
         "email",
         "http",
         "importlib.metadata",
+        "inspect",
+        "random",
         "ld_eventsource",
         "ldclient.client",
         "ldclient.config",
@@ -62,6 +70,22 @@ CALLS = {
     "body": json.dumps({"key": "anna"}),
 }, None)["body"])""",
 }
+
+
+@pytest.fixture(params=["redis", "dynamodb"])
+def environment(
+    request: pytest.FixtureRequest, environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Environment]:
+    """Each test runs over both stores."""
+    if request.param == "redis":
+        yield environment
+        return
+    monkeypatch.setenv("HOME", str(tmp_path))  # where nobody has configured AWS
+    with closing(DynamoDb()) as dynamodb:
+        dynamodb.reset()
+        for name, value in dynamodb.environment.items():
+            monkeypatch.setenv(name, value)
+        yield over_store(environment, {"DYNAMODB_TABLE": dynamodb.create_table(), **dynamodb.environment})
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())

@@ -5,13 +5,17 @@ Shown by a store in which everything else cannot be decoded, which would be logg
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import redis
 from ldclient.versioned_data_kind import FEATURES
 
+from chalicelib.read.contexts import parse_context
+from chalicelib.read.evaluation import Options, evaluate_flags
 from chalicelib.read.feature_stores import SnapshotFeatureStore
+from chalicelib.read.snapshots import Snapshot
 from tests.read.conftest import ReaderOf
 from tests.support.app import logged
 from tests.support.data import ANNA, boolean_flag, segment
@@ -92,3 +96,37 @@ def test_asking_for_unknown_flags_takes_no_memory() -> None:
     for number in range(100):
         assert feature_store.get(FEATURES, f"unknown-{number}") is None
     assert feature_store._decoded == {"features": {}, "segments": {}}
+
+
+def store_of(*flags: dict[str, Any], previous: SnapshotFeatureStore | None = None) -> SnapshotFeatureStore:
+    features = {flag["key"]: json.dumps(flag).encode() for flag in flags}
+    return SnapshotFeatureStore({"features": {**features, "bad": b"{"}, "segments": {}}, previous)
+
+
+def test_the_next_snapshot_takes_over_what_is_decoded_of_the_same_text(caplog: pytest.LogCaptureFixture) -> None:
+    same, other, gone = boolean_flag("same"), boolean_flag("other"), boolean_flag("gone", deleted=True)
+    first = store_of(same, other, gone, boolean_flag("removed"), boolean_flag("never asked for"))
+    decoded = {key: first.get(FEATURES, key) for key in ("same", "other", "gone", "removed")}
+    first.all(FEATURES)
+
+    second = store_of(same, {**other, "version": 2}, gone, previous=first)
+    assert second.get(FEATURES, "same") is decoded["same"]
+    assert second.get(FEATURES, "other").version == 2
+    assert second.get(FEATURES, "gone") is None
+    assert second.get(FEATURES, "removed") is None
+    caplog.clear()
+    assert second.all(FEATURES).keys() == {"same", "other"}
+    assert len(logged(caplog)) == 1, "a bad item is logged for each revision"
+
+
+def test_a_change_is_seen_in_an_answer_that_is_the_same_for_everybody() -> None:
+    context = parse_context(ANNA)
+    flag = boolean_flag("plain")
+    first = Snapshot(store_of(flag), "1", None, read_at=0.0)
+    for _ in range(2):
+        assert evaluate_flags(first, context, Options())["plain"] == TRUE
+    changed = {**flag, "version": 2, "on": False}
+    second = Snapshot(store_of(changed, previous=first.feature_store), "2", None, read_at=0.0)
+    for _ in range(2):
+        assert evaluate_flags(second, context, Options())["plain"] == {"value": False, "variation": 1, "version": 2}
+        assert evaluate_flags(first, context, Options())["plain"] == TRUE

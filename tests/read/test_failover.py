@@ -43,14 +43,16 @@ def test_a_writer_finds_the_new_primary_after_one_refusal(
     fail_over(server, second, proxy)
     with pytest.raises(StoreUnavailable, match="read-only replica"):
         writer.take_ticket(None)
-    assert writer.take_ticket(None) == 2
+    writer.take_ticket(None)
+    assert len(writer.read_backlog().announcements) == 2
 
 
 def test_a_writer_that_rests_notices_within_a_minute(server: ValkeyServer, second: ValkeyServer, proxy: Proxy) -> None:
     writer = open_store({"REDIS_URL": proxy.url}, Timing(connection_seconds=0.0)).writer
     writer.take_ticket(None)
     fail_over(server, second, proxy)
-    assert writer.take_ticket(None) == 2
+    writer.take_ticket(None)
+    assert len(writer.read_backlog().announcements) == 2
 
 
 def _serve_nothing_stale(first: ValkeyServer) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.refresh.conftest import BRIEF
 from tests.support.app import App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
@@ -42,6 +43,11 @@ def during_the_fetch(app: App, launchdarkly: FakeLaunchDarkly, entry: Json) -> I
 
 def stored(valkey: redis.Redis, kind: str = "features") -> dict[str, int]:
     return {str(key): json.loads(text)["version"] for key, text in valkey.hgetall(f"launchdarkly:{kind}").items()}
+
+
+def waiting(valkey: redis.Redis) -> list[str]:
+    """What is announced by the webhooks that no refresh has covered."""
+    return [str(text) for text in valkey.hvals("launchdarkly:$queue") if text not in ('"met"', '"unmet"')]
 
 
 def test_a_version_that_is_there_is_confirmed(app: App, launchdarkly: FakeLaunchDarkly) -> None:
@@ -128,7 +134,7 @@ def test_a_fetch_waits_for_what_every_webhook_that_it_covers_announced(
             threads.submit(first.webhook, **flag_entry("calm", 1)),
             threads.submit(second.webhook, **flag_entry("shiny", 4)),
         ]
-        eventually(lambda: valkey.llen("launchdarkly:$announced") == 2)
+        eventually(lambda: len(waiting(valkey)) == 2)
         valkey.delete("launchdarkly:$lock")
         eventually(lambda: lagging.stream_count > fetches)
         lagging.put_flag(boolean_flag("shiny", 4))
@@ -136,7 +142,24 @@ def test_a_fetch_waits_for_what_every_webhook_that_it_covers_announced(
     assert statuses == ["coalesced", "refreshed"]
     assert lagging.stream_count == fetches + 1
     assert stored(valkey) == {"shiny": 4, "calm": 1}
-    assert valkey.llen("launchdarkly:$announced") == 0
+    assert waiting(valkey) == []
+
+
+def test_webhooks_that_were_covered_in_vain_twice_say_so(
+    load_app: LoadApp, environment: Environment, lagging: FakeLaunchDarkly, valkey: redis.Redis
+) -> None:
+    apps = [load_app(environment, BRIEF) for _ in range(6)]
+    valkey.set("launchdarkly:$lock", "somebody else")
+    fetches = lagging.stream_count
+    with ThreadPoolExecutor(6) as threads:
+        answers = [threads.submit(app.webhook, **flag_entry("shiny", 9)) for app in apps]
+        eventually(lambda: len(waiting(valkey)) == 6)
+        valkey.delete("launchdarkly:$lock")
+        results = [answer.result() for answer in answers]
+    assert [result["confirmed"] for result in results] == [False] * 6
+    refreshes = lagging.stream_count - fetches
+    assert sorted(result["status"] for result in results) == ["coalesced"] * (6 - refreshes) + ["refreshed"] * refreshes
+    assert 2 <= refreshes < 6
 
 
 def test_a_webhook_whose_refresh_failed_leaves_its_announcement_to_the_next(
@@ -148,8 +171,8 @@ def test_a_webhook_whose_refresh_failed_leaves_its_announcement_to_the_next(
         with pytest.raises(AssertionError, match="longer than its lock"):
             answer()
     valkey.delete("launchdarkly:$lock")
-    assert valkey.lrange("launchdarkly:$announced", 0, -1) == ["null"]
-    valkey.rpush("launchdarkly:$announced", json.dumps({"kind": "features", "key": "shiny", "version": 5}))
+    assert waiting(valkey) == ["null"]
+    valkey.hset("launchdarkly:$queue", "lost", json.dumps({"kind": "features", "key": "shiny", "version": 5}))
 
     with during_the_fetch(app, lagging, flag_entry("calm", 1)) as answer:
         lagging.put_flag(boolean_flag("shiny", 5))

@@ -93,11 +93,49 @@ def test_reconcile_heals_versions_that_restarted_and_deletes_what_is_gone(
     assert app.webhook(**flag_entry("shiny", 1))["held_back"] == 1
     assert stored(valkey) == {"shiny": 50, "gone": 1}
 
+    doubtful = app.invoke("reconcile", {})
+    assert (doubtful["changed"], doubtful["held_back"]) == (False, 1)
+    assert stored(valkey) == {"shiny": 50, "gone": 1}
+    assert app.webhook()["held_back"] == 1  # a webhook in between settles nothing
     answer = app.invoke("reconcile", {})
 
     assert (answer["changed"], answer["flags"], answer["held_back"], answer["confirmed"]) == (True, 1, 0, None)
     assert stored(valkey) == {"shiny": 1}
     assert app.evaluate(USER) == {"shiny": {"value": False, "variation": 1, "version": 1}}
+
+
+def test_a_reconcile_that_is_forced_takes_launchdarklys_word_at_once(
+    app: App, launchdarkly: FakeLaunchDarkly, valkey: redis.Redis
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("shiny", 50)))
+    app.webhook()
+    launchdarkly.replace(by_key(boolean_flag("shiny", 1)))
+    assert app.invoke("reconcile", {"force": True})["held_back"] == 0
+    assert stored(valkey) == {"shiny": 1}
+
+
+def test_a_reconcile_from_a_cache_that_lags_does_not_undo_what_a_webhook_has_brought(
+    app: App, launchdarkly: FakeLaunchDarkly, valkey: redis.Redis
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("kill-switch", 4)))
+    app.webhook(**flag_entry("kill-switch", 4))
+    launchdarkly.put_override = launchdarkly.data()
+    launchdarkly.put_override["flags"]["calm"] = boolean_flag("calm", 1)
+    launchdarkly.replace(by_key(boolean_flag("kill-switch", 5), boolean_flag("calm", 1)))
+    lagging, launchdarkly.put_override = launchdarkly.put_override, None
+    assert app.webhook(**flag_entry("kill-switch", 5))["confirmed"] is True
+
+    launchdarkly.put_override = lagging
+    assert app.invoke("reconcile", {})["held_back"] == 1
+    assert stored(valkey) == {"kill-switch": 5, "calm": 1}
+    assert json.loads(valkey.get("launchdarkly:$sync") or "")["doubted"] == [["features", "kill-switch", 4]]
+
+    launchdarkly.put_override = None
+    assert app.invoke("reconcile", {})["held_back"] == 0
+    assert "doubted" not in json.loads(valkey.get("launchdarkly:$sync") or "")
+    launchdarkly.put_override = lagging
+    assert app.invoke("reconcile", {})["held_back"] == 1  # a doubt that was settled counts no more
+    assert stored(valkey) == {"kill-switch": 5, "calm": 1}
 
 
 # Idempotent.
@@ -215,7 +253,7 @@ def test_a_webhook_during_a_reconcile_waits_and_gets_a_fetch_of_its_own(valkey: 
         reconciled = threads.submit(reconciler.reconcile, force=False)
         assert fetch.began.wait(30)
         refreshed = threads.submit(webhook.refresh, Announcement("features", "shiny", 2))
-        eventually(lambda: store.writer.read_backlog().ticket == 1)
+        eventually(lambda: store.writer.read_backlog().announcements)
         fetch.let_go.set()
         assert reconciled.result().changed is True
         outcome = refreshed.result()
@@ -248,7 +286,7 @@ def test_a_reconcile_covers_the_webhooks_that_arrived_before_it(valkey: redis.Re
     assert store.writer.try_lock("somebody else", 60)
     with ThreadPoolExecutor(1) as threads:
         webhook = threads.submit(refresher.refresh, announcement, within_seconds=Timing().turn_seconds - 1)
-        eventually(lambda: store.writer.read_backlog().ticket == 1)
+        eventually(lambda: store.writer.read_backlog().announcements)
         store.writer.unlock("somebody else")
         reconciled = refresher.reconcile(force=False)
         assert webhook.result() == Coalesced(reconciled.revision)
@@ -275,7 +313,7 @@ def test_a_prefix_with_a_hash_tag_works_on_a_cluster(
             "The flag store is a Redis Cluster: STORE_PREFIX must be a hash tag such as {launchdarkly}, "
             "and REDIS_URL must name the node that holds its slot."
         )
-        assert client.dbsize() == 0
+        assert [key for key in client.scan_iter() if key != "launchdarkly:$queue"] == []
 
         app = load_app({**on_cluster, "STORE_PREFIX": "{launchdarkly}"})
         assert app.webhook(**flag_entry("shiny", 1))["confirmed"] is True

@@ -1,4 +1,4 @@
-"""The two stores, each a real server, and the app over each."""
+"""The stores, each a real server, DynamoDB by two emulators, and the app over each."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ldclient.integrations import DynamoDB
 
 from tests.support.app import Environment
 from tests.support.dynamodb import DynamoDb
+from tests.support.dynamodb_emulators import Dynalite
 from tests.support.stores import Store, open_store
 
 OpenStore = Callable[..., Store]
@@ -25,6 +26,13 @@ OpenSdk = Callable[..., Any]
 @pytest.fixture(scope="session")
 def dynamodb_server() -> Iterator[DynamoDb]:
     server = DynamoDb()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def dynalite_server() -> Iterator[DynamoDb]:
+    server = DynamoDb(Dynalite())
     yield server
     server.close()
 
@@ -39,6 +47,15 @@ def dynamodb(dynamodb_server: DynamoDb) -> Iterator[DynamoDb]:
 
 @pytest.fixture
 def dynamodb_environment(dynamodb: DynamoDb, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
+    return _environment_of(dynamodb, monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def dynalite_environment(dynalite_server: DynamoDb, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
+    return _environment_of(dynalite_server, monkeypatch, tmp_path)
+
+
+def _environment_of(dynamodb: DynamoDb, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
     """The settings of an empty table; AWS's own are those of this process, where the client looks for them."""
     monkeypatch.setenv("HOME", str(tmp_path))  # where nobody has configured AWS
     for name, value in dynamodb.environment.items():
@@ -51,9 +68,9 @@ def redis_environment(redis_url: str) -> Environment:
     return {"REDIS_URL": redis_url}
 
 
-@pytest.fixture(params=["redis", "dynamodb"])
+@pytest.fixture(params=["redis", "dynamodb", "dynalite"])
 def store_environment(request: pytest.FixtureRequest) -> Environment:
-    """The settings that name an empty store; each test runs over both."""
+    """The settings that name an empty store; each test runs over all."""
     environment: Environment = request.getfixturevalue(f"{request.param}_environment")
     return environment
 

@@ -300,7 +300,7 @@ def test_a_store_that_is_away_is_answered_from_memory_until_it_is_back(
     assert (stale.status_code, stale.json_body, stale.headers["X-Flags-Stale"]) == (200, fresh.json_body, "true")
     refused = app.post("/webhook", {"kind": "flag"})
     assert refused.status_code == 503
-    assert refused.json_body["Message"] == "DynamoDB cannot be reached (EndpointConnectionError)."
+    assert refused.json_body["Message"] == "DynamoDB cannot be reached (ConnectionRefusedError)."
     cold = load_app(environment).post("/evaluate", USER)
     assert cold.status_code == 503
     assert cold.json_body["Message"] == "DynamoDB cannot be reached (ConnectionRefusedError)."

@@ -135,7 +135,7 @@ def sized_flag(size: int) -> dict[str, Any]:
 )
 def test_a_key_that_dynamodb_refuses_is_left_out(key: str, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    writer = DynamoDbWriter("table", "launchdarkly", Timing())
+    writer = DynamoDbWriter("table", "launchdarkly", {}, Timing())
     assert writer.can_hold(SEGMENTS, key, fetched_item(boolean_flag(key))) is fits
 
 

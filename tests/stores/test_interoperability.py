@@ -106,7 +106,7 @@ def test_we_store_launchdarklys_keys_and_every_field_as_it_was_sent(
 ) -> None:
     launchdarkly.replace(**data())
     app.invoke("reconcile", {})
-    ours = {"$sync", "$covered", "$snapshot"}
+    ours = {"$sync", "$snapshot"}
     assert {name.removeprefix("launchdarkly:") for name in valkey.scan_iter()} == {
         "features",
         "segments",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,13 +21,13 @@ from chalicelib.data_set import (
     texts_of,
 )
 from chalicelib.errors import RefreshConflict
-from chalicelib.stores.port import Backlog
+from chalicelib.stores.port import REMEMBERED, Backlog
 from chalicelib.timing import Timing
 from tests.stores.conftest import OpenStore
 from tests.support.data import boolean_flag, segment
 from tests.support.stores import Store, content_of, without_snapshot
 
-NOTHING = Backlog(0, ())
+NOTHING = Backlog({})
 LOCK_SECONDS = 60.0
 FOR_A_CROWD = Timing(dynamodb_request_seconds=60)
 """moto serves one request after the other, and a request that is sent again counts twice."""
@@ -53,11 +53,11 @@ def record_of(data: DataSet, **fields: Any) -> SyncRecord:
     )
 
 
-def write(store: Store, data: DataSet, backlog: Backlog = NOTHING) -> StoredDataSet:
+def write(store: Store, data: DataSet, backlog: Backlog = NOTHING, in_vain: Collection[str] = ()) -> StoredDataSet:
     """Replace what is stored, as a refresh does; what a read finds afterwards."""
     assert store.writer.try_lock("writer", LOCK_SECONDS)
     with store.writer.update("writer", LOCK_SECONDS) as update:
-        update.commit(data, record_of(data), backlog)
+        update.commit(data, record_of(data), backlog, in_vain)
     store.writer.unlock("writer")
     return content_of(store)
 
@@ -78,7 +78,7 @@ def test_a_store_that_was_never_filled_is_empty_and_says_so(store: Store) -> Non
     assert store.reader.read_sync_record() is None
     assert content_of(store) == StoredDataSet(texts_of(EMPTY), None, initialized=False)
     assert store.writer.read_backlog() == NOTHING
-    assert store.writer.read_covered() == (0, None)
+    assert store.writer.read_covered("a ticket") is None
 
 
 def test_what_was_written_is_read_in_every_instance(store: Store, open_another: OpenStore) -> None:
@@ -144,13 +144,10 @@ def test_prefixes_share_a_store_and_see_nothing_of_each_other(open_another: Open
 # Tickets.
 
 
-def test_tickets_rise_and_carry_what_was_announced(store: Store, open_another: OpenStore) -> None:
+def test_the_backlog_holds_what_was_announced_by_its_ticket(store: Store, open_another: OpenStore) -> None:
     announced = [Announcement(FEATURES, "größe", 7), None, Announcement(SEGMENTS, "s", None), None]
     tickets = [each.writer.take_ticket(what) for each, what in zip([store, open_another()] * 2, announced, strict=True)]
-    assert tickets == [1, 2, 3, 4]
-    backlog = store.writer.read_backlog()
-    assert backlog.ticket == 4
-    assert sorted(map(repr, backlog.announcements)) == sorted(map(repr, announced))
+    assert store.writer.read_backlog().announcements == dict(zip(tickets, announced, strict=True))
 
 
 def test_tickets_taken_at_the_same_time_are_all_different(open_another: OpenStore) -> None:
@@ -159,18 +156,40 @@ def test_tickets_taken_at_the_same_time_are_all_different(open_another: OpenStor
         tickets = list(
             threads.map(lambda i: stores[i % 4].writer.take_ticket(Announcement(FEATURES, "same", 1)), range(40))
         )
-    assert sorted(tickets) == list(range(1, 41))
-    assert stores[0].writer.read_backlog()[:2] == (40, (Announcement(FEATURES, "same", 1),) * 40)
+    assert len(set(tickets)) == 40
+    assert stores[0].writer.read_backlog().announcements == dict.fromkeys(tickets, Announcement(FEATURES, "same", 1))
 
 
 def test_a_write_covers_the_tickets_that_it_knew_and_no_others(store: Store, open_another: OpenStore) -> None:
     early, late = Announcement(FEATURES, "early", 1), Announcement(FEATURES, "late", 2)
-    store.writer.take_ticket(early)
+    known = store.writer.take_ticket(early)
     backlog = store.writer.read_backlog()
-    open_another().writer.take_ticket(late)
+    unknown = open_another().writer.take_ticket(late)
     write(store, OLD, backlog)
-    assert open_another().writer.read_covered().ticket == 1
-    assert open_another().writer.read_backlog()[:2] == (2, (late,))
+    assert open_another().writer.read_covered(known) == (True, record_of(OLD).revision)
+    assert open_another().writer.read_covered(unknown) is None
+    assert open_another().writer.read_backlog().announcements == {unknown: late}
+
+
+def test_a_write_says_of_each_ticket_whether_it_met_what_was_announced(store: Store, open_another: OpenStore) -> None:
+    met, unmet = (store.writer.take_ticket(Announcement(FEATURES, "kept", version)) for version in (1, 9))
+    write(store, OLD, store.writer.read_backlog(), in_vain=[unmet])
+    assert open_another().writer.read_covered(met) == (True, record_of(OLD).revision)
+    assert open_another().writer.read_covered(unmet) == (False, record_of(OLD).revision)
+    assert open_another().writer.read_backlog().announcements == {}
+
+
+def test_covered_webhooks_are_remembered_for_a_while_and_do_not_pile_up(store: Store) -> None:
+    def cover(number: int) -> list[str]:
+        tickets = [f"{number}-{each}" for each in range(REMEMBERED // 2 + 1)]
+        backlog = store.writer.read_backlog()
+        write(store, OLD, backlog._replace(announcements=dict.fromkeys(tickets)))
+        return tickets
+
+    first, second = cover(1), cover(2)
+    assert all(store.writer.read_covered(ticket) for ticket in (first[0], second[0]))
+    third = cover(3)
+    assert [bool(store.writer.read_covered(tickets[0])) for tickets in (first, second, third)] == [False, False, True]
 
 
 # The lock.

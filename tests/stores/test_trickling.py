@@ -11,12 +11,18 @@ import pytest
 
 from chalicelib.errors import StoreUnavailable
 from chalicelib.stores.dynamodb.reader import DynamoDbReader
+from chalicelib.stores.dynamodb.writer import DynamoDbWriter
 from chalicelib.stores.redis.reader import RedisReader
 from chalicelib.stores.redis.writer import RedisWriter
 from chalicelib.timing import Timing
 from tests.support.network import Listener
 
-BRIEF = Timing(first_exchange_seconds=0.2, redis_connect_seconds=0.2, redis_command_seconds=0.2)
+BRIEF = Timing(
+    first_exchange_seconds=0.2,
+    redis_connect_seconds=0.2,
+    redis_command_seconds=0.2,
+    dynamodb_request_seconds=0.1,
+)
 
 
 def redis_reader(port: int, scheme: str) -> Callable[[], object]:
@@ -28,13 +34,20 @@ def redis_writer(port: int, scheme: str) -> Callable[[], object]:
 
 
 def dynamodb_reader(port: int, scheme: str) -> Callable[[], object]:
-    aws = {
+    return DynamoDbReader("flags", "launchdarkly", aws_at(port, scheme), BRIEF).read_sync_record
+
+
+def dynamodb_writer(port: int, scheme: str) -> Callable[[], object]:
+    return DynamoDbWriter("flags", "launchdarkly", aws_at(port, scheme), BRIEF).read_backlog
+
+
+def aws_at(port: int, scheme: str) -> dict[str, str]:
+    return {
         "AWS_ENDPOINT_URL": f"{scheme}://127.0.0.1:{port}",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
     }
-    return DynamoDbReader("flags", "launchdarkly", aws, BRIEF).read_sync_record
 
 
 WAYS = {
@@ -42,11 +55,13 @@ WAYS = {
     "Redis' writer": (redis_writer, "redis", b"+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n$500\r\n"),
     "DynamoDB's reader, in the headers": (dynamodb_reader, "http", b"HTTP/1.1 200 OK\r\nDate: "),
     "DynamoDB's reader, in the body": (dynamodb_reader, "http", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"),
+    "DynamoDB's writer": (dynamodb_writer, "http", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"),
 }
 TLS_WAYS = {
     "Redis' reader": (redis_reader, "rediss"),
     "Redis' writer": (redis_writer, "rediss"),
     "DynamoDB's reader": (dynamodb_reader, "https"),
+    "DynamoDB's writer": (dynamodb_writer, "https"),
 }
 
 

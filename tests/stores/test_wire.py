@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
 
@@ -137,18 +138,19 @@ def test_an_address_that_connects_and_then_says_nothing_is_not_the_first_the_nex
 class Resolver:
     """Stands for the operating system's, which may not answer."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, port: int, name: str = "store.test") -> None:
         self.asked = 0
         self.answers = threading.Event()
         self.answers.set()
         self.knows = True
+        self._name = name.encode()
         self._port = port
         self._real = socket.getaddrinfo
         monkeypatch.setattr(socket, "getaddrinfo", self)
 
-    def __call__(self, host: bytes, port: int, **options: int) -> object:
-        if options.get("flags") or host != b"store.test":
-            return self._real(host, port, **options)
+    def __call__(self, host: Any, port: Any, *others: Any, **options: Any) -> object:  # Any: as the real one
+        if options.get("flags") or host != self._name:
+            return self._real(host, port, *others, **options)
         self.asked += 1
         self.answers.wait(60)
         if not self.knows:

@@ -1,7 +1,7 @@
-"""A DynamoDB that the tests own: moto's server behind a small HTTP proxy, which adds what moto lacks.
+"""A DynamoDB that the tests own: an emulator behind a small HTTP proxy, which adds what the emulator lacks.
 
-The proxy handles one request after the other, because DynamoDB serialises the updates of an item and
-moto's threads do not. It counts requests, and it can be slow, throttle, hand work back, and be stopped.
+The proxy counts requests, and it can be slow, throttle, hand work back, and be stopped. Where the emulator
+does not serialise the updates of an item, the proxy handles one request after the other.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,29 +16,31 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3
-from moto.server import ThreadedMotoServer
+
+from tests.support.dynamodb_emulators import Emulator, Moto
 
 Json = dict[str, Any]
 Answer = tuple[int, Any]
 """Status and body (Any: JSON)."""
 
 Fault = Callable[[str, Json, Callable[[Json], Answer]], Answer]
-"""(operation, request, forward) -> the answer, of moto by ``forward`` or an invented one."""
+"""(operation, request, forward) -> the answer, of the emulator by ``forward`` or an invented one."""
 
 
 class DynamoDb:
     """Tables in memory. ``fault`` decides on every request from now on; None lets all through."""
 
-    def __init__(self) -> None:
+    def __init__(self, emulator: Emulator | None = None) -> None:
+        """moto, if no other ``emulator`` is given; it is closed with this."""
         self.fault: Fault | None = None
         self.delay_seconds = 0.0
         self.operations: list[str] = []
         """Of every request since the last ``reset``."""
-        logging.getLogger("werkzeug").setLevel(logging.WARNING)  # moto's log of every request
-        self._moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-        self._moto.start()
-        self.moto_address = self._moto.get_host_and_port()
-        self.lock = threading.Lock()
+        self._emulator = emulator or Moto()
+        self.emulator_address = self._emulator.address
+        self.one_at_a_time: contextlib.AbstractContextManager[object] = (
+            contextlib.nullcontext() if self._emulator.serialises_updates else threading.Lock()
+        )
         self._tables = 0
         self._proxy: _Proxy | None = None
         self.port = 0
@@ -60,7 +61,8 @@ class DynamoDb:
         self._tables += 1
         name = f"flags-{self._tables}"
         names = ("namespace", "key")
-        self.client().create_table(
+        client = self.client()
+        client.create_table(
             TableName=name,
             BillingMode="PAY_PER_REQUEST",
             AttributeDefinitions=[{"AttributeName": each, "AttributeType": "S"} for each in names],
@@ -68,11 +70,12 @@ class DynamoDb:
                 {"AttributeName": each, "KeyType": kind} for each, kind in zip(names, ("HASH", "RANGE"), strict=True)
             ],
         )
+        client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 0.02, "MaxAttempts": 500})
         return name
 
     def client(self) -> Any:
         """A boto3 client that bypasses the proxy, for the eyes and hands of a test."""
-        host, port = self.moto_address
+        host, port = self.emulator_address
         return boto3.client(
             "dynamodb",
             endpoint_url=f"http://{host}:{port}",
@@ -112,7 +115,10 @@ class DynamoDb:
 
     def close(self) -> None:
         self.stop()
-        self._moto.stop()
+        self._emulator.close()
+
+
+_FORWARDED = ("Authorization", "Content-Type", "X-Amz-Date", "X-Amz-Target")
 
 
 class _Proxy(ThreadingHTTPServer):
@@ -158,15 +164,15 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         operation = self.headers["X-Amz-Target"].rpartition(".")[2]
         time.sleep(dynamodb.delay_seconds)
-        with dynamodb.lock:
+        with dynamodb.one_at_a_time:
             dynamodb.operations.append(operation)
             answer = dynamodb.fault(operation, body, self._forward) if dynamodb.fault else self._forward(body)
         self._send(*answer)
 
     def _forward(self, body: Json) -> Answer:
-        connection = http.client.HTTPConnection(*self.server.dynamodb.moto_address)
+        connection = http.client.HTTPConnection(*self.server.dynamodb.emulator_address)
         try:
-            headers = {name: self.headers[name] for name in ("X-Amz-Target", "Content-Type", "Authorization")}
+            headers = {name: self.headers[name] for name in _FORWARDED}
             connection.request("POST", "/", json.dumps(body), headers)
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())

@@ -45,6 +45,8 @@ class FakeLaunchDarkly:
         self.put_override: Json | None = None
         """An old or odd data set that new streams start with instead of the current one."""
         self._lock = threading.RLock()
+        self._put: bytes | None = None
+        """The event with the whole data set, which takes long to write out, while nothing changes."""
         self._streams: list[queue.Queue[bytes | None]] = []
         self._server = _Server(("127.0.0.1", 0), _StreamHandler)
         self._server.launchdarkly = self
@@ -74,6 +76,7 @@ class FakeLaunchDarkly:
         """The whole data set, without an event."""
         with self._lock:
             self.flags, self.segments = copy.deepcopy(flags), copy.deepcopy(segments or {})
+            self._put = None
 
     def put_flag(self, flag: Json) -> None:
         with self._lock:
@@ -107,6 +110,7 @@ class FakeLaunchDarkly:
         self._server.server_close()
 
     def _tell(self, event: str, data: Json) -> None:
+        self._put = None
         for stream in self._streams:
             stream.put(sse(event, data))
 
@@ -116,8 +120,12 @@ class FakeLaunchDarkly:
             self.sdk_keys.append(sdk_key)
             stream: queue.Queue[bytes | None] = queue.Queue()
             self._streams.append(stream)
-            data = self.put_override or {"flags": self.flags, "segments": self.segments}
-            return sse("put", {"path": "/", "data": data}), stream
+            if self.put_override is not None:
+                return sse("put", {"path": "/", "data": self.put_override}), stream
+            if self._put is None:
+                data = {"flags": self.flags, "segments": self.segments}
+                self._put = sse("put", {"path": "/", "data": data})
+            return self._put, stream
 
     def forget_stream(self, stream: queue.Queue[bytes | None]) -> None:
         with self._lock:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,11 +34,24 @@ class Answer:
 class Function:
     """One instance of a Lambda function. Use it in a ``with`` block, which ends its process."""
 
-    def __init__(self, package: Path, handler: str, environment: dict[str, str], runtime: Path) -> None:
-        """``runtime`` is a folder with what Lambda has outside the package: awslambdaric and boto3."""
+    def __init__(
+        self,
+        package: Path,
+        handler: str,
+        environment: dict[str, str],
+        runtime: Path,
+        *,
+        prefix: Sequence[str] = (),
+        program: Path | None = None,
+    ) -> None:
+        """``runtime`` is a folder with what Lambda has outside the package: awslambdaric and boto3.
+
+        ``prefix`` is a command that runs the function, such as a profiler; ``program`` runs awslambdaric.
+        """
         self._server = _RuntimeApi(("127.0.0.1", 0), _RuntimeApiHandler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._command = [sys.executable, "-S", "-m", "awslambdaric", handler]
+        start = ["-m", "awslambdaric"] if program is None else [str(program)]
+        self._command = [*prefix, sys.executable, "-S", *start, handler]
         self._package = package
         self._environment = {
             "PATH": os.environ["PATH"],
@@ -45,6 +59,7 @@ class Function:
             "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's file system is read-only; root's is not
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_address[1]}",
             "AWS_LAMBDA_FUNCTION_NAME": handler,
+            "_HANDLER": handler,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
             "AWS_LAMBDA_LOG_GROUP_NAME": "local",
@@ -55,6 +70,8 @@ class Function:
             **environment,
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self.before_event: Callable[[], object] = lambda: None
+        """Called each time just before an event is handed out."""
 
     def __enter__(self) -> Function:
         self._thread.start()
@@ -71,6 +88,7 @@ class Function:
     def invoke(self, event: Any, timeout_seconds: float = 60.0) -> Answer:
         """Raises InvocationError when the function raises."""
         start = time.perf_counter()
+        self._server.before_event = self.before_event
         self._server.events.put(json.dumps(event).encode())
         if self.process is None:
             self.process = subprocess.Popen(
@@ -123,6 +141,10 @@ class _RuntimeApi(ThreadingHTTPServer):
         self.events: queue.Queue[bytes] = queue.Queue()
         self.answers: queue.Queue[tuple[bool, bytes, float]] = queue.Queue()
         self.log: list[bytes] = []
+        self.before_event: Callable[[], object] = lambda: None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A function that ends hangs up; nobody needs to read of it."""
 
 
 class _RuntimeApiHandler(BaseHTTPRequestHandler):
@@ -140,6 +162,7 @@ class _RuntimeApiHandler(BaseHTTPRequestHandler):
             "Lambda-Runtime-Trace-Id": "Root=1-00000000-000000000000000000000000;Sampled=0",
             "Content-Type": "application/json",
         }
+        self.server.before_event()
         self._answer(200, event, headers)
 
     def do_POST(self) -> None:

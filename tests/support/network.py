@@ -107,7 +107,7 @@ class Proxy:
                 unsent += data
                 if b"MULTI" in unsent and b"EXEC" not in unsent:
                     continue  # a transaction is judged as a whole
-                if self.on_write is not None and b"$covered" in unsent and b"EXEC" in unsent:
+                if self.on_write is not None and b"$inited" in unsent and b"EXEC" in unsent:
                     passage.lose(unsent, self.on_write(unsent))
                     self.after_write()
                     passage.reset()

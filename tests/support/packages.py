@@ -74,15 +74,16 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 def unzip_read_only(package: Path | IO[bytes], target: Path) -> Path:
     """``target``, as on Lambda: nothing that the function does leaves bytecode behind for the next run."""
     if target.exists():
-        _set_writable(target, True)
+        set_writable(target, True)
         shutil.rmtree(target)
     with zipfile.ZipFile(package) as archive:
         archive.extractall(target)
-    _set_writable(target, False)
+    set_writable(target, False)
     return target
 
 
-def _set_writable(folder: Path, writable: bool) -> None:
+def set_writable(folder: Path, writable: bool) -> None:
+    """Everything in it, and itself."""
     for path in [folder, *folder.rglob("*")]:
         mode = path.stat().st_mode
         path.chmod(mode | stat.S_IWUSR if writable else mode & ~0o222)

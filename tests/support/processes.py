@@ -9,13 +9,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from tests.support.data import PROJECT
 
 PYTHON = sys.executable
 BIN = Path(sys.executable).parent
 """Where the programs of this Python's environment are, `chalice` among them."""
+
+
+Own = TypeVar("Own", bound="OwnProcess")
 
 
 class OwnProcess:
@@ -40,7 +43,7 @@ class OwnProcess:
             text=True,
         )
 
-    def __enter__(self) -> OwnProcess:
+    def __enter__(self: Own) -> Own:
         return self
 
     def __exit__(

@@ -80,6 +80,9 @@ class CountedReads:
         self.count += 1
         return self._store.read_some(keys)
 
+    def close(self) -> None:
+        self._store.close()
+
 
 def content_of(store: Store) -> StoredDataSet:
     """What a reader finds, by the snapshot if there is one, but for how it was read."""

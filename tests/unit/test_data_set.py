@@ -78,13 +78,13 @@ def test_the_higher_version_wins_and_an_old_data_set_deletes_nothing(
 ) -> None:
     from_stored, from_fetched = data_set(STORED, *kept), data_set(FETCHED, *taken)
     expected = {kind: {**from_stored[kind], **from_fetched[kind]} for kind in (FEATURES, SEGMENTS)}
-    merge = merge_never_backwards(data_set(STORED, *stored), data_set(FETCHED, *fetched))
-    assert merge == Merge(expected, held_back)
+    merge = merge_never_backwards(data_set(STORED, *stored), data_set(FETCHED, *fetched), {})
+    assert merge == Merge(expected, held_back, doubted={})
 
 
 def test_a_merge_changes_neither_side() -> None:
     stored, fetched = data_set(STORED, {"a": 3, "b": 1}), data_set(FETCHED, {"a": 2, "c": 1})
-    merge_never_backwards(stored, fetched)
+    merge_never_backwards(stored, fetched, {})
     assert stored == data_set(STORED, {"a": 3, "b": 1})
     assert fetched == data_set(FETCHED, {"a": 2, "c": 1})
 

@@ -32,6 +32,8 @@ def test_a_snapshot_is_freed_without_the_garbage_collector(no_collector: None) -
     for selected in (None, ("shiny",)):
         assert evaluate_flags(snapshot, context, Options(flags=selected))["shiny"]["value"] is True
 
+    following = SnapshotFeatureStore(feature_store._texts, feature_store)
+    assert following._decoded["features"].keys() == {"shiny"}, "taken over"
     freed = weakref.ref(feature_store)
     del snapshot, feature_store
 

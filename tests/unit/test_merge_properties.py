@@ -44,7 +44,7 @@ def versions(items: DataSet) -> Versions:
 
 def in_order(stored: DataSet, deliveries: list[Versions]) -> DataSet:
     for each in deliveries:
-        stored = merge_never_backwards(stored, data_set(each)).data_set
+        stored = merge_never_backwards(stored, data_set(each), {}).data_set
     return stored
 
 
@@ -52,7 +52,7 @@ def in_order(stored: DataSet, deliveries: list[Versions]) -> DataSet:
 def test_no_version_in_the_store_ever_falls(history: list[Versions], data: st.DataObject) -> None:
     stored = EMPTY
     for delivered in data.draw(st.lists(st.sampled_from(history), max_size=20)):
-        merged = merge_never_backwards(stored, data_set(delivered)).data_set
+        merged = merge_never_backwards(stored, data_set(delivered), {}).data_set
         before, after = versions(stored), versions(merged)
         assert all(after[place] >= before[place] for place in before.keys() & after.keys())
         stored = merged
@@ -70,7 +70,7 @@ def test_nothing_is_deleted_on_the_word_of_a_provably_old_data_set(
 ) -> None:
     stored = in_order(EMPTY, data.draw(st.lists(st.sampled_from(history), max_size=20)))
     delivered = data.draw(st.sampled_from(history))
-    merge = merge_never_backwards(stored, data_set(delivered))
+    merge = merge_never_backwards(stored, data_set(delivered), {})
     before = versions(stored)
     newer_in_store = {place for place in before.keys() & delivered.keys() if before[place] > delivered[place]}
     assert merge.held_back == len(newer_in_store)

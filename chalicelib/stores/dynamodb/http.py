@@ -51,12 +51,14 @@ def _status(stream: Stream) -> int:
 
 def _headers(stream: Stream) -> dict[str, str]:
     headers: dict[str, str] = {}
-    while line := stream.line():
-        name, colon, value = line.decode("latin-1").partition(":")
-        if not colon or len(headers) == _MOST_HEADERS:
-            raise ValueError
+    for _ in range(_MOST_HEADERS):
+        name, colon, value = stream.line().decode("latin-1").partition(":")
+        if not name:
+            return headers
+        if not colon:
+            break
         headers[name.lower()] = value.strip()
-    return headers
+    raise ValueError
 
 
 def _body(stream: Stream, headers: Mapping[str, str]) -> bytes:

@@ -1,7 +1,8 @@
-"""Requests to DynamoDB for the read path: signed JSON over a connection whose waits are bounded.
+"""Requests to DynamoDB: signed JSON over a connection whose waits are bounded.
 
 Our own, because of cold starts: importing botocore and making a client takes a quarter of one, and reading
-an attribute then takes it about 15 microseconds. The read path needs two operations.
+an attribute then takes it about 15 microseconds. A refresh asks the same way, because a time-out of botocore is for
+each byte, and a write that arrives after its lock has ended could be written over a newer one.
 
 Sources: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.LowLevelAPI.html and
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
@@ -14,6 +15,7 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
@@ -25,21 +27,50 @@ from .http import HttpAnswer, post
 from .tls import peer_of
 
 
-def http_call(endpoint: Endpoint, timing: Timing) -> Call:
-    """Requests over one connection, which the first one opens. Thread-safe."""
-    return _Requests(endpoint, timing)
+def http_read_call(endpoint: Endpoint, timing: Timing) -> Call:
+    """Requests of the read path, which learns within a second that DynamoDB is out of reach. Thread-safe."""
+
+    def seconds_for(operation: str, was_open: bool) -> float:
+        if operation != "GetItem":
+            return timing.dynamodb_query_seconds
+        again = timing.dynamodb_held_seconds + timing.dynamodb_reconnect_seconds
+        return again if was_open else timing.first_exchange_seconds
+
+    return _Requests(endpoint, timing, seconds_for, timing.dynamodb_read_attempts, timing.dynamodb_reconnect_seconds)
+
+
+def http_write_call(endpoint: Endpoint, timing: Timing) -> Call:
+    """Requests of a refresh, whose lock may end soon: each is over after so long, however well its bytes pass."""
+    seconds = timing.dynamodb_last_batch_seconds
+    strict = timing._replace(exchange_seconds=seconds)
+    return _Requests(
+        endpoint, strict, lambda *_: seconds, timing.dynamodb_write_attempts, timing.dynamodb_request_seconds
+    )
 
 
 class _Requests:
-    def __init__(self, endpoint: Endpoint, timing: Timing) -> None:
+    """Over one connection, which the first one opens."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        timing: Timing,
+        seconds_for: Callable[[str, bool], float],
+        attempts: int,
+        reconnect_seconds: float,
+    ) -> None:
+        """``seconds_for``: (operation, was there a connection before) -> for all attempts together."""
         self._endpoint = endpoint
         self._timing = timing
+        self._seconds_for = seconds_for
+        self._attempts = attempts
+        self._reconnect_seconds = reconnect_seconds
         self._line = Line(peer_of(endpoint.url, timing), timing)
 
     def __call__(self, operation: str, request: Json) -> Json:
-        patience = ExchangePatience(self._seconds_for(operation), self._timing)
+        patience = ExchangePatience(self._seconds_for(operation, self._line.was_open), self._timing)
         try:
-            return self._ask_until_processed(operation, json.dumps(request).encode(), patience)
+            return self._ask_until_processed(operation, json.dumps(request, default=_base64).encode(), patience)
         except CutOff as error:
             raise StoreTooSlow("DynamoDB did not answer in time.") from error
         except TimeoutError as error:
@@ -47,16 +78,8 @@ class _Requests:
         except OSError as error:
             raise StoreUnavailable(f"DynamoDB cannot be reached ({type(error).__name__}).") from error
 
-    def _seconds_for(self, operation: str) -> float:
-        """For all attempts together."""
-        timing = self._timing
-        if operation != "GetItem":
-            return timing.dynamodb_query_seconds
-        again = timing.dynamodb_held_seconds + timing.dynamodb_reconnect_seconds
-        return again if self._line.was_open else timing.first_exchange_seconds
-
     def _ask_until_processed(self, operation: str, body: bytes, patience: ExchangePatience) -> Json:
-        for _ in range(self._timing.dynamodb_read_attempts - 1):
+        for _ in range(self._attempts - 1):
             try:
                 return self._ask(operation, body, patience)
             except RequestRefused as refusal:
@@ -71,10 +94,15 @@ class _Requests:
             now = datetime.now(timezone.utc)
             return post(stream, signed_headers(self._endpoint, operation, body, now), body)
 
-        return _answer(operation, self._line.exchange(talk, patience, self._timing.dynamodb_reconnect_seconds))
+        return _answer(operation, self._line.exchange(talk, patience, self._reconnect_seconds))
+
+
+def _base64(binary: bytes) -> str:
+    return binascii.b2a_base64(binary, newline=False).decode()
 
 
 def _answer(operation: str, http: HttpAnswer) -> Json:
+    """With its headers where AWS's SDK puts them."""
     try:
         answer = json.loads(http.body)
     except ValueError:
@@ -84,6 +112,7 @@ def _answer(operation: str, http: HttpAnswer) -> Json:
         raise RequestRefused(operation, str(kind or f"HTTP {http.status}").rpartition("#")[2])
     if not isinstance(answer, dict) or not _is_intact(http):
         raise StoreUnavailable("The answer to a request to DynamoDB is not DynamoDB's.")
+    answer["ResponseMetadata"] = {"HTTPHeaders": http.headers}
     return answer
 
 

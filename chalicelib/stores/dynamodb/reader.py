@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from ...data_set import StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
 from ..snapshot import leads_from, open_changes, open_snapshot
-from .endpoint import Call, plain_endpoint
+from .access import read_call
 from .table import Table
 
 
@@ -47,18 +47,9 @@ class DynamoDbReader:
         found = {kind: {key: self._table.read_item(kind, key) for key in wanted} for kind, wanted in keys.items()}
         return {kind: {key: text for key, text in items.items() if text is not None} for kind, items in found.items()}
 
+    def close(self) -> None:
+        vars(self).pop("_table", None)  # which holds the connection, or AWS's client
+
     @functools.cached_property
     def _table(self) -> Table:
-        return Table(_call(self._aws, self._timing), self._name, self._prefix)
-
-
-def _call(aws: Mapping[str, str], timing: Timing) -> Call:
-    """Our own requests where the access is plain; AWS's SDK, which loads slowly, where it has to find out more."""
-    endpoint = plain_endpoint(aws)
-    if endpoint is not None:
-        from .protocol import http_call
-
-        return http_call(endpoint, timing)
-    from .sdk import sdk_read_call
-
-    return sdk_read_call(timing)
+        return Table(read_call(self._aws, self._timing), self._name, self._prefix)

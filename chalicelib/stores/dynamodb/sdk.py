@@ -1,9 +1,12 @@
-"""Requests to DynamoDB with AWS's SDK: for a refresh, and to read where the access is not plain.
+"""Requests to DynamoDB with AWS's SDK, where access is not plain.
 
-botocore without boto3, which is one import more and adds nothing here.
+botocore without boto3, which is one import more and adds nothing here. Its time-outs are for each address, each
+attempt and each wait: a server that trickles its answer, or a resolver that is away, holds a request for longer.
 """
 
 from __future__ import annotations
+
+import time
 
 import botocore.session
 from botocore import xform_name
@@ -49,7 +52,13 @@ def _call(timeout_seconds: float, timing: Timing) -> Call:
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(f"DYNAMODB_TABLE is set, but AWS is not configured: {error}") from error
 
+    opened_at = time.time()
+
     def call(operation: str, request: Json) -> Json:
+        nonlocal opened_at
+        if not 0 <= time.time() - opened_at < timing.connection_seconds:
+            client.close()  # its connections; the next request opens another one
+            opened_at = time.time()
         try:
             answer: Json = getattr(client, xform_name(operation))(**request)
         except ClientError as error:

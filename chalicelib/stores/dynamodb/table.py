@@ -7,9 +7,11 @@ Items, for the prefix ``launchdarkly``:
 - ``launchdarkly:features``, ``launchdarkly:segments`` / the item's key: ``version`` and the JSON as ``item``.
 - ``launchdarkly:$inited`` (twice, as all below): LaunchDarkly's marker of a store that was filled.
 - ``launchdarkly:$sync``: our sync record as ``item``, and what has to change with it: ``writing`` while items
-  are being replaced, ``writes`` (how often that began, for readers of version 1.0), ``covered``, the lock, and
+  are being replaced, ``writes`` (how often that began, for readers of version 1.0), the lock, and
   ``superseded``: earlier snapshots that somebody may still be reading.
-- ``launchdarkly:$refresh``: ``tickets`` and what the webhooks ``announced``.
+- ``launchdarkly:$refresh``: the webhooks, ``announced`` each as ``[ticket, announcement]`` in JSON, and of those
+  that a refresh has covered the tickets, ``met`` or ``unmet``. All three are sets of strings. Version 1.0
+  counts ``tickets`` here, and ``covered`` in ``$sync``; a rollout may run both.
 - ``launchdarkly:$snapshot`` / ``<revision>/<number>``: the data set once more, in the format of
   ``stores/snapshot.py``, in parts of ``PART_BYTES`` as ``data``.
 - ``launchdarkly:$changes``: in the same format, what changed since the revision before.
@@ -40,7 +42,6 @@ class Sync(NamedTuple):
     record: SyncRecord | None
     writing: str | None
     superseded: str | None
-    covered: int
     lock_owner: str | None
     lock_expires: int
     date: str
@@ -66,15 +67,14 @@ class Table:
     def read_sync(self) -> Sync:
         answer = self.get("$sync")
         item = answer.get("Item", {})
-        text = item.get("item", {}).get("S")
+        text = text_in(item, "item")
         record = None if text is None else SyncRecord.from_json(text)
-        writing = item.get("writing", {}).get("S")
+        writing = text_in(item, "writing")
         return Sync(
             record=record if record is None else record._replace(writing=writing is not None),
             writing=writing,
-            superseded=item.get("superseded", {}).get("S"),
-            covered=number_in(item, "covered"),
-            lock_owner=item.get("lock_owner", {}).get("S"),
+            superseded=text_in(item, "superseded"),
+            lock_owner=text_in(item, "lock_owner"),
             lock_expires=number_in(item, "lock_expires"),
             date=answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", ""),
         )
@@ -117,9 +117,12 @@ class Table:
             for item in page["Items"]:
                 if "S" in item.get("item", {}):
                     yield item["key"]["S"], item["item"]["S"].encode()
-            if "LastEvaluatedKey" not in page:
+            last = page.get("LastEvaluatedKey")
+            if not last:
                 return
-            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+            if last == request.get("ExclusiveStartKey"):
+                raise ValueError  # the same page would follow for ever
+            request["ExclusiveStartKey"] = last
 
     def key(self, name: str, key: str) -> Attributes:
         return {"namespace": {"S": self.namespace(name)}, "key": {"S": key}}
@@ -133,6 +136,18 @@ def part_keys(revision: str, size: int) -> list[str]:
     return [f"{revision}/{number}" for number in range(-(-size // PART_BYTES))]
 
 
+def text_in(item: Attributes, name: str) -> str | None:
+    """The text that an item holds under this name; None where it holds none, or something else."""
+    text: str | None = item.get(name, {}).get("S")
+    return text
+
+
+def texts_in(item: Attributes, name: str) -> list[str]:
+    """The set of texts that an item holds under this name, in order; empty where it holds none, or something else."""
+    return sorted(item.get(name, {}).get("SS", ()))
+
+
 def number_in(item: Attributes, name: str) -> int:
-    """The number that an item holds under this name; 0 where it holds none."""
-    return int(item.get(name, {}).get("N", 0))
+    """The whole number that an item holds under this name; 0 where it holds none, or something else."""
+    digits: str = item.get(name, {}).get("N", "")
+    return int(digits) if digits.isascii() and digits.isdigit() else 0

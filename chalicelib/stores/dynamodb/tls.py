@@ -19,15 +19,6 @@ from ..wire import ExchangePatience, Peer, ResolvedAddresses, Stream
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-AMAZON_ROOTS = (
-    "Amazon Root CA 1",
-    "Amazon Root CA 2",
-    "Amazon Root CA 3",
-    "Amazon Root CA 4",
-    "Starfield Services Root Certificate Authority - G2",
-)
-"""As certifi labels them."""
-
 AMAZON_ROOTS_FILE = os.path.join(os.path.dirname(__file__), "amazon-roots.pem")
 """In a deployment package; not in the repository."""
 

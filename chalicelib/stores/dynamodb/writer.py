@@ -1,4 +1,4 @@
-"""The writer of a DynamoDB table, with AWS's SDK.
+"""The writer of a DynamoDB table.
 
 DynamoDB has no transaction as large as a data set. A write therefore marks ``$sync`` first, moves the
 items, writes the snapshot, and sets the record that names it last; both updates of ``$sync`` are conditional
@@ -17,19 +17,18 @@ import math
 import random
 import re
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 
 from ...data_set import KINDS, Announcement, DataSet, Item, StoredDataSet, SyncRecord, changes, texts_of
 from ...errors import RefreshConflict, StoreUnavailable
 from ...timing import Timing
-from ..port import Backlog, Covered
+from ..port import REMEMBERED, Backlog, Covered, new_ticket
 from ..snapshot import Packed, pack
+from .access import write_call
 from .endpoint import THROTTLED, RequestRefused
-from .sdk import sdk_call
-from .table import PART_BYTES, Attributes, Sync, Table, number_in, part_keys
+from .table import PART_BYTES, Attributes, Sync, Table, part_keys, texts_in
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +43,11 @@ _MAX_NUMBER_BYTES = 21
 
 
 class DynamoDbWriter:
-    def __init__(self, table: str, prefix: str, timing: Timing) -> None:
-        """Raises ConfigurationError when AWS's SDK cannot be set up, for want of a region, say."""
+    def __init__(self, table: str, prefix: str, aws: Mapping[str, str], timing: Timing) -> None:
+        """``aws``: as for the reader. Raises ConfigurationError when AWS's SDK is needed and cannot be set up."""
         self._prefix = prefix
         self._timing = timing
-        self._table = _WritableTable(sdk_call(timing), table, prefix)
+        self._table = _WritableTable(write_call(aws, timing), table, prefix)
 
     def can_hold(self, kind: str, key: str, item: Item) -> bool:
         """Within about 400 KB: names and values of all attributes count, in UTF-8."""
@@ -56,21 +55,32 @@ class DynamoDbWriter:
         values = len(f"{self._prefix}:{kind}".encode()) + len(key.encode()) + _MAX_NUMBER_BYTES + len(item.text)
         return 0 < len(key.encode()) <= _MAX_KEY_BYTES and names + values <= _MAX_ITEM_BYTES
 
-    def take_ticket(self, announcement: Announcement | None) -> int:
-        # A name of its own, so that a repeated request announces once, and exactly this one can be forgotten.
-        text = json.dumps([uuid.uuid4().hex, None if announcement is None else announcement._asdict()])
-        updated = self._table.update("$refresh", "ADD tickets :one, announced :announced", one=1, announced=[text])
-        assert updated is not None  # there is no condition
-        return number_in(updated, "tickets")
+    def take_ticket(self, announcement: Announcement | None) -> str:
+        ticket = new_ticket()
+        entry = [json.dumps([ticket, None if announcement is None else announcement._asdict()])]
+        try:
+            self._table.update("$refresh", "ADD announced :entry", entry=entry)
+        except RequestRefused as refusal:
+            if refusal.code != "ValidationException":
+                raise
+            # What is there is of another type, or has become too large: whoever left it, it gives way.
+            self._table.update("$refresh", "SET announced = :entry", entry=entry)
+        return ticket
 
-    def read_covered(self) -> Covered:
-        sync = self._table.read_sync()
-        return Covered(sync.covered, None if sync.record is None else sync.record.revision)
+    def read_covered(self, ticket: str) -> Covered | None:
+        item = self._table.get("$refresh").get("Item", {})
+        is_met = ticket in texts_in(item, "met")
+        if not is_met and ticket not in texts_in(item, "unmet"):
+            return None
+        record = self._table.read_sync().record
+        return Covered(is_met, None if record is None else record.revision)
 
     def read_backlog(self) -> Backlog:
         item = self._table.get("$refresh").get("Item", {})
-        entries = sorted(item.get("announced", {}).get("SS", ()))
-        return Backlog(number_in(item, "tickets"), tuple(map(_announcement, entries)), tuple(entries))
+        entries = texts_in(item, "announced")
+        covered = [*texts_in(item, "met"), *texts_in(item, "unmet")]
+        outdated = tuple(covered) if len(covered) > REMEMBERED else ()
+        return Backlog(dict(map(_webhook, entries)), tuple(entries), outdated)
 
     def try_lock(self, owner: str, seconds: float) -> bool:
         sync = self._table.read_sync()
@@ -129,7 +139,7 @@ class _DynamoDbUpdate:
         self._sync = sync
         self.stored = stored
 
-    def commit(self, data_set: DataSet, record: SyncRecord, backlog: Backlog) -> None:
+    def commit(self, data_set: DataSet, record: SyncRecord, backlog: Backlog, in_vain: Collection[str] = ()) -> None:
         packed = pack(record.revision, texts_of(data_set), self.stored.record, self._stored_snapshot())
         record = record._replace(snapshot=packed.name)
         items = list(self._item_requests(data_set))
@@ -150,12 +160,11 @@ class _DynamoDbUpdate:
         for revision, size in superseded.pop_older_than(self._timing.snapshot_grace_seconds):
             self._write([self._table.delete_request("$snapshot", key) for key in part_keys(revision, size)])
         self._update_sync(
-            "SET #item = :record, covered = :ticket, superseded = :superseded REMOVE writing",
+            "SET #item = :record, superseded = :superseded REMOVE writing",
             record=record.to_json(),
-            ticket=backlog.ticket,
             superseded=superseded.to_json(),
         )
-        self._forget(backlog)
+        self._tell_outcomes(backlog, in_vain)
 
     def _stored_snapshot(self) -> bytes | None:
         record = self.stored.record
@@ -201,13 +210,30 @@ class _DynamoDbUpdate:
                 "This refresh took longer than its lock; the one that has it now completes the store."
             )
 
-    def _forget(self, backlog: Backlog) -> None:
-        """The store is as it should be by now; what is not forgotten is only waited for once more."""
+    def _tell_outcomes(self, backlog: Backlog, in_vain: Collection[str]) -> None:
+        """The store is as it should be by now; a webhook that does not learn it only refreshes once more."""
+        outcomes = {
+            "met": [ticket for ticket in backlog.announcements if ticket not in in_vain],
+            "unmet": list(in_vain),
+        }
         try:
+            if backlog.outdated:
+                self._table.update("$refresh", "REMOVE met, unmet")
+            for name, tickets in outcomes.items():
+                if tickets:
+                    self._add_outcomes(name, tickets)
             if backlog.entries:
                 self._table.update("$refresh", "DELETE announced :entries", entries=list(backlog.entries))
         except StoreUnavailable as error:
-            logger.warning("covered webhooks not forgotten: %s", error)
+            logger.warning("covered webhooks not told: %s", error)
+
+    def _add_outcomes(self, name: str, tickets: list[str]) -> None:
+        try:
+            self._table.update("$refresh", f"ADD {name} :tickets", tickets=tickets)
+        except RequestRefused as refusal:
+            if refusal.code != "ValidationException":
+                raise
+            self._table.update("$refresh", f"SET {name} = :tickets", tickets=tickets)
 
 
 class _Superseded:
@@ -257,9 +283,10 @@ class _WritableTable(Table):
             "TableName": self.name,
             "Key": self.key(name, self.namespace(name)),
             "UpdateExpression": expression,
-            "ExpressionAttributeValues": {f":{name}": _value(value) for name, value in values.items()},
             "ReturnValues": "UPDATED_NEW",
         }
+        if values:
+            request["ExpressionAttributeValues"] = {f":{name}": _value(value) for name, value in values.items()}
         if names := re.findall(r"#(\w+)", expression):
             request["ExpressionAttributeNames"] = {f"#{name}": name for name in names}
         if condition is not None:
@@ -303,10 +330,10 @@ def _value(value: str | int | list[str]) -> Attributes:
     return {"N": str(value)} if isinstance(value, int) else {"S": value}
 
 
-def _announcement(entry: str) -> Announcement | None:
-    """Of the pair of a name and an announcement; None for an entry that is something else."""
+def _webhook(entry: str) -> tuple[str, Announcement | None]:
+    """Ticket and announcement; an entry that is something else is one that announces no version."""
     try:
-        _, fields = json.loads(entry)
-    except (ValueError, TypeError):
-        return None
-    return Announcement.from_json(fields)
+        ticket, fields = json.loads(entry)
+    except (ValueError, TypeError, RecursionError):
+        return entry, None
+    return str(ticket), Announcement.from_json(fields)

@@ -6,7 +6,11 @@ Keys, for the prefix ``launchdarkly``:
 - ``launchdarkly:$inited``: LaunchDarkly's marker of a store that was filled.
 - ``launchdarkly:$sync``: our sync record.
 - ``launchdarkly:$snapshot``, ``$changes``: the data set once more, in the format of ``stores/snapshot.py``.
-- ``launchdarkly:$lock``, ``$tickets``, ``$covered``, ``$announced``: what serialises refreshes.
+- ``launchdarkly:$lock``: who refreshes; it expires.
+- ``launchdarkly:$queue``: a hash of webhooks' tickets to what they announce, as JSON, and, once a refresh has
+  covered them, to ``"met"`` or ``"unmet"``.
+
+Version 1.0 used ``$tickets``, ``$covered`` and ``$announced`` instead; a rollout may run both.
 
 Redis Cluster and ElastiCache Serverless refuse a MULTI over several slots: there the prefix has to be a
 hash tag such as ``{launchdarkly}``.

@@ -48,6 +48,9 @@ class RedisReader:
             for kind, texts in zip(keys, replies, strict=True)
         }
 
+    def close(self) -> None:
+        self._server.close()
+
     def _read_with_record(self, name: str) -> tuple[bytes | None, SyncRecord | None]:
         """A value, and the sync record of the same moment."""
         ((text, value),) = self._server.ask(("MGET", self._key("$sync"), self._key(name)))

@@ -7,9 +7,9 @@ repeated blindly: when the reply to EXEC is lost, the store itself says whether 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from redis.client import Pipeline
@@ -28,13 +28,21 @@ from ...data_set import (
 )
 from ...errors import RefreshConflict, StoreUnavailable
 from ...timing import Timing
-from ..port import Backlog, Covered
+from ..port import REMEMBERED, Backlog, Covered, new_ticket
 from ..snapshot import Packed, pack
 from .address import parse_address
 from .layout import Keys, stored_data_set
 from .pool import redis_client
 from .protocol import ServerError
 from .refusals import meaning
+
+_NEVER = -1
+"""Redis' reply for when a key expires that does not."""
+
+_OUTCOMES = {b'"met"': True, b'"unmet"': False}
+"""What the queue holds of a webhook that was covered: whether what it announced was met."""
+
+Reply = TypeVar("Reply")
 
 
 class RedisWriter:
@@ -46,29 +54,47 @@ class RedisWriter:
     def can_hold(self, kind: str, key: str, item: Item) -> bool:
         return True  # up to 512 MB a value
 
-    def take_ticket(self, announcement: Announcement | None) -> int:
-        text = json.dumps(None if announcement is None else announcement._asdict())
-        with _errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.rpush(self._key("$announced"), text)
-            pipeline.incr(self._key("$tickets"))
-            return int(pipeline.execute()[1])
+    def take_ticket(self, announcement: Announcement | None) -> str:
+        ticket, text = new_ticket(), json.dumps(None if announcement is None else announcement._asdict())
+        self._ask_queue(lambda: self._redis.hset(self._key("$queue"), ticket, text))
+        return ticket
 
-    def read_covered(self) -> Covered:
+    def read_covered(self, ticket: str) -> Covered | None:
+        outcome: Any = self._ask_queue(lambda: self._redis.hget(self._key("$queue"), ticket))
+        if outcome not in _OUTCOMES:
+            return None
         with _errors_in_our_words():
-            ticket, sync = self._redis.mget(self._key("$covered"), self._key("$sync"))
+            (sync,) = self._redis.mget(self._key("$sync"))
         record = None if sync is None else SyncRecord.from_json(sync)
-        return Covered(int(ticket or 0), None if record is None else record.revision)
+        return Covered(_OUTCOMES[outcome], None if record is None else record.revision)
 
     def read_backlog(self) -> Backlog:
-        with _errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.get(self._key("$tickets"))
-            pipeline.lrange(self._key("$announced"), 0, -1)
-            ticket, texts = pipeline.execute()
-        return Backlog(int(ticket or 0), tuple(_announcement(text) for text in texts))
+        queue: Any = self._ask_queue(lambda: self._redis.hgetall(self._key("$queue")))
+        fields = {ticket.decode(errors="replace"): text for ticket, text in queue.items()}
+        waiting = {ticket: _announcement(text) for ticket, text in fields.items() if text not in _OUTCOMES}
+        covered = tuple(ticket for ticket in fields if ticket not in waiting)
+        return Backlog(waiting, tuple(waiting), covered if len(covered) > REMEMBERED else ())
+
+    def _ask_queue(self, command: Callable[[], Reply]) -> Reply:
+        """The reply to a command about the queue. A queue of another type, whoever left it, gives way."""
+        with _errors_in_our_words():
+            try:
+                return command()
+            except redis.ResponseError as error:
+                if not str(error).startswith("WRONGTYPE"):
+                    raise
+            self._redis.delete(self._key("$queue"))
+            return command()
 
     def try_lock(self, owner: str, seconds: float) -> bool:
+        milliseconds = int(seconds * 1000)
         with _errors_in_our_words():
-            return bool(self._redis.set(self._key("$lock"), owner, nx=True, px=int(seconds * 1000)))
+            if self._redis.set(self._key("$lock"), owner, nx=True, px=milliseconds):
+                return True
+            if self._redis.pttl(self._key("$lock")) == _NEVER:
+                # No lock of ours: somebody has put it there, or back there. Nobody would ever free it.
+                self._redis.pexpire(self._key("$lock"), milliseconds)
+            return False
 
     def unlock(self, owner: str) -> None:
         with _errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
@@ -88,19 +114,21 @@ class RedisWriter:
             pipeline.watch(*map(self._key, ("$sync", "$inited", FEATURES, SEGMENTS)))
             if not self._watch_lock(pipeline, owner):
                 raise RefreshConflict("This refresh took longer than its lock; nothing was written.")
+            # MGET takes a value of another type, whoever left it, for none, where GET would fail.
+            (sync,) = pipeline.mget(self._key("$sync"))
             stored = stored_data_set(
-                pipeline.get(self._key("$sync")),
+                sync,
                 pipeline.exists(self._key("$inited")),
                 [pipeline.hgetall(self._key(kind)) for kind in KINDS],
             )
-            snapshot: Any = pipeline.get(self._key("$snapshot"))  # Any: redis-py's types allow text as well
+            snapshot: Any = pipeline.mget(self._key("$snapshot"))[0]  # Any: redis-py's types allow text as well
             pipeline.multi()
             yield _RedisUpdate(self._redis, self._key, pipeline, stored, snapshot)
 
     def _watch_lock(self, pipeline: Pipeline, owner: str) -> bool:
         """Whether ``owner`` holds the lock; if that changes, the transaction that follows does nothing."""
         pipeline.watch(self._key("$lock"))
-        holder: Any = pipeline.get(self._key("$lock"))  # Any: redis-py's types allow text as well
+        (holder,) = pipeline.mget(self._key("$lock"))
         return bool(holder == owner.encode())
 
 
@@ -114,7 +142,7 @@ class _RedisUpdate:
         self.stored = stored
         self._snapshot = snapshot
 
-    def commit(self, data_set: DataSet, record: SyncRecord, backlog: Backlog) -> None:
+    def commit(self, data_set: DataSet, record: SyncRecord, backlog: Backlog, in_vain: Collection[str] = ()) -> None:
         key = self._key
         packed = pack(record.revision, texts_of(data_set), self.stored.record, self._snapshot)
         record = record._replace(snapshot=packed.name)
@@ -122,8 +150,7 @@ class _RedisUpdate:
         self._queue_snapshot(packed)
         self._pipeline.set(key("$inited"), key("$inited"))  # the SDKs store the key's own name
         self._pipeline.set(key("$sync"), record.to_json())
-        self._pipeline.set(key("$covered"), backlog.ticket)
-        self._pipeline.ltrim(key("$announced"), len(backlog.announcements), -1)
+        self._queue_outcomes(backlog, in_vain)
         with _errors_in_our_words():
             self._execute(record)
 
@@ -135,6 +162,15 @@ class _RedisUpdate:
             self._pipeline.delete(self._key("$changes"))
         else:
             self._pipeline.set(self._key("$changes"), packed.changes)
+
+    def _queue_outcomes(self, backlog: Backlog, in_vain: Collection[str]) -> None:
+        outcomes: dict[Any, Any] = {
+            ticket: '"unmet"' if ticket in in_vain else '"met"' for ticket in backlog.announcements
+        }
+        if backlog.outdated:
+            self._pipeline.hdel(self._key("$queue"), *backlog.outdated)
+        if outcomes:
+            self._pipeline.hset(self._key("$queue"), mapping=outcomes)
 
     def _queue_items(self, data_set: DataSet) -> None:
         """Only what differs: an unchanged environment costs no item writes."""
@@ -153,7 +189,7 @@ class _RedisUpdate:
             # The reply may be lost, but was the write? The store knows.
             if not isinstance(_cause(error), (redis.ConnectionError, redis.TimeoutError)):
                 raise
-            text: Any = self._redis.get(self._key("$sync"))  # Any: redis-py's types allow text as well
+            (text,) = self._redis.mget(self._key("$sync"))
             if text is None or SyncRecord.from_json(text) != record:
                 raise
 
@@ -161,7 +197,7 @@ class _RedisUpdate:
 def _announcement(text: bytes) -> Announcement | None:
     try:
         return Announcement.from_json(json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

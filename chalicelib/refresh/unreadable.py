@@ -1,0 +1,36 @@
+"""Which items of a new revision the SDK cannot read. They are stored as they came, and hold nothing else back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..data_set import KINDS, DataSet, StoredDataSet, Texts
+from ..errors import UnreadableItem
+from ..launchdarkly.items import decode_item, log_unreadable_of_refresh
+from ..launchdarkly.sdk import FEATURES, SEGMENTS, VersionedDataKind
+
+_SDK_KINDS = {kind.namespace: kind for kind in (FEATURES, SEGMENTS)}
+
+
+def count_unreadable(data_set: DataSet, revision: str, stored: StoredDataSet) -> int:
+    """How many items of this revision cannot be read. They are logged when it is a new one.
+
+    Of a data set in which all could be read, only what has changed since is looked at.
+    """
+    before = stored.record
+    if before is not None and before.revision == revision and before.unreadable is not None:
+        return before.unreadable
+    all_were_readable = before is not None and before.unreadable == 0
+    unreadable = list(_unreadable(data_set, stored.texts if all_were_readable else {kind: {} for kind in KINDS}))
+    log_unreadable_of_refresh(unreadable)
+    return len(unreadable)
+
+
+def _unreadable(data_set: DataSet, readable: Texts) -> Iterator[tuple[VersionedDataKind, str, bytes, UnreadableItem]]:
+    for kind in KINDS:
+        for key, item in data_set[kind].items():
+            if readable[kind].get(key) != item.text:
+                try:
+                    decode_item(_SDK_KINDS[kind], key, item.text)
+                except UnreadableItem as error:
+                    yield _SDK_KINDS[kind], key, item.text, error

@@ -1,0 +1,35 @@
+"""Which way requests to DynamoDB go: our own where access is plain, AWS's SDK where it has to find out more.
+
+The SDK loads slowly, and its waits are bounded for each attempt and each byte only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...timing import Timing
+from .endpoint import Call, plain_endpoint
+
+
+def read_call(aws: Mapping[str, str], timing: Timing) -> Call:
+    """Requests of the read path. ``aws``: the environment variables of AWS's SDK."""
+    endpoint = plain_endpoint(aws)
+    if endpoint is not None:
+        from .protocol import http_read_call
+
+        return http_read_call(endpoint, timing)
+    from .sdk import sdk_read_call
+
+    return sdk_read_call(timing)
+
+
+def write_call(aws: Mapping[str, str], timing: Timing) -> Call:
+    """Requests of a refresh. Raises ConfigurationError when AWS's SDK cannot be set up, for want of a region, say."""
+    endpoint = plain_endpoint(aws)
+    if endpoint is not None:
+        from .protocol import http_write_call
+
+        return http_write_call(endpoint, timing)
+    from .sdk import sdk_call
+
+    return sdk_call(timing)
