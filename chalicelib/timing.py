@@ -39,6 +39,8 @@ class Timing(NamedTuple):
     """The second follows a first throttling."""
     dynamodb_read_pause_seconds: float = 0.05
     """Before that second attempt."""
+    store_longest_retry_seconds: float = 30.0
+    """The longest such pause, when data came from the store but too slowly: each is up to twice the one before."""
     store_retry_seconds: float = 1.0
     """How long the read path leaves a store alone that has failed, so that not every request waits for it."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..data_set import FEATURES, KINDS, SEGMENTS, StoredDataSet, SyncRecord, revision_of, stored_item
-from ..errors import StoreNotInitialized, StoreUnavailable
+from ..errors import StoreNotInitialized, StoreTooSlow, StoreUnavailable
 from ..launchdarkly.evaluators import FlagEvaluator, evaluator_over
 from ..runtime.clock import AgeingClock
 from ..stores.port import Reader
@@ -77,6 +77,8 @@ class Snapshots:
         self._stored = StoredDataSet({kind: {} for kind in KINDS}, None, initialized=False)
         """What the snapshot was made from."""
         self._failure: str | None = None
+        self._slow_reads = 0
+        """How many reads in a row were cut off because the data came too slowly."""
         self._retry_at = 0.0
 
     def current(self) -> Snapshot:
@@ -100,9 +102,23 @@ class Snapshots:
             if self._failure is None:
                 logger.error("serving without the store: %s", failure)
             self._failure = str(failure)
-            self._retry_at = self._clock() + self._timing.store_retry_seconds
+            self._retry_at = self._clock() + self._pause_after(failure)
         else:
-            self._failure = None
+            self._failure, self._slow_reads = None, 0
+
+    def _pause_after(self, failure: StoreUnavailable) -> float:
+        """How long to leave the store alone: longer and longer when data came, but too slowly to read all of it.
+
+        Whoever reads over the same link makes it slow: they come back at different times, and less often.
+        """
+        if not isinstance(failure, StoreTooSlow):
+            self._slow_reads = 0
+            return self._timing.store_retry_seconds
+        import random  # a cold function that finds its store well has no use for it
+
+        self._slow_reads += 1
+        longest = min(self._timing.store_retry_seconds * 2**self._slow_reads, self._timing.store_longest_retry_seconds)
+        return random.uniform(longest / 2, longest)
 
     def _fresh(self) -> Snapshot:
         held = self._snapshot

@@ -163,8 +163,8 @@ def test_who_looks_at_the_apps_address_is_told_where_to_go(app: App) -> None:
             "Code": "NotFoundError",
             "Message": (
                 'There is nothing at this address. Send a context, such as {"kind": "user", "key": "user-123"}, by '
-                "POST to /evaluate or /evaluate/{flag_key} with Content-Type: application/json; OpenFeature's providers "
-                "use /ofrep/v1/evaluate/flags; GET /status says how the app is."
+                "POST to /evaluate or /evaluate/{flag_key} with Content-Type: application/json; OpenFeature's "
+                "providers use /ofrep/v1/evaluate/flags; GET /status says how the app is."
             ),
         },
     )

@@ -8,11 +8,14 @@ from contextlib import closing
 
 import pytest
 
+from chalicelib.data_set import StoredDataSet, SyncRecord
 from chalicelib.errors import StoreTooSlow
+from chalicelib.read.snapshots import Snapshots
 from chalicelib.timing import Timing
+from tests.support.clock import Clock
 from tests.support.data import boolean_flag
 from tests.support.network import SlowLink
-from tests.support.stores import data_set, open_store, refresh_store
+from tests.support.stores import CountedReads, data_set, open_store, refresh_store
 from tests.support.valkey import ValkeyServer
 
 READERS = 40
@@ -62,3 +65,35 @@ def test_an_answer_that_comes_too_slowly_is_cut_off_and_not_asked_for_again(fill
         with pytest.raises(StoreTooSlow, match="did not answer in time"):
             reader.read_items()
         assert link.connections == 1
+
+
+class TooSlow(CountedReads):
+    """A store from which data comes too slowly to be read, until it does not."""
+
+    is_slow = False
+
+    def read_snapshot(self, record: SyncRecord | None, held: StoredDataSet | None) -> StoredDataSet | None:
+        found = super().read_snapshot(record, held)
+        if self.is_slow:
+            raise StoreTooSlow("The flag store sends its data too slowly.")
+        return found
+
+
+def test_reads_that_are_cut_off_come_back_later_each_time(redis_url: str) -> None:
+    refresh_store(redis_url, data_set([boolean_flag("shiny", 1)]))
+    reads, clock = TooSlow(open_store({"REDIS_URL": redis_url}).reader), Clock()
+    timing = Timing(store_retry_seconds=1.0, store_longest_retry_seconds=10.0)
+    snapshots = Snapshots(reads, 15.0, timing, clock)
+    first = snapshots.current()
+    refresh_store(redis_url, data_set([boolean_flag("shiny", 2)]))
+    reads.is_slow = True
+    for shortest, longest in ((1.0, 2.0), (2.0, 4.0), (4.0, 8.0), (5.0, 10.0), (5.0, 10.0)):
+        before = reads.count
+        assert (snapshots.current().revision, snapshots.current().stale) == (first.revision, True)
+        assert reads.count == before + 2, "it has tried once"
+        clock.advance(shortest - 0.01)
+        snapshots.current()
+        assert reads.count == before + 2, "it has not tried again"
+        clock.advance(longest - shortest + 0.02)
+    reads.is_slow = False
+    assert (snapshots.current().revision != first.revision, snapshots.current().stale) == (True, False)
