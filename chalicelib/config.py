@@ -124,6 +124,10 @@ def _choice(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _prefix(text: str) -> str:
+    return "" if text == "none" else text  # Lambda's variables cannot tell an empty one from one that is not set
+
+
 def _switch(on: str, off: str) -> Callable[[str], bool]:
     def parse(text: str) -> bool:
         return (on, off).index(text) == 0
@@ -241,7 +245,12 @@ class Settings:
         private=True,
     )
     dynamodb_table = Variable("DYNAMODB_TABLE", str, None, "The store, unless it is Redis: the name of a table.")
-    store_prefix = Variable("STORE_PREFIX", str, "launchdarkly", "What every key in the store begins with.")
+    store_prefix = Variable(
+        "STORE_PREFIX",
+        _prefix,
+        "launchdarkly",
+        "What every key in the store begins with; none is how LaunchDarkly's SDKs name them if not told otherwise.",
+    )
     store_cache_seconds = Variable(
         "STORE_CACHE_SECONDS",
         _seconds,

@@ -78,11 +78,11 @@ class SyncRecord(NamedTuple):
     """What the last refresh left in the store, beside LaunchDarkly's own keys.
 
     ``revision`` names the content; ``synced_at_ms`` is Unix time in milliseconds by the refresher's
-    clock; ``source`` is ``launchdarkly`` or ``file``; ``left_out`` items are too large for the store.
+    clock; ``source`` is ``launchdarkly`` or ``file``; ``left_out`` items the store cannot hold.
     ``writing`` says that the items are being replaced, or were when the writer died: they are not of
     this revision alone. A store that replaces them as one step never says so. ``snapshot`` is None where
     an older version of the app wrote the record. ``doubted`` is what the next reconcile may take after all;
-    ``unreadable`` counts the items that the SDK cannot read, None where an older version did not.
+    ``unreadable`` counts the items that the SDK cannot read.
     """
 
     revision: str
@@ -94,7 +94,7 @@ class SyncRecord(NamedTuple):
     writing: bool = False
     snapshot: SnapshotName | None = None
     doubted: tuple[Doubt, ...] = ()
-    unreadable: int | None = None
+    unreadable: int = 0
 
     @property
     def doubts(self) -> Doubts:
@@ -107,7 +107,7 @@ class SyncRecord(NamedTuple):
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def to_json(self) -> str:
-        """``writing`` is not part of it; ``left_out`` and ``doubted`` are only when there is something to say."""
+        """``writing`` is not part of it; what is rare only when there is some."""
         return json.dumps(
             {
                 "revision": self.revision,
@@ -116,7 +116,7 @@ class SyncRecord(NamedTuple):
                 "segments": self.segments,
                 "source": self.source,
                 **({"left_out": self.left_out} if self.left_out else {}),
-                **({"unreadable": self.unreadable} if self.unreadable is not None else {}),
+                **({"unreadable": self.unreadable} if self.unreadable else {}),
                 **({"doubted": self.doubted} if self.doubted else {}),
                 **({"snapshot": self.snapshot._asdict()} if self.snapshot is not None else {}),
             }
@@ -135,7 +135,7 @@ class SyncRecord(NamedTuple):
                 source=str(fields["source"]),
                 left_out=int(fields.get("left_out", 0)),
                 snapshot=SnapshotName.from_json(fields.get("snapshot")),
-                unreadable=None if fields.get("unreadable") is None else int(fields["unreadable"]),
+                unreadable=int(fields.get("unreadable", 0)),
                 doubted=_doubts_from_json(fields.get("doubted")),
             )
         except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
@@ -227,6 +227,15 @@ def stored_item(text: bytes) -> Item:
     except (ValueError, RecursionError):
         fields = None
     return Item(version=version_of(fields), text=text)
+
+
+def is_text(key: str) -> bool:
+    """Whether it can be written as UTF-8. JSON can also spell half of a character (``\\ud83d``), which is none."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def version_of(fields: object) -> int:

@@ -74,12 +74,12 @@ def _stored_data(snapshot: Snapshot, now_seconds: float) -> Json:
         **_refresh(snapshot.record, now_seconds),
         "flags": snapshot.feature_store.count(FEATURES),
         "segments": snapshot.feature_store.count(SEGMENTS),
-        "unreadable": max(snapshot.feature_store.unreadable_count, (record and record.unreadable) or 0),
+        "unreadable": max(snapshot.feature_store.unreadable_count, 0 if record is None else record.unreadable),
     }
 
 
 def _refresh(record: SyncRecord | None, now_seconds: float) -> Json:
-    """What only a sync record tells; where there is none, nobody knows. ``leftOut``: items too large for the store."""
+    """What only a sync record tells; without one nobody knows. ``leftOut``: items that the store cannot hold."""
     if record is None:
         return {"syncedAt": None, "ageSeconds": None, "source": None, "leftOut": None}
     return {

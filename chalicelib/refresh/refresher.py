@@ -161,14 +161,14 @@ class Refresher:
             confirmed=None if announcement is None else _holds(data_set, announcement),
             held_back=merged.held_back,
             left_out=record.left_out,
-            unreadable=record.unreadable or 0,
+            unreadable=record.unreadable,
         )
 
     def _storable(self, merged: Merge, stored: StoredDataSet) -> tuple[DataSet, SyncRecord]:
         """What the store can hold of the data set, and the sync record of that."""
         data_set, left_out = leave_out(merged.data_set, self._store.can_hold)
         for name in left_out:
-            logger.error("left out, because it is too large for the store: %s", name)
+            logger.error("left out, because the store cannot hold it: %s", name)
         revision = revision_of(texts_of(data_set))
         return data_set, SyncRecord(
             revision=revision,

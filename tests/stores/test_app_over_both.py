@@ -15,10 +15,10 @@ from chalicelib.refresh.refresher import Coalesced, Refreshed, Refresher
 from chalicelib.timing import Timing
 from tests.stores.conftest import OpenStore, over_store
 from tests.stores.test_store_contract import LOCK_SECONDS, data_set, record_of
-from tests.support.app import App, Environment
+from tests.support.app import App, Environment, logged
 from tests.support.data import boolean_flag, by_key, example_data, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
-from tests.support.stores import content_of
+from tests.support.stores import Store, content_of
 from tests.support.waiting import eventually
 
 USER = {"kind": "user", "key": "anna"}
@@ -167,3 +167,25 @@ def test_a_webhook_that_was_covered_in_vain_goes_on_to_a_refresh_of_its_own(open
         assert outcome.result() == Refreshed(
             record_of(fetched).revision, 1, 0, changed=True, confirmed=True, held_back=0, left_out=0, unreadable=0
         )
+
+
+def test_what_a_store_cannot_hold_is_left_out_and_holds_nothing_back(
+    app: App, launchdarkly: FakeLaunchDarkly, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = {
+        "half a character \ud83d": "features/half a character \ud83d",
+        "": "features/",
+        "x" * 1025: f"features/{'x' * 1025}",
+        "39 digits": "features/39 digits",
+    }
+    flags = [boolean_flag(key, 10**38 if key == "39 digits" else 1) for key in odd]
+    launchdarkly.replace(by_key(boolean_flag("shiny", 1), boolean_flag("38 digits", 10**38 - 1), *flags))
+    left_out = set(odd.values() if store.reader.kind == "dynamodb" else [odd["half a character \ud83d"]])
+    answer = app.webhook()
+    assert (answer["status"], answer["left_out"]) == ("refreshed", len(left_out))
+    messages = [record.getMessage() for record in logged(caplog)]
+    assert {each.partition(": ")[2] for each in messages if each.startswith("left out")} == left_out
+    assert app.client.http.get("/status").json_body["data"]["leftOut"] == len(left_out)
+    evaluated = app.evaluate(USER)
+    assert (evaluated["shiny"]["version"], evaluated["38 digits"]["version"]) == (1, 10**38 - 1)
+    assert app.invoke("reconcile", {})["left_out"] == len(left_out)

@@ -51,6 +51,27 @@ def test_we_evaluate_what_the_sdk_wrote_exactly_as_it_does(
             assert "X-Flags-Synced-At" not in answer.headers
 
 
+def test_a_table_that_sdks_use_without_a_prefix_is_shared(
+    load_app: LoadApp,
+    environment: Environment,
+    launchdarkly: FakeLaunchDarkly,
+    open_sdk: OpenSdk,
+    dynamodb: DynamoDb,
+) -> None:
+    launchdarkly.replace(**data())
+    app = load_app({**environment, "STORE_PREFIX": "none"})
+    with open_sdk("", stream_uri=launchdarkly.uri) as client:
+        eventually(client.is_initialized)
+        assert app.evaluate(USER, "?withReasons=true") == evaluated_by(client, USER)
+    launchdarkly.put_flag(boolean_flag("new", 1))
+    app.webhook()
+    with open_sdk("", use_ldd=True) as client:
+        assert "new" in evaluated_by(client, USER)
+        assert app.evaluate(USER, "?withReasons=true") == evaluated_by(client, USER)
+    namespaces = {item["namespace"]["S"] for item in dynamodb.items(environment["DYNAMODB_TABLE"])}
+    assert namespaces == {"features", "segments", "$inited", "$sync", "$refresh", "$snapshot"}
+
+
 def test_we_take_over_a_table_that_the_sdk_filled(
     app: App, launchdarkly: FakeLaunchDarkly, open_sdk: OpenSdk, dynamodb: DynamoDb
 ) -> None:

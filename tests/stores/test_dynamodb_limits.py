@@ -100,7 +100,7 @@ def test_an_item_over_400_kb_is_left_out_and_the_rest_is_stored(
         second = app.webhook()
     assert second == {**first, "revision": second["revision"], "flags": 2, "left_out": 1}
     assert [record.getMessage() for record in caplog.records if record.name == "chalicelib.refresh.refresher"] == [
-        "left out, because it is too large for the store: features/growing"
+        "left out, because the store cannot hold it: features/growing"
     ]
     record = store.reader.read_sync_record()
     assert record is not None

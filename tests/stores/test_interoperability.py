@@ -133,6 +133,21 @@ def test_we_evaluate_a_store_that_the_sdk_filled_exactly_as_it_does(
             assert our_answers(app, context, keys) == answers_of_the_sdk(client, context, keys)
 
 
+def test_a_store_that_sdks_use_without_a_prefix_is_shared(
+    load_app: LoadApp, environment: Environment, redis_url: str, launchdarkly: FakeLaunchDarkly
+) -> None:
+    """On Redis they have a prefix all the same."""
+    launchdarkly.replace(**data())
+    keys = list(launchdarkly.flags)
+    app = load_app({**environment, "STORE_PREFIX": "none"})
+    with sdk_client_over(sdk_store(redis_url, ""), launchdarkly) as client:
+        assert our_answers(app, USER, keys) == answers_of_the_sdk(client, USER, keys)
+    launchdarkly.put_flag(boolean_flag("new", 1))
+    app.webhook()
+    with sdk_client_over(sdk_store(redis_url, "")) as client:
+        assert our_answers(app, USER, [*keys, "new"]) == answers_of_the_sdk(client, USER, [*keys, "new"])
+
+
 def test_a_store_without_a_sync_record_has_a_revision_and_no_age(
     app: App, redis_url: str, launchdarkly: FakeLaunchDarkly
 ) -> None:

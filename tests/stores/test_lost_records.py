@@ -63,6 +63,12 @@ class LaunchDarkly:
         return fetched
 
 
+@pytest.fixture(params=["redis", "dynamodb"])
+def store_environment(request: pytest.FixtureRequest) -> Environment:
+    environment: Environment = request.getfixturevalue(f"{request.param}_environment")
+    return environment
+
+
 @pytest.fixture
 def kind(store_environment: Environment) -> str:
     return "redis" if "REDIS_URL" in store_environment else "dynamodb"

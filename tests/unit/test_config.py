@@ -115,6 +115,8 @@ VALID: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"LAUNCHDARKLY_SDK_KEY": " sdk-1\n"}, {"sdk_key": SecretSource("LAUNCHDARKLY_SDK_KEY", "sdk-1", is_key=True)}),
     ({"LAUNCHDARKLY_FLAG_FILE": "  "}, {}),
     ({"STORE_PREFIX": "{launchdarkly}"}, {"store_prefix": "{launchdarkly}"}),
+    ({"STORE_PREFIX": "none"}, {"store_prefix": ""}),
+    ({"STORE_PREFIX": ""}, {"store_prefix": "launchdarkly"}),
     ({"STORE_CACHE_SECONDS": "0"}, {"store_cache_seconds": 0.0}),
     ({"STORE_CACHE_SECONDS": "2.5"}, {"store_cache_seconds": 2.5}),
     ({"EVALUATE_AUTH": "iam"}, {"evaluate_auth": "iam"}),

@@ -53,7 +53,7 @@ class Table:
     def __init__(self, call: Call, name: str, prefix: str) -> None:
         self.call = call
         self.name = name
-        self._prefix = prefix
+        self._prefix = prefix  # empty is LaunchDarkly's default: no prefix, and no colon
 
     def get(self, name: str, key: str | None = None) -> Attributes:
         """DynamoDB's answer to GetItem; the key is by default the namespace once more."""
@@ -128,7 +128,7 @@ class Table:
         return {"namespace": {"S": self.namespace(name)}, "key": {"S": key}}
 
     def namespace(self, name: str) -> str:
-        return f"{self._prefix}:{name}"
+        return f"{self._prefix}:{name}" if self._prefix else name
 
 
 def part_keys(revision: str, size: int) -> list[str]:

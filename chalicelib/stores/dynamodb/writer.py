@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 
-from ...data_set import KINDS, Announcement, DataSet, Item, StoredDataSet, SyncRecord, Texts, changes, texts_of
+from ...data_set import KINDS, Announcement, DataSet, Item, StoredDataSet, SyncRecord, Texts, changes, is_text, texts_of
 from ...errors import RefreshConflict, StoreUnavailable
 from ...timing import Timing
 from ..port import REMEMBERED, Backlog, Covered, new_ticket
@@ -41,18 +41,22 @@ _MAX_KEY_BYTES = 1024
 
 _MAX_NUMBER_BYTES = 21
 
+_LARGEST_NUMBER = 10**38 - 1
+"""DynamoDB's numbers have 38 digits."""
+
 
 class DynamoDbWriter:
     def __init__(self, table: str, prefix: str, aws: Mapping[str, str], timing: Timing) -> None:
         """``aws``: as for the reader. Raises ConfigurationError when AWS's SDK is needed and cannot be set up."""
-        self._prefix = prefix
         self._timing = timing
         self._table = _WritableTable(write_call(aws, timing), table, prefix)
 
     def can_hold(self, kind: str, key: str, item: Item) -> bool:
         """Within about 400 KB: names and values of all attributes count, in UTF-8."""
+        if not is_text(key) or abs(item.version) > _LARGEST_NUMBER:
+            return False
         names = sum(map(len, ("namespace", "key", "version", "item")))
-        values = len(f"{self._prefix}:{kind}".encode()) + len(key.encode()) + _MAX_NUMBER_BYTES + len(item.text)
+        values = len(self._table.namespace(kind).encode()) + len(key.encode()) + _MAX_NUMBER_BYTES + len(item.text)
         return 0 < len(key.encode()) <= _MAX_KEY_BYTES and names + values <= _MAX_ITEM_BYTES
 
     def take_ticket(self, announcement: Announcement | None) -> str:

@@ -28,7 +28,7 @@ class Keys:
     """The names of a store's keys, under its prefix."""
 
     def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
+        self._prefix = prefix or "launchdarkly"  # as LaunchDarkly's SDKs do where they are given none
 
     def __call__(self, name: str) -> str:
         return f"{self._prefix}:{name}"

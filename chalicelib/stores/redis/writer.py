@@ -24,6 +24,7 @@ from ...data_set import (
     StoredDataSet,
     SyncRecord,
     changes,
+    is_text,
     texts_of,
 )
 from ...errors import RefreshConflict, StoreUnavailable
@@ -52,7 +53,7 @@ class RedisWriter:
         self._redis = redis_client(parse_address(url), timing)
 
     def can_hold(self, kind: str, key: str, item: Item) -> bool:
-        return True  # up to 512 MB a value
+        return is_text(key)  # up to 512 MB a value
 
     def take_ticket(self, announcement: Announcement | None) -> str:
         ticket, text = new_ticket(), json.dumps(None if announcement is None else announcement._asdict())

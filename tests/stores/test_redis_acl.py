@@ -1,0 +1,62 @@
+"""A Redis user who may do what the app does, and nothing else: no scripts, no keys of others."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import redis
+
+from tests.support.app import App, Environment, LoadApp
+from tests.support.data import PROJECT, boolean_flag, by_key
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.valkey import ValkeyServer
+from tests.support.webhooks import flag_entry
+
+USER = {"kind": "user", "key": "anna"}
+
+
+def granted_in_the_readme() -> list[str]:
+    """The rule that the README tells to give to such a user."""
+    rule = re.search(r"ACL SETUSER flags on >\S+ (.+)", (PROJECT / "README.md").read_text())
+    assert rule is not None
+    return rule[1].split()
+
+
+@pytest.fixture
+def restricted_app(
+    load_app: LoadApp, environment: Environment, own_valkey: ValkeyServer, own_client: redis.Redis
+) -> App:
+    own_client.execute_command("ACL", "SETUSER", "flags", "on", ">secret", *granted_in_the_readme())
+    return load_app({**environment, "REDIS_URL": f"redis://flags:secret@127.0.0.1:{own_valkey.port}"})
+
+
+def test_the_commands_in_the_readme_suffice(
+    restricted_app: App, launchdarkly: FakeLaunchDarkly, own_client: redis.Redis
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("shiny", 1), boolean_flag("gone", 1)))
+    assert restricted_app.webhook(**flag_entry("shiny", 1))["status"] == "refreshed"
+    assert restricted_app.evaluate(USER)["shiny"]["version"] == 1
+    launchdarkly.replace(by_key(boolean_flag("shiny", 2)))
+    own_client.set("launchdarkly:$lock", "left by somebody", px=300)
+    assert restricted_app.webhook(**flag_entry("shiny", 2))["confirmed"] is True
+    own_client.delete("launchdarkly:$snapshot")
+    assert restricted_app.evaluate(USER) == {"shiny": {"value": True, "variation": 0, "version": 2}}
+    assert restricted_app.invoke("reconcile", {})["changed"] is False
+    assert own_client.exists("launchdarkly:$lock") == 0
+    own_client.rpush("launchdarkly:$other", "of another type")
+    own_client.rename("launchdarkly:$other", "launchdarkly:$queue")
+    own_client.set("launchdarkly:$lock", "for ever")
+    own_client.pexpire("launchdarkly:$lock", 300)
+    assert restricted_app.webhook(**flag_entry("shiny", 2))["status"] == "refreshed"
+    denied = [entry for entry in own_client.acl_log() if entry["reason"] != "auth"]
+    assert [entry["object"] for entry in denied if entry["object"] != "client|setinfo"] == []
+
+
+@pytest.mark.parametrize("command", ["EVAL 1 0", "KEYS *", "FLUSHALL", "CONFIG GET maxmemory", "GET theirs"])
+def test_other_commands_stay_refused(restricted_app: App, own_valkey: ValkeyServer, command: str) -> None:
+    with (
+        redis.Redis.from_url(f"redis://flags:secret@127.0.0.1:{own_valkey.port}") as client,
+        pytest.raises(redis.exceptions.NoPermissionError),
+    ):
+        client.execute_command(*command.split())
