@@ -53,7 +53,7 @@ def _cold(run: Run) -> Iterator[Table]:
             measured[count] = cold_start.measure(run.packages, place, run.runs)
     if run.writes:
         (DOCS / f"cold-start{_suffix(run.store)}.svg").write_text(cold_start.chart(measured))
-    yield cold_start.table(measured, run.runs)
+    yield from cold_start.tables(measured, run.runs)
 
 
 def _memory(run: Run) -> Iterator[Table]:

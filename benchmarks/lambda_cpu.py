@@ -19,6 +19,16 @@ _PERIOD_SECONDS = 0.02
 _LOOK_SECONDS = 0.0005
 
 
+def cpu_seconds(process_id: int) -> float:
+    """What a process has taken so far, all its threads together."""
+    return time.clock_gettime(_clock_of(process_id))
+
+
+def _clock_of(process_id: int) -> int:
+    """See clock_getcpuclockid(3)."""
+    return (~process_id << 3) | 2
+
+
 class CpuLimit(threading.Thread):
     """Limits a process, all its threads together, from ``start`` until the process ends."""
 
@@ -26,7 +36,7 @@ class CpuLimit(threading.Thread):
         super().__init__(daemon=True)
         self._process = os.pidfd_open(process_id)
         self._quota = _PERIOD_SECONDS * min(1.0, memory_mb / MEGABYTES_OF_A_CPU)
-        self._clock = (~process_id << 3) | 2  # the clock of a process's CPU time; see clock_getcpuclockid(3)
+        self._clock = _clock_of(process_id)
 
     def run(self) -> None:
         with suppress(OSError):  # the process has ended

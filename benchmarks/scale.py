@@ -96,6 +96,7 @@ class _Simulation:
         heapq.heapify(self._requests)
         self._changed = [False] * instances
         self._leave_alone_until = [0.0] * instances
+        self._slow_reads = [0] * instances
         self._busy: set[int] = set()
         self.outcome = Outcome()
 
@@ -129,8 +130,14 @@ class _Simulation:
         self._changed[instance] = True
         self.outcome.reloaded_seconds.append(now - CHANGE_AT)
 
-    def _has_failed(self, instance: int, now: float) -> None:
-        self._leave_alone_until[instance] = now + self._timing.store_retry_seconds
+    def _has_failed(self, instance: int, now: float, *, too_slow: bool) -> None:
+        """As ``Snapshots`` in ``chalicelib/read/snapshots.py``."""
+        pause = self._timing.store_retry_seconds
+        if too_slow:
+            self._slow_reads[instance] += 1
+            longest = min(pause * 2 ** self._slow_reads[instance], self._timing.store_longest_retry_seconds)
+            pause = self._choose.uniform(longest / 2, longest)
+        self._leave_alone_until[instance] = now + pause
         self.outcome.stale_before += now < CHANGE_AT
         self.outcome.cut_off += 1
 
@@ -154,7 +161,7 @@ class _Simulation:
                         units -= self._load.reload
                         self._has_reloaded(instance, now)
                 elif is_last:
-                    self._has_failed(instance, now)
+                    self._has_failed(instance, now, too_slow=False)
                 else:
                     self._busy.add(instance)
                     heapq.heappush(again, (now + self._timing.dynamodb_read_pause_seconds, instance))
@@ -187,7 +194,7 @@ class _Simulation:
                     going_on.append(read)
                 else:
                     self._busy.discard(read.instance)
-                    self._has_failed(read.instance, now)
+                    self._has_failed(read.instance, now, too_slow=True)
             elif read.instance >= 0:
                 going_on += self._answered(read, now)
         return going_on
@@ -199,6 +206,7 @@ class _Simulation:
         elif self._must_reload(read.instance, now):
             return [_Read(read.instance, self._load.reload, True, self._timing)]
         self._busy.discard(read.instance)
+        self._slow_reads[read.instance] = 0
         return []
 
     def _is_patient(self, read: _Read, passed: float) -> bool:
