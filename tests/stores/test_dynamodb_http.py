@@ -113,7 +113,7 @@ NOT_DYNAMODBS = [
     '{"Item": null}',
     '{"Item": []}',
     '{"Item": {"item": null}}',
-    '{"Item": {"covered": {"N": "many"}}}',
+    '{"Item": {"lock_expires": {"N": "many"}}}',
 ]
 NO_PAGES = [
     "{}",
