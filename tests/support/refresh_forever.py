@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from chalicelib.errors import RefreshConflict
+from chalicelib.errors import RefreshBusy, RefreshConflict, StoreUnavailable
 from chalicelib.timing import Timing
 from chalicelib.wiring import Wiring
 
@@ -19,8 +19,8 @@ def main() -> None:
     while True:
         try:
             refresher.reconcile(force=False)
-        except RefreshConflict:
-            continue  # slower than its lock, on a busy machine
+        except (RefreshConflict, RefreshBusy, StoreUnavailable):
+            continue  # slower than its lock, on a busy machine or because it was stopped
         sys.stdout.write("refreshed\n")
         sys.stdout.flush()
 

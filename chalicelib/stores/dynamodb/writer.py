@@ -97,7 +97,13 @@ class DynamoDbWriter:
 
     def try_lock(self, owner: str, seconds: float) -> bool:
         sync = self._table.read_sync()
-        return not _is_locked(sync) and self._take_lock(owner, sync, seconds)
+        if _is_locked(sync):
+            return False
+        # Not if another has taken it since it was read.
+        is_free = "attribute_not_exists(lock_owner) OR lock_owner IN (:owner, :seen)"
+        is_no_lock = "NOT attribute_type(lock_owner, :text)"
+        seen = sync.lock_owner or owner
+        return self._set_lock(owner, sync, seconds, f"{is_free} OR {is_no_lock}", seen=seen, text="S")
 
     def unlock(self, owner: str) -> None:
         self._table.update("$sync", "REMOVE lock_owner, lock_expires", "lock_owner = :owner", owner=owner)
@@ -107,7 +113,7 @@ class DynamoDbWriter:
         # No batch begins so late that it could arrive after the lock has expired and was taken by another.
         last_batch_at = time.monotonic() + seconds - self._timing.dynamodb_last_batch_seconds
         sync = self._table.read_sync()
-        if sync.lock_owner != owner or not self._take_lock(owner, sync, seconds):
+        if not self._set_lock(owner, sync, seconds, "lock_owner = :owner"):
             raise RefreshConflict("This refresh took longer than its lock; nothing was written.")
         items = StoredDataSet(self._table.read_texts(), sync.record, self._table.has("$inited"))
         snapshot = self._read_snapshot(sync.record)
@@ -121,17 +127,15 @@ class DynamoDbWriter:
             return None
         return self._table.read_snapshot(record.revision, record.snapshot.size)
 
-    def _take_lock(self, owner: str, seen: Sync, seconds: float) -> bool:
-        """Whether ``owner`` has the lock for so long; not if another has taken it since ``seen``."""
+    def _set_lock(self, owner: str, sync: Sync, seconds: float, condition: str, **values: str) -> bool:
+        """Whether ``owner`` has the lock, for so long since ``sync`` was read; not if the condition does not hold."""
         updated = self._table.update(
             "$sync",
             "SET lock_owner = :owner, lock_expires = :expires",
-            "attribute_not_exists(lock_owner) OR lock_owner IN (:owner, :seen)"
-            " OR NOT attribute_type(lock_owner, :text)",
+            condition,
             owner=owner,
-            text="S",
-            seen=seen.lock_owner or owner,
-            expires=_read_at(seen) + math.ceil(seconds),
+            expires=_read_at(sync) + math.ceil(seconds),
+            **values,
         )
         return updated is not None
 
