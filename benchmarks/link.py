@@ -126,7 +126,7 @@ class _Forwarder:
         arriving = asyncio.create_task(self._arrive(on_the_way, target, way))
         begun = time.monotonic() + begins_after
         data = b"begun"
-        while data:
+        while data and not arriving.done():  # nobody sends to a client that has hung up
             with suppress(OSError):
                 data = b""
                 # Small parts, so that connections share the bandwidth evenly.

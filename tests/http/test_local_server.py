@@ -31,6 +31,11 @@ Json = dict[str, Any]
 USER = {"key": "vip-customer", "email": "vip@example.com", "custom": {"country": "DE"}}
 
 
+def _heed_interrupts() -> None:
+    """A suite that was started in the background ignores Ctrl-C, and what it starts would do so, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class LocalServer:
     """The server and every process that it has started, the ones that left its session included."""
 
@@ -47,6 +52,7 @@ class LocalServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_heed_interrupts,
             )
         self.processes = {psutil.Process(self.process.pid)}
 

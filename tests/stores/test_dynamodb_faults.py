@@ -430,14 +430,15 @@ def test_the_aws_sdk_reads_where_access_is_not_plain(
 
 
 @pytest.mark.parametrize("missing", ["AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID"])
-def test_aws_that_is_not_configured_is_a_503_that_says_what_is_missing(
-    load_app: LoadApp, environment: Environment, missing: str
+def test_aws_that_is_not_configured_is_a_503_and_the_log_says_what_is_missing(
+    load_app: LoadApp, environment: Environment, missing: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     without = {name: value for name, value in environment.items() if name != missing}
     app = load_app({**without, "AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent"})
     answer = app.post("/evaluate", USER)
     assert answer.status_code == 503
-    assert answer.json_body["Message"].startswith("DYNAMODB_TABLE is set, but AWS is not configured: ")
+    assert "not configured correctly" in answer.json_body["Message"]
+    assert "DYNAMODB_TABLE is set, but AWS is not configured: " in caplog.text
 
 
 # Writers that die.

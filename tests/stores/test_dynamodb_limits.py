@@ -105,7 +105,7 @@ def test_an_item_over_400_kb_is_left_out_and_the_rest_is_stored(
     record = store.reader.read_sync_record()
     assert record is not None
     assert record._replace(snapshot=None) == SyncRecord(
-        second["revision"], record.synced_at_ms, 2, 0, "launchdarkly", left_out=1
+        second["revision"], record.synced_at_ms, 2, 0, "launchdarkly", left_out=1, unreadable=0
     )
     assert set(app.evaluate(USER)) == {"small", "large"}
     assert app.post("/evaluate/growing", USER).status_code == 404

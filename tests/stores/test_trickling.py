@@ -52,7 +52,7 @@ def aws_at(port: int, scheme: str) -> dict[str, str]:
 
 WAYS = {
     "Redis' reader": (redis_reader, "redis", b"$500\r\n"),
-    "Redis' writer": (redis_writer, "redis", b"+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n$500\r\n"),
+    "Redis' writer": (redis_writer, "redis", b"*2\r\n$500\r\n"),
     "DynamoDB's reader, in the headers": (dynamodb_reader, "http", b"HTTP/1.1 200 OK\r\nDate: "),
     "DynamoDB's reader, in the body": (dynamodb_reader, "http", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"),
     "DynamoDB's writer": (dynamodb_writer, "http", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"),

@@ -97,6 +97,14 @@ class Deployments:
                 self.account.client("sqs").create_queue(QueueName=queue)
 
 
+def _in_a_vpc(policy: Json) -> Json:
+    """The policy as the README changes it for Redis: network interfaces instead of the table."""
+    names = ("CreateNetworkInterface", "DescribeNetworkInterfaces", "DeleteNetworkInterface")
+    connect = {"Effect": "Allow", "Action": [f"ec2:{name}" for name in names], "Resource": ["*"]}
+    others = [each for each in policy["Statement"] if not each["Action"][0].startswith("dynamodb:")]
+    return {**policy, "Statement": [*others, connect]}
+
+
 class Project:
     """A copy of the ``packaged`` project in ``folder``, in which a user has filled in ``stage``."""
 
@@ -115,6 +123,9 @@ class Project:
         stage["environment_variables"] = {name: value for name, value in environment.items() if value is not None}
         stage.update(settings)
         path.write_text(json.dumps(config))
+        if "REDIS_URL" in variables:
+            for policy in path.parent.glob(f"policy-{self.stage}*.json"):
+                policy.write_text(json.dumps(_in_a_vpc(json.loads(policy.read_text()))))
 
     def make(self, target: str) -> str:
         """`make TARGET` for the stage; what it printed. The package is there, and is the same for all stages."""

@@ -11,6 +11,7 @@ import http.client
 import json
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -41,7 +42,6 @@ class DynamoDb:
         self.one_at_a_time: contextlib.AbstractContextManager[object] = (
             contextlib.nullcontext() if self._emulator.serialises_updates else threading.Lock()
         )
-        self._tables = 0
         self._proxy: _Proxy | None = None
         self.port = 0
         self.resume()
@@ -58,8 +58,7 @@ class DynamoDb:
 
     def create_table(self) -> str:
         """The name of a new table in LaunchDarkly's format."""
-        self._tables += 1
-        name = f"flags-{self._tables}"
+        name = f"flags-{uuid.uuid4().hex}"  # other servers in this process share moto's tables
         names = ("namespace", "key")
         client = self.client()
         client.create_table(
