@@ -70,7 +70,12 @@ def rows(place: Place, runs: int) -> list[tuple[str, ...]]:
         "one flag changed": partial(_change_one_flag, place),
         "nothing changed": lambda: None,
     }
-    return [_row(place, runs, name, prepare) for name, prepare in situations.items()]
+    measured = []
+    for name, prepare in situations.items():
+        measured.append(_row(place, runs, name, prepare))
+        for side in SIDES:  # what was emptied for the one is missing for the other
+            _in_a_process(place, side)
+    return measured
 
 
 def _row(place: Place, runs: int, name: str, prepare: Callable[[], object]) -> tuple[str, ...]:
