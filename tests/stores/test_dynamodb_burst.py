@@ -1,4 +1,4 @@
-"""Two hundred webhooks, to several processes that share one table, while LaunchDarkly's data changes."""
+"""A hundred webhooks, to several processes that share one table, while LaunchDarkly's data changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import requests
 
-from tests.refresh.test_burst import SECRET, WEBHOOKS, post_signed
+from tests.refresh.test_burst import SECRET, post_signed
 from tests.stores.conftest import over_store
 from tests.support.app import Environment
 from tests.support.chalice_local import chalice_locals
@@ -18,7 +18,8 @@ from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.stores import content_of, open_store
 from tests.support.webhooks import flag_entry, segment_entry
 
-CLIENTS = 40
+WEBHOOKS = 100
+CLIENTS = 50
 """At once. The emulator answers one request after the other, so that more of them would only wait for it."""
 
 

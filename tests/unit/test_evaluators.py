@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.launchdarkly import evaluators
+from chalicelib.launchdarkly import evaluators, sdk
 from chalicelib.launchdarkly.clients import daemon_client
 from chalicelib.launchdarkly.evaluators import BareEvaluator, ClientEvaluator, evaluator_over
 from chalicelib.read.contexts import parse_context
@@ -276,3 +276,10 @@ def test_evaluating_leaves_nothing_for_the_garbage_collector() -> None:
     finally:
         gc.enable()
         logging.disable(logging.NOTSET)
+
+
+def test_a_version_is_parsed_once_however_many_clauses_compare_it() -> None:
+    parse = sdk._SemanticVersion.parse
+    assert parse("1.2.3-beta") is parse("1.2.3-beta")
+    with pytest.raises(ValueError, match="is not valid"):
+        parse("one.two")
