@@ -47,7 +47,7 @@ def read_secret(source: SecretSource, timing: Timing = Timing()) -> str:
     An error is not kept; while a parameter cannot be read again, what it held goes on.
     """
     if source.value is not None:
-        return _checked(source, source.value, source.variable)
+        return checked_secret(source, source.value, source.variable)
     if source.parameter is None:
         raise ConfigurationError(f"{source.variable} is not set; set it or {source.variable}_PARAMETER.")
     with _lock:
@@ -112,15 +112,18 @@ def _read_parameter(source: SecretSource, parameter: str, timing: Timing) -> str
         raise _unreadable(setting, parameter, _REASONS.get(code, code)) from error
     except BotoCoreError as error:
         raise _unreadable(setting, parameter, type(error).__name__) from error
-    return _checked(source, str(answer["Parameter"]["Value"]), f"{setting} names {parameter!r}, which")
+    return checked_secret(source, str(answer["Parameter"]["Value"]), f"{setting} names {parameter!r}, which")
 
 
 def _unreadable(setting: str, parameter: str, reason: str) -> ConfigurationError:
     return ConfigurationError(f"{setting} names {parameter!r}, which cannot be read: {reason}.")
 
 
-def _checked(source: SecretSource, text: str, place: str) -> str:
-    """The text without the white space around it. Raises ConfigurationError when that cannot be the secret."""
+def checked_secret(source: SecretSource, text: str, place: str) -> str:
+    """The text without the white space around it. Raises ConfigurationError when that cannot be the secret.
+
+    ``place`` begins the message: where the text was found.
+    """
     secret = text.strip()
     if source.is_key and not _KEY.fullmatch(secret):
         raise ConfigurationError(f"{place} holds no SDK key; expected ASCII characters without a space.")

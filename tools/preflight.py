@@ -9,6 +9,7 @@ import argparse
 import difflib
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.config import VARIABLES, SecretSource, Settings, load_settings
 from chalicelib.errors import ConfigurationError
+from chalicelib.secrets import checked_secret
 from tools.policies import Needed, Policy
 from tools.stages import FUNCTIONS, Stage, StageError
 
@@ -189,6 +191,15 @@ def _of_parameter(secret: SecretSource) -> Iterator[str]:
             f"There is no SSM parameter {secret.parameter} in {ssm.meta.region_name}: "
             f"aws ssm put-parameter --type SecureString --name {secret.parameter.partition(':')[0]} --value ..."
         )
+        return
+    with suppress(ClientError):  # whoever deploys need not be allowed to decrypt it
+        answer = ssm.get_parameter(Name=secret.parameter, WithDecryption=True)
+        try:
+            checked_secret(
+                secret, answer["Parameter"]["Value"], f"{secret.variable}_PARAMETER names {secret.parameter!r}, which"
+            )
+        except ConfigurationError as error:
+            yield str(error)
 
 
 def _of_table(name: str | None) -> Iterator[str]:

@@ -112,7 +112,6 @@ class Snapshots:
         Whoever reads over the same link makes it slow: they come back at different times, and less often.
         """
         if not isinstance(failure, StoreTooSlow):
-            self._slow_reads = 0
             return self._timing.store_retry_seconds
         import random  # a cold function that finds its store well has no use for it
 

@@ -217,6 +217,16 @@ def test_a_missing_parameter_and_a_missing_table_come_with_the_commands_that_cre
     )
 
 
+def test_a_parameter_that_holds_no_sdk_key_is_told_and_not_shown(configure: Configure, aws: Aws) -> None:
+    aws.put_secret(SDK_KEY, "two words")
+    aws.create_table("serverless-flags-production")
+    (line,) = problems(configure())
+    assert line == (
+        f"LAUNCHDARKLY_SDK_KEY_PARAMETER names {SDK_KEY!r}, which holds no SDK key; "
+        "expected ASCII characters without a space."
+    )
+
+
 def test_a_table_with_another_key_is_refused(configure: Configure, aws: Aws) -> None:
     aws.put_secret(SDK_KEY, "sdk-key")
     aws.create_table("serverless-flags-production", partition_key="id")
