@@ -43,13 +43,12 @@ from chalicelib.read.evaluation import evaluate_flag, evaluate_flags
 from chalicelib.read.snapshots import Snapshot
 from chalicelib.runtime.logs import log_as_json, note, one_line
 from chalicelib.runtime.metrics import emit, measured_refresh
-from chalicelib.wiring import Wiring
+from chalicelib.wiring import wiring
 
 if TYPE_CHECKING:
     from chalicelib.read.direct import DirectFlags
 
 app = Chalice(app_name="serverless-flags", configure_logs=False)
-wiring = Wiring()
 log_as_json()
 
 EVALUATION_PATHS = (

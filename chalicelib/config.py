@@ -258,6 +258,13 @@ class Settings:
         "How long a data set that others wrote is taken for current.",
         expected="a number of seconds, 0 or more",
     )
+    flags_max_age_seconds = Variable(
+        "FLAGS_MAX_AGE_SECONDS",
+        _seconds,
+        1.0,
+        "How old an answer of `flags` in a function of your own may be.",
+        expected="a number of seconds, 0 or more",
+    )
     evaluate_auth = Variable(
         "EVALUATE_AUTH",
         _choice("token", "iam", "none"),

@@ -19,6 +19,7 @@ from .timing import Timing
 
 if TYPE_CHECKING:
     from .read.direct import DirectFlags
+    from .read.recent import RecentFlags
     from .refresh.refresher import Refresher
 
 Part = TypeVar("Part")
@@ -106,6 +107,13 @@ class Wiring:
         return connect_directly(self.settings, self.timing)
 
     @part
+    def recent_flags(self) -> RecentFlags:
+        """What ``flags`` answers from."""
+        from .read.recent import RecentFlags
+
+        return RecentFlags(self.current_flags, lambda: self.settings.flags_max_age_seconds, self.timing)
+
+    @part
     def refresher(self) -> Refresher:
         return self._refresher(self.timing)
 
@@ -155,3 +163,7 @@ class Wiring:
         except FlagsError:
             return None
         return None if record is None else max(0.0, time.time() - record.synced_at_ms / 1000)
+
+
+wiring = Wiring()
+"""That of this process: ``app.py`` and ``flags`` have their parts in common. It has built none yet."""
