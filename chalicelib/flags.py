@@ -36,8 +36,8 @@ AnyContext = Context | Mapping[str, Any]
 Json = TypeVar("Json", bound=Mapping[str, Any])
 """A JSON object: also a TypedDict."""
 
-_instead: Callable[[], Answers | None] = lambda: None  # noqa: E731
-"""What ``testing`` lets the functions answer from, if anything."""
+_overrides: Callable[[], Answers | None] | None = None
+"""What the functions answer from in a test that overrides flags: ``testing`` puts it here."""
 
 
 @overload
@@ -74,12 +74,20 @@ def variation_detail(key: str, context: AnyContext, default: Any) -> EvaluationD
     return _answers().variation_detail(key, context_or_invalid(context), default)
 
 
-def all_flags_state(context: AnyContext, **options: bool) -> FeatureFlagsState:
-    """The state of all flags, for a front end; with ``valid`` False when there is none.
-
-    ``options``: ``client_side_only``, ``with_reasons``, ``details_only_for_tracked_flags``, as in the SDK.
-    """
-    return _answers().all_flags_state(context_or_invalid(context), **options)
+def all_flags_state(
+    context: AnyContext,
+    *,
+    client_side_only: bool = False,
+    with_reasons: bool = False,
+    details_only_for_tracked_flags: bool = False,
+) -> FeatureFlagsState:
+    """The state of all flags, for a front end; with ``valid`` False when there is none."""
+    return _answers().all_flags_state(
+        context_or_invalid(context),
+        client_side_only=client_side_only,
+        with_reasons=with_reasons,
+        details_only_for_tracked_flags=details_only_for_tracked_flags,
+    )
 
 
 def migration_variation(key: str, context: AnyContext, default_stage: Stage) -> tuple[Stage, OpTracker]:
@@ -94,8 +102,13 @@ def one_revision() -> Iterator[LDClient]:
     Whatever happens meanwhile, all of its answers are of that revision, also after the block for whoever keeps it.
     While there is nothing to evaluate from, it is a client that answers with default values.
     """
-    yield (_instead() or _wiring.wiring.recent_flags.fresh_answers()).new_client()
+    answers = _overridden() or _wiring.wiring.recent_flags.fresh_answers()
+    yield answers.new_client()
 
 
 def _answers() -> Answers:
-    return _instead() or _wiring.wiring.recent_flags.answers()
+    return _overridden() or _wiring.wiring.recent_flags.answers()
+
+
+def _overridden() -> Answers | None:
+    return None if _overrides is None else _overrides()

@@ -86,7 +86,6 @@ class StoredFlags:
         client_side_only: bool = False,
         with_reasons: bool = False,
         details_only_for_tracked_flags: bool = False,
-        **_others: bool,
     ) -> FeatureFlagsState:
         flags = self.feature_store.all(FEATURES)
         keys = [key for key, flag in flags.items() if flag.get("clientSide", False)] if client_side_only else None

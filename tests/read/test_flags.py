@@ -1,8 +1,7 @@
-"""``flags`` in a user's own function: defaults where there is nothing, and as few questions to the store as promised."""
+"""``flags`` in a user's own function, while the store is there, is away, and is back."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import pytest
@@ -131,10 +130,11 @@ def test_a_store_that_was_never_filled_gives_defaults_and_one_clear_line(
     assert handler() == defaults()
     own_function.clock.advance(1.0)
     assert handler() == defaults()
-    assert messages(caplog) == [
+    (message,) = messages(caplog)
+    assert message == (
         "flags have their default values: StoreNotInitialized: The flag store was never filled; POST a webhook or "
         "invoke reconcile to fill it."
-    ]
+    )
     refresh_store(server.url, NEW)
     own_function.clock.advance(1.0)
     assert handler() == served(True)
