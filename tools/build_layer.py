@@ -120,8 +120,8 @@ def _compile(content: Path, python_version: PythonVersion) -> None:
     python = _python_of(python_version)
     if python is None:
         print(
-            f"There is no python{_dotted(python_version)} on the PATH, so the layer has no bytecode, and every cold start"
-            " compiles what it imports. Install that Python, and build the layer again.",
+            f"There is no python{_dotted(python_version)} on the PATH, so the layer has no bytecode, and every cold "
+            "start compiles what it imports. Install that Python, and build the layer again.",
             file=sys.stderr,
         )
         return

@@ -52,6 +52,20 @@ def packaged_project(run: Path) -> Path:
     return project
 
 
+def built_layer(run: Path) -> Path:
+    """The file that `make layer` writes for this Python, built once in this run of the tests.
+
+    ``run`` is a folder that all processes of the run share.
+    """
+    project = run / "layered-project"
+    with _one_at_a_time(run):
+        if not list(project.glob("dist/*.zip")):
+            shutil.rmtree(project, ignore_errors=True)
+            make(copy_project(project), "layer")
+    (layer,) = project.glob("dist/*.zip")
+    return layer
+
+
 def make(project: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """What `make` prints with the programs of this Python. Fails the test when it fails."""
     tools = [f"BIN={BIN}", "--old-file", ".venv/installed"]
