@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,9 @@ import pytest
 
 from tests.support.aws import Aws
 from tests.support.deployment import Deployments
+from tests.support.dynamodb import DynamoDb
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
-from tests.support.packages import built_layer, packaged_project
+from tests.support.packages import Library, built_library, packaged_project
 
 if TYPE_CHECKING:
     from tests.support.lambda_service import LambdaService
@@ -31,14 +33,20 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The layer for this Python, as `make layer` writes it, for all processes of this run."""
-    return built_layer(_folder_of_the_run(tmp_path_factory))
+def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    """The wheel and the layer for this Python, for all processes of this run; not to be changed."""
+    return built_library(_folder_of_the_run(tmp_path_factory))
 
 
 def _folder_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="module")
+def dynamodb() -> Iterator[DynamoDb]:
+    with closing(DynamoDb()) as dynamodb:
+        yield dynamodb
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from tests.support.aws import Aws
 from tests.support.data import PROJECT, boolean_flag
 from tests.support.deployment import enforced
 from tests.support.lambda_runtime import Function
-from tests.support.packages import make
+from tests.support.packages import Library, make
 from tests.support.project import copy_project
 from tests.support.stores import data_set, open_store
 
@@ -40,8 +40,8 @@ CHECKED_HASH = 0b11
 
 
 @pytest.fixture(scope="module")
-def contents(layer: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(layer) as archive:
+def contents(library: Library) -> dict[str, bytes]:
+    with zipfile.ZipFile(library.layer) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
@@ -56,14 +56,13 @@ def test_every_module_of_the_layer_has_its_bytecode(contents: dict[str, bytes]) 
         assert marshal.loads(compiled[16:]).co_filename == f"/opt/{name}"
 
 
-def test_the_layer_holds_what_the_metadata_names_and_nothing_besides(layer: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(layer) as archive:
-        archive.extractall(tmp_path)
-    installed = {each.name: each for each in distributions(path=[str(tmp_path / "python")])}
+def test_the_layer_holds_what_the_metadata_names_and_nothing_besides(library: Library) -> None:
+    packages = library.unpacked_layer / "python"
+    installed = {each.name: each for each in distributions(path=[str(packages)])}
     found: dict[str, Distribution] = {canonicalize_name(name): each for name, each in installed.items()}
     assert set(needed_by("serverless-flags", found)) == set(found)
-    assert (tmp_path / "python" / "serverless_flags" / "stores" / "dynamodb" / "amazon-roots.pem").exists()
-    assert (tmp_path / "python" / "serverless_flags" / "py.typed").exists()
+    assert (packages / "serverless_flags" / "stores" / "dynamodb" / "amazon-roots.pem").exists()
+    assert (packages / "serverless_flags" / "py.typed").exists()
 
 
 def needed_by(name: str, found: Mapping[str, Distribution]) -> Iterator[str]:
@@ -76,10 +75,10 @@ def needed_by(name: str, found: Mapping[str, Distribution]) -> Iterator[str]:
             yield from needed_by(canonicalize_name(requirement.name), found)
 
 
-def test_building_twice_gives_the_same_layer(layer: Path, tmp_path: Path) -> None:
+def test_building_twice_gives_the_same_layer(library: Library, tmp_path: Path) -> None:
     project = copy_project(tmp_path / "copy")
     make(project, "layer")
-    assert (project / "dist" / layer.name).read_bytes() == layer.read_bytes()
+    assert (project / "dist" / library.layer.name).read_bytes() == library.layer.read_bytes()
     assert not list(project.rglob("*.egg-info"))
     assert not (project / "chalicelib" / "stores" / "dynamodb" / "amazon-roots.pem").exists()
 
@@ -146,8 +145,8 @@ def zipped(handler: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def plain_function(account: Aws, service: LambdaService, layer: Path) -> PlainFunction:
-    return PlainFunction(account, service, layer)
+def plain_function(account: Aws, service: LambdaService, library: Library) -> PlainFunction:
+    return PlainFunction(account, service, library.layer)
 
 
 @pytest.fixture(scope="module")
