@@ -99,10 +99,15 @@ def test_a_local_app_prints_no_metrics(app: App, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("suffix", ["", "-on_event", "-reconcile"])
-def test_all_functions_of_a_stage_count_as_one_deployment(suffix: str) -> None:
-    name = f"serverless-flags-production{suffix}"
-    assert deployment_name({"AWS_LAMBDA_FUNCTION_NAME": name}) == "serverless-flags-production"
+FUNCTIONS = {"app.app": "", "app.on_event": "-on_event", "app.reconcile": "-reconcile", "app.take_orders": "-orders"}
+
+
+@pytest.mark.parametrize(("handler", "suffix"), FUNCTIONS.items())
+@pytest.mark.parametrize("deployment", ["serverless-flags-production", "shop-blue-green"])
+def test_all_functions_of_a_stage_count_as_one_deployment(deployment: str, handler: str, suffix: str) -> None:
+    """Those that users have added too, whatever they call them."""
+    variables = {"AWS_LAMBDA_FUNCTION_NAME": deployment + suffix, "_HANDLER": handler}
+    assert deployment_name(variables) == deployment
 
 
 def age(values: dict[str, Any]) -> dict[str, Any]:
