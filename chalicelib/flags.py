@@ -10,8 +10,8 @@ time, and what cannot be evaluated has its default value. There is nothing to ma
 is at most ``FLAGS_MAX_AGE_SECONDS`` old. Importing this module does nothing.
 
 A context is the SDK's ``Context``, a context JSON such as ``{"kind": "user", "key": "anna"}``, or a legacy user JSON.
-``flags.Context`` is that of the SDK; ``from ldclient import Context`` gives the same, and makes a cold start import
-the whole SDK.
+``flags.Context`` is that of the SDK. ``from ldclient import Context`` gives the same; before this module, it makes a
+cold start import the whole SDK.
 """
 
 from __future__ import annotations
