@@ -9,6 +9,7 @@ from chalicelib import flags, orders
 @protected_route("/quotes", methods=["POST"])
 def quote() -> dict[str, object]:
     """What an order would cost its organization, at the prices that the organization has."""
+    assert app.current_request is not None  # it is there while a view runs
     try:
         order = orders.parse_order(app.current_request.json_body)
     except orders.InvalidOrder as error:
