@@ -27,7 +27,12 @@ USER = {"kind": "user", "key": "anna"}
 
 def test_cfn_lint_has_nothing_to_say_about_the_templates() -> None:
     templates = sorted(str(path) for path in INFRASTRUCTURE.glob("*.yaml"))
-    assert {path.rpartition("/")[2] for path in templates} >= {"monitoring.yaml", "table.yaml", "valkey.yaml"}
+    assert {path.rpartition("/")[2] for path in templates} >= {
+        "layer.yaml",
+        "monitoring.yaml",
+        "table.yaml",
+        "valkey.yaml",
+    }
     lint = subprocess.run([CFN_LINT, *templates], capture_output=True, text=True)
     assert (lint.returncode, lint.stdout, lint.stderr) == (0, "", "")
 
@@ -42,6 +47,13 @@ def test_the_table_has_the_key_schema_of_launchdarklys_sdks() -> None:
         {"AttributeName": "namespace", "AttributeType": "S"},
         {"AttributeName": "key", "AttributeType": "S"},
     ]
+
+
+def test_a_function_of_another_repository_may_read_as_on_event_may() -> None:
+    policy = template("layer.yaml")["Resources"]["ReadFlags"]["Properties"]["PolicyDocument"]
+    (reads,) = policy["Statement"]
+    ours = json.loads((PROJECT / ".chalice" / "policy-production-on_event.json").read_text())["Statement"]
+    assert [reads["Action"]] == [each["Action"] for each in ours if each["Sid"] == reads["Sid"]]
 
 
 @pytest.fixture
