@@ -142,9 +142,9 @@ def plain_table(measured: dict[int, Measured], runs: int) -> Table:
         "Cold start of a plain handler",
         "From the start of the process to the first answer, one flag: a handler of ten lines without Chalice, and a "
         f"layer, under Lambda's own runtime client on read-only paths, median of {runs} runs taken in turn. The "
-        "layers: ours; (a) LaunchDarkly's SDK, in daemon mode over its own store, as pip installs it, without "
-        "`__pycache__`; (b) the same with bytecode, as ours has it; (c) none. Ratios are medians of "
-        "the ratios run by run, of the time and of the CPU time of the function's process.",
+        "layers: ours; (a) LaunchDarkly's SDK in daemon mode over its own store, installed by pip, without bytecode; "
+        "(b) the same with bytecode, as ours has it; (c) none. Ratios are medians of the ratios run by run, of the "
+        "time and of the CPU time of the function's process.",
         ("", *(f"{count:,} flags" for count in measured)),
         (*_times(seconds), *_ratios(seconds, PLAIN_RATIOS), *of_cpu),
     )

@@ -68,7 +68,7 @@ def build_layer(target: Path, python_version: PythonVersion, architecture: str) 
         wheel = build_wheel(Path(folder, "wheel"))
         # By its name: pip would note where the wheel of a path was, which is another folder each time.
         _pip_install(content, "--no-index", "--find-links", str(wheel.parent), f"serverless-flags=={VERSION}")
-        _compile(content, python_version)
+        compile_for(content, python_version)
         _report_size(content)
         target.mkdir(parents=True, exist_ok=True)
         layer = Path(shutil.make_archive(str(target / name), "zip", content.parent))
@@ -78,9 +78,9 @@ def build_layer(target: Path, python_version: PythonVersion, architecture: str) 
 
 def _install_dependencies(target: Path, python_version: PythonVersion, architecture: str) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as pins:
-        pins.write("\n".join(_pins_for(python_version)))
+        pins.write("\n".join(pins_for(python_version)))
         pins.flush()
-        where = [f"--platform={each}" for each in _platforms(python_version, _MACHINES[architecture])]
+        where = [f"--platform={each}" for each in platforms(python_version, _MACHINES[architecture])]
         what = ["--require-hashes", "--only-binary=:all:", "--python-version", _dotted(python_version)]
         _pip_install(target, *what, *where, "-r", pins.name)
 
@@ -92,7 +92,7 @@ def _pip_install(target: Path, *options: str) -> None:
     shutil.rmtree(target / "bin", ignore_errors=True)
 
 
-def _pins_for(python_version: PythonVersion) -> Iterator[str]:
+def pins_for(python_version: PythonVersion) -> Iterator[str]:
     """The lines of requirements.txt that hold for this Python on Lambda, with their hashes.
 
     pip would ask the Python that runs it which lines these are, and not the one that it installs for.
@@ -109,14 +109,15 @@ def _pins_for(python_version: PythonVersion) -> Iterator[str]:
             yield f"{requirement.name}{requirement.specifier} " + " ".join(f"--hash={each.strip()}" for each in hashes)
 
 
-def _platforms(python_version: PythonVersion, machine: str) -> Iterator[str]:
+def platforms(python_version: PythonVersion, machine: str) -> Iterator[str]:
     """The tags of wheels that run there, the newest glibc first (PEP 600)."""
     for minor in range(_GLIBC.get(python_version, 34), 16, -1):
         yield f"manylinux_2_{minor}_{machine}"
     yield f"manylinux2014_{machine}"
 
 
-def _compile(content: Path, python_version: PythonVersion) -> None:
+def compile_for(content: Path, python_version: PythonVersion) -> None:
+    """Put bytecode beside the modules, if there is such a Python; else say that there is none."""
     python = _python_of(python_version)
     if python is None:
         print(

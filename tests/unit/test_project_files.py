@@ -295,3 +295,13 @@ def test_the_environment_that_is_made_runs(clone: Path) -> None:
     found = subprocess.run([python, "-m", "pip", "--version"], capture_output=True, text=True, check=True).stdout
     assert str(clone) in found
     assert run_make_venv(clone, "--with-this-python").stdout == ""
+
+
+# Documents.
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/from-another-repository.md"])
+def test_a_document_shows_the_plain_handler_as_it_is_tested(name: str) -> None:
+    source = (PROJECT / "examples" / "plain_function" / "handler.py").read_text()
+    _, _, handler = source.partition('"""\n\n')
+    assert f"```python\n{handler}```\n" in (PROJECT / name).read_text()
