@@ -1,4 +1,4 @@
-"""The parts of one function instance, wired together. The only place, with ``app.py``, that builds them.
+"""The parts of one function instance, wired together. The only place that builds them.
 
 Each part is built on first use and imported then: an evaluation never loads what only a refresh needs.
 """

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -79,10 +80,9 @@ def warnings(stage: Stage) -> list[str]:
     """What works, and may not be meant so, one line each. To be asked where there are no problems."""
     functions = functions_of(stage.folder)
     settings = load_settings(stage.environment())
-    own = [function.name for function in functions if not function.is_ours]
     return [
         *(line for function in functions for line in _of_memory(stage, function.name)),
-        *(line for name in own for line in _of_own_policy(stage, name, settings)),
+        *(line for function in functions if not function.is_ours for line in _of_own_policy(stage, function, settings)),
     ]
 
 
@@ -104,14 +104,15 @@ def _of_memory(stage: Stage, name: str) -> Iterator[str]:
         )
 
 
-def _of_own_policy(stage: Stage, name: str, settings: Settings) -> Iterator[str]:
+def _of_own_policy(stage: Stage, function: Function, settings: Settings) -> Iterator[str]:
     """A function that evaluates reads flags, and has no use for what a refresh may do."""
-    path = stage.policy_file(name)
+    name, path = function.name, stage.policy_file(function.name)
     if path == stage.policy_file("api_handler"):
         yield (
             f"{name} is deployed with {path.name}, the API's, which may read the secrets and write the flags. Give it "
             f"an iam_policy_file; to evaluate, what policy-{stage.name}-on_event.json allows is enough."
         )
+        yield from _of_source(path, function)
     for needed in _needed_to_evaluate(settings):
         if not Policy(path).allows(needed, boto3.session.Session().region_name):
             yield f"{path.name} does not allow {name} to use {needed.resource}: flags would have their default values."
@@ -218,10 +219,16 @@ def _of_policies(stage: Stage, functions: Iterable[Function], settings: Settings
         for needed in _needed(function.name, stage, settings):
             if not policy.allows(needed, region):
                 yield f"{path.name} does not allow {function.name} to {_use(needed)}"
-        for needed in function.source:
-            if not policy.allows(needed, region):
-                actions = ", ".join(needed.actions)
-                yield f"{path.name} does not allow {function.name} to read {needed.resource}: it needs {actions}."
+        if path != stage.policy_file("api_handler"):
+            yield from _of_source(path, function)
+
+
+def _of_source(path: Path, function: Function) -> Iterator[str]:
+    policy, region = Policy(path), boto3.session.Session().region_name
+    for needed in function.source:
+        if not policy.allows(needed, region):
+            actions = ", ".join(needed.actions)
+            yield f"{path.name} does not allow {function.name} to read {needed.resource}: it needs {actions}."
 
 
 def _use(needed: Needed) -> str:

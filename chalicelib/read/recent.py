@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import FlagsError, StoreNotInitialized
 from ..launchdarkly.sdk import FEATURES, Context, EvaluationDetail, FeatureFlagsState
 from ..runtime.clock import AgeingClock
+from ..runtime.logs import gate_evaluator
 from ..runtime.metrics import emit
 from ..timing import Timing
 from .snapshots import Snapshot
@@ -182,6 +183,7 @@ class RecentFlags:
         self._held: Answers | None = None
         self._until = 0.0
         self._failure: str | None = None
+        gate_evaluator()
 
     def answers(self) -> Answers:
         """Those of the last time, unless they are too old."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from cfnlint.decode import cfn_yaml
 
+from chalicelib import flags
 from chalicelib.config import deployment_name
 from chalicelib.timing import Timing
 from tests.support.app import App, Environment, LoadApp
@@ -28,6 +29,7 @@ USER = {"kind": "user", "key": "anna"}
 def test_cfn_lint_has_nothing_to_say_about_the_templates() -> None:
     templates = sorted(str(path) for path in INFRASTRUCTURE.glob("*.yaml"))
     assert {path.rpartition("/")[2] for path in templates} >= {
+        "function-alarms.yaml",
         "layer.yaml",
         "monitoring.yaml",
         "table.yaml",
@@ -69,6 +71,8 @@ def test_the_app_sends_exactly_the_metrics_that_alarms_and_dashboard_watch(
 ) -> None:
     assert deployed_app.post("/evaluate", USER).status_code == 503
     assert sent(capsys) == [{"StoreErrors": 1}]
+    assert flags.variation("shiny", USER, default="default") == "default"
+    assert sent(capsys) == [{"DefaultsServed": 1}]
 
     launchdarkly.replace(by_key(boolean_flag("shiny")))
     deployed_app.webhook()
@@ -93,7 +97,7 @@ def test_the_app_sends_exactly_the_metrics_that_alarms_and_dashboard_watch(
     deployed_app.evaluate(USER)
     assert sent(capsys) == [{"StaleAnswers": 1}]
 
-    assert {*refreshed, "StoreErrors", "StaleAnswers"} == watched_metrics()
+    assert {*refreshed, "StoreErrors", "StaleAnswers", "DefaultsServed"} == watched_metrics()
 
 
 def test_a_failed_refresh_without_a_store_has_no_age(

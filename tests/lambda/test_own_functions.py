@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,14 +18,14 @@ from tests.support.data import boolean_flag, by_key
 from tests.support.deployment import TOKEN, Deployed, Deployments, enforced
 from tests.support.lambda_runtime import Function
 from tests.support.lambda_service import LambdaService
-from tests.support.orders import add_orders
+from tests.support.orders import ORDERS, add_orders
 from tests.support.packages import lambda_runtime, make
 from tests.support.stores import data_set, refresh_store
 from tests.support.valkey import ValkeyServer
 
 Json = dict[str, Any]
 
-OWN = ("take_orders", "remind_customers")
+OWN = ("price_orders", "remind_customers")
 LARGE_ORDER = {"organization": "acme", "items": [{"price": 60_00, "count": 2}]}
 
 
@@ -94,12 +97,12 @@ def test_a_route_a_handler_and_a_schedule_do_what_the_flags_say(deployed: Deploy
 
     with enforced(account):
         orders = [message(id=number, **LARGE_ORDER) for number in ("1", "2")]
-        own(service, deployed, "take_orders").invoke({"Records": orders})
+        own(service, deployed, "price_orders").invoke({"Records": orders})
         assert own(service, deployed, "remind_customers").invoke(schedule_event()).payload == {"reminded": 1}
     assert kept(account) == {"1": 120_00, "2": 120_00}
 
     set_flags(deployed, 2, new_pricing=True, reminders=10)
-    own(service, deployed, "take_orders").invoke({"Records": [message(id="3", **LARGE_ORDER)]})
+    own(service, deployed, "price_orders").invoke({"Records": [message(id="3", **LARGE_ORDER)]})
     assert kept(account) == {"1": 120_00, "2": 120_00, "3": 108_00}
 
 
@@ -115,13 +118,22 @@ def test_logs_of_every_function_expire(deployed: Deployed, account: Aws) -> None
     assert {name: days.get(name) for name in names} == dict.fromkeys(names, 30)
 
 
+def test_its_own_tests_pass_without_a_store(with_orders: Path) -> None:
+    shutil.copytree(ORDERS / "tests", with_orders / "tests")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "tests"]
+    variables = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+    ran = subprocess.run(command, cwd=with_orders, env=variables, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
+    assert " 4 passed" in f" {ran.stdout.splitlines()[-1]}"
+
+
 @pytest.fixture
 def handler(deployed: Deployed, own_valkey: ValkeyServer, account: Aws) -> Iterator[Function]:
     """The queue's handler of the same package, over a Valkey."""
     (package,) = deployed.service.packages()
     environment = {**account.environment, "REDIS_URL": own_valkey.url, "ORDERS_TABLE": "orders"}
-    name = {"AWS_LAMBDA_FUNCTION_NAME": "serverless-flags-production-take_orders"}
-    with Function(package, "app.take_orders", {**environment, **name}, lambda_runtime()) as function:
+    name = {"AWS_LAMBDA_FUNCTION_NAME": "serverless-flags-production-price_orders"}
+    with Function(package, "app.price_orders", {**environment, **name}, lambda_runtime()) as function:
         yield function
 
 

@@ -16,7 +16,7 @@ def add_orders(project: Path) -> None:
     """The end of app.py, the settings, the policies, and a module."""
     with (project / "app.py").open("a") as app:
         app.write((ORDERS / "app.py").read_text())
-    shutil.copy(ORDERS / "chalicelib" / "orders.py", project / "chalicelib")
+    shutil.copy(ORDERS / "chalicelib" / "order_prices.py", project / "chalicelib")
     for policy in (ORDERS / ".chalice").glob("policy-*.json"):
         shutil.copy(policy, project / ".chalice")
     path = project / ".chalice" / "config.json"

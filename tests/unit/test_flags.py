@@ -180,6 +180,23 @@ def test_a_flag_that_cannot_be_read_has_the_default_and_no_other_flag_suffers(fu
     assert flags.variation("shiny", ANNA, default=False) is True
 
 
+def test_what_is_wrong_with_a_flag_is_logged_once_and_without_the_context(
+    function: OwnFunction, caplog: pytest.LogCaptureFixture
+) -> None:
+    clause = {"contextKind": "user", "attribute": "", "op": "in", "values": ["x"]}
+    function.store.put(
+        {**boolean_flag("nowhere"), "fallthrough": {"variation": 7}},
+        boolean_flag("malformed", rules=[{"id": "rule", "variation": 0, "clauses": [clause]}]),
+    )
+    for _ in range(3):
+        for key in ("nowhere", "malformed"):
+            reason = flags.variation_detail(key, ANNA, "default").reason
+            assert reason == {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"}
+    assert 1 <= len(caplog.messages) <= 2
+    assert len(set(caplog.messages)) == len(caplog.messages)
+    assert "anna" not in caplog.text
+
+
 def test_a_migration_flag_is_evaluated_as_by_the_sdk(function: OwnFunction) -> None:
     migration = {**boolean_flag("move"), "variations": ["off", "dualwrite"], "fallthrough": {"variation": 1}}
     function.store.put(migration, boolean_flag("shiny"))
