@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -11,9 +12,10 @@ import pytest
 from ldclient.client import LDClient
 
 from chalicelib.launchdarkly.clients import daemon_client
+from chalicelib.read.big_segments import BigSegments
 from chalicelib.read.contexts import parse_context
 from tests.stores.conftest import over_store
-from tests.support.app import App, Environment
+from tests.support.app import App, Environment, LoadApp, logged
 from tests.support.big_segments import (
     CONTEXTS_OF_BIG,
     FLAGS_OF_BIG,
@@ -25,10 +27,14 @@ from tests.support.big_segments import (
     judge,
     now_ms,
 )
-from tests.support.data import Json, by_key
+from tests.support.clock import Clock
+from tests.support.data import EXAMPLE_CONTEXTS, Json, by_key, example_data
 from tests.support.dynamodb import DynamoDb
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.parity import MATCH
+from tests.support.valkey import recorded_commands
+
+RecordReads = Callable[[], AbstractContextManager[list[str]]]
 
 
 @pytest.fixture
@@ -128,41 +134,189 @@ def test_members_are_those_that_the_table_says(big_app: App, members: Members) -
     assert matched_by("in two") == [12]
 
 
-SYNCHRONIZED: dict[str, Any] = {
-    "just now": lambda: (now_ms(), "HEALTHY"),
-    "in the future": lambda: (now_ms() + 3_600_000, "HEALTHY"),
-    "in time": lambda: (now_ms() - 100_000, "HEALTHY"),
-    "two minutes ago": lambda: (now_ms() - 120_000, "STALE"),
-    "at the epoch": lambda: (0, "STALE"),
-    "never": lambda: (None, "STALE"),
-}
+def test_every_entry_point_says_what_the_sdk_says(big_app: App, members: Members, sdk: LDClient) -> None:
+    assert_equal_everywhere(big_app, sdk)
 
 
-@pytest.mark.parametrize("when", SYNCHRONIZED)
-def test_the_status_says_when_the_store_was_brought_up_to_date(
-    big_app: App, members: Members, sdk: LDClient, when: str
+SYNCHRONIZED: list[tuple[int | None, str]] = [
+    (0, "HEALTHY"),
+    (-3_600_000, "HEALTHY"),
+    (100_000, "HEALTHY"),
+    (120_000, "STALE"),
+    (10**12, "STALE"),
+    (None, "STALE"),
+]
+"""How many milliseconds ago it was brought up to date (None: never), and the status."""
+
+
+def test_the_status_says_when_the_store_was_brought_up_to_date(big_app: App, members: Members, sdk: LDClient) -> None:
+    for age_ms, status in SYNCHRONIZED:
+        members.synchronize(None if age_ms is None else now_ms() - age_ms)
+        answer = big_app.evaluate(CONTEXTS_OF_BIG[0], "?withReasons=true")
+        assert answer == state_of_the_sdk(sdk, CONTEXTS_OF_BIG[0])
+        statuses = {key: each["reason"].get("bigSegmentsStatus") for key, each in answer.items()}
+        assert statuses["in big"] == statuses["needs what needs big"] == status
+        assert statuses["in without generation"] == "NOT_CONFIGURED"
+        assert statuses["in small"] == statuses["off"] == statuses["for everybody"] is None
+        assert answer["in big"]["value"] == MATCH, "old memberships are used"
+
+
+def test_a_time_that_is_no_whole_number_is_a_store_error_whose_memberships_are_used(
+    big_app: App, members: Members, sdk: LDClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    on, status = SYNCHRONIZED[when]()
-    members.synchronize(on)
-    assert_equal_everywhere(big_app, sdk, CONTEXTS_OF_BIG if when in ("just now", "never") else CONTEXTS_OF_BIG[-2:])
+    members.synchronize("0.5")
     answer = big_app.evaluate(CONTEXTS_OF_BIG[0], "?withReasons=true")
-    statuses = {key: each["reason"].get("bigSegmentsStatus") for key, each in answer.items()}
-    assert statuses["in big"] == statuses["needs what needs big"] == status
-    assert statuses["in without generation"] == "NOT_CONFIGURED"
-    assert statuses["in small"] == statuses["off"] == statuses["for everybody"] is None
-    assert answer["in big"]["value"] == MATCH, "old memberships are used"
+    assert answer == state_of_the_sdk(sdk, CONTEXTS_OF_BIG[0])
+    assert (answer["in big"]["value"], answer["in big"]["reason"]["bigSegmentsStatus"]) == (MATCH, "STORE_ERROR")
+    big_app.evaluate(CONTEXTS_OF_BIG[0])
+    told = [each.getMessage() for each in logged(caplog) if "big segments cannot be read" in each.getMessage()]
+    assert len(told) == 1, "once, until something else is wrong"
 
 
-@pytest.mark.parametrize("store_environment", ["redis", "dynalite"], indirect=True)
-def test_a_time_that_is_no_number_is_a_store_error_whose_memberships_are_used(
-    big_app: App, members: Members, sdk: LDClient
+PATHS = ("/evaluate", "/evaluate?flags=in%20big", "/evaluate/needs%20big", "/evaluate/in%20big")
+
+
+def test_who_holds_an_answer_gets_another_one_when_a_membership_changes(big_app: App, members: Members) -> None:
+    def ask(path: str, tag: str = "") -> Any:
+        return big_app.post(path, {"kind": "user", "key": "anna"}, {"If-None-Match": tag})
+
+    for path in PATHS:
+        first = ask(path)
+        again = ask(path, first.headers["ETag"])
+        assert (again.status_code, again.body, again.headers) == (304, b"", first.headers)
+        members.put("anna", ["big.g3"])
+        changed = ask(path, first.headers["ETag"])
+        assert (changed.status_code, changed.body != first.body) == (200, True)
+        assert changed.headers["ETag"] != first.headers["ETag"]
+        assert ask(path, changed.headers["ETag"]).status_code == 304
+        members.put("anna")
+        assert ask(path, changed.headers["ETag"]).headers == first.headers
+    members.synchronize(None)
+    assert ask("/evaluate/in%20big", first.headers["ETag"]).json_body["reason"]["bigSegmentsStatus"] == "STALE"
+
+
+OFREP = "/ofrep/v1/evaluate/flags"
+
+
+def test_ofreps_bulk_answer_has_another_tag_when_a_membership_changes(big_app: App, members: Members) -> None:
+    asked = {"context": {"targetingKey": "neither"}}
+    first = big_app.post(OFREP, asked)
+    assert big_app.post(OFREP, asked, {"If-None-Match": first.headers["ETag"]}).status_code == 304
+    members.put("neither", ["big.g3"])
+    changed = big_app.post(OFREP, asked, {"If-None-Match": first.headers["ETag"]})
+    flags = {each["key"]: each for each in changed.json_body["flags"]}
+    assert (changed.status_code, flags["in big"]["value"]) == (200, MATCH)
+    assert flags["in big"]["metadata"] == {"version": 11, "bigSegmentsStatus": "HEALTHY"}
+
+
+# What it costs.
+
+
+@pytest.fixture
+def reads(request: pytest.FixtureRequest, store_environment: Environment) -> RecordReads:
+    """Records what the server is asked for in a block: commands of Redis, operations of DynamoDB."""
+    if "REDIS_URL" in store_environment:
+        valkey = request.getfixturevalue("valkey")
+        return lambda: recorded_commands(valkey)
+    server = server_of(request)
+
+    @contextmanager
+    def recorded() -> Iterator[list[str]]:
+        operations: list[str] = []
+        before = len(server.operations)
+        yield operations
+        operations += server.operations[before:]
+
+    return recorded
+
+
+def kinds_of(reads: list[str]) -> list[str]:
+    return [each.partition(" ")[0] for each in reads]
+
+
+SYNC = {"redis": ["GET"], "dynamodb": ["GetItem"]}
+MEMBERSHIP = {"redis": ["GET", "SMEMBERS", "SMEMBERS"], "dynamodb": ["BatchGetItem"]}
+
+
+def test_nothing_more_is_read_where_no_flag_asks_for_a_big_segment(
+    app: App, load_app: LoadApp, environment: Environment, launchdarkly: FakeLaunchDarkly, reads: RecordReads
 ) -> None:
-    members.synchronize("0.5" if isinstance(members, DynamoDbMembers) else "yesterday")
-    assert_equal_everywhere(big_app, sdk, CONTEXTS_OF_BIG[:2])
-    reason = big_app.evaluate(CONTEXTS_OF_BIG[0], "?withReasons=true")["in big"]["reason"]
-    assert reason == {
-        "kind": "RULE_MATCH",
-        "ruleIndex": 0,
-        "ruleId": "in big-rule",
-        "bigSegmentsStatus": "STORE_ERROR",
-    }
+    """Nor is a store of their members asked for that settings name and that is not there."""
+    launchdarkly.replace(**example_data())
+    app.invoke("reconcile", {})
+    elsewhere = load_app({**environment, "BIG_SEGMENTS_REDIS_URL": "redis://127.0.0.1:1"})
+    kind = app.module.wiring.reader.kind
+    for each in (app, elsewhere):
+        each.evaluate(EXAMPLE_CONTEXTS[0])
+        with reads() as asked:
+            tag = each.post("/evaluate", EXAMPLE_CONTEXTS[0]).headers["ETag"]
+            assert each.post("/evaluate", EXAMPLE_CONTEXTS[0], {"If-None-Match": tag}).status_code == 304
+            each.invoke("on_event", {"contexts": list(EXAMPLE_CONTEXTS)})
+        assert kinds_of(asked) == SYNC[kind] * 3
+
+
+def test_a_membership_is_read_once_a_request_however_many_flags_ask(
+    big_app: App, members: Members, reads: RecordReads
+) -> None:
+    kind = big_app.module.wiring.reader.kind
+    multi = {"kind": "multi", "user": {"key": "included"}, "organization": {"key": "acme"}}
+    for asked, membership_reads in (
+        (CONTEXTS_OF_BIG[0], 1),
+        (multi, 2),
+        ({"kind": "device", "key": "included"}, 0),
+    ):
+        big_app.evaluate(asked)
+        with reads() as of_all:
+            big_app.evaluate(asked, "?withReasons=true")
+        assert kinds_of(of_all) == SYNC[kind] + MEMBERSHIP[kind] * membership_reads
+    with reads() as of_a_flag_without:
+        big_app.post("/evaluate/in%20small", CONTEXTS_OF_BIG[0])
+        tag = big_app.post("/evaluate/in%20small", multi).headers["ETag"]
+        assert big_app.post("/evaluate/in%20small", multi, {"If-None-Match": tag}).status_code == 304
+    assert kinds_of(of_a_flag_without) == SYNC[kind] * 3
+
+
+def test_memberships_are_kept_for_some_seconds(
+    load_app: LoadApp, environment: Environment, big_app: App, members: Members, reads: RecordReads
+) -> None:
+    app = load_app({**environment, "BIG_SEGMENTS_CACHE_SECONDS": "5"})
+    wiring, clock = app.module.wiring, Clock()
+    wiring.big_segments = BigSegments(lambda: wiring._membership_reader, 5.0, clock=clock)
+    first = app.evaluate(CONTEXTS_OF_BIG[0])
+    members.put("included")
+    clock.advance(4.9)
+    with reads() as asked:
+        assert app.evaluate(CONTEXTS_OF_BIG[0]) == first
+        assert app.evaluate(CONTEXTS_OF_BIG[9]) == first, "a legacy user is of the same kind"
+    assert kinds_of(asked) == SYNC[wiring.reader.kind] * 2
+    clock.advance(0.1)
+    assert app.evaluate(CONTEXTS_OF_BIG[0])["in big"]["value"] != MATCH
+
+
+def test_a_batch_reads_the_memberships_of_its_contexts_together(
+    big_app: App, members: Members, reads: RecordReads
+) -> None:
+    kind = big_app.module.wiring.reader.kind
+    contexts: list[object] = [{"kind": "user", "key": f"user-{number}"} for number in range(150)]
+    contexts[70] = {"kind": "multi", "user": {"key": "included"}, "organization": {"key": "acme"}}
+    contexts[140] = {"kind": "organization", "key": "acme"}
+    contexts += [{"kind": "user"}, contexts[0], {"key": "both"}]
+    big_app.evaluate(CONTEXTS_OF_BIG[0])
+    with reads() as asked:
+        results = big_app.invoke("on_event", {"contexts": contexts, "flags": ["in big", "in of organizations"]})
+    users = 150  # contexts of the kind user, each once
+    assert (
+        kinds_of(asked)
+        == SYNC[kind]
+        + {
+            "redis": ["GET", *["SMEMBERS"] * 2 * users, "GET", *["SMEMBERS"] * 2],
+            "dynamodb": ["BatchGetItem"] * 3,
+        }[kind]
+    )
+    flags = [each.get("flags", {}) for each in results["results"]]
+    assert [number for number, each in enumerate(flags) if each and each["in big"]["value"] == MATCH] == [70, 152]
+    organizations = [
+        number for number, each in enumerate(flags) if each and each["in of organizations"]["value"] == MATCH
+    ]
+    assert organizations == [70, 140]
+    assert results["results"][150] == {"error": "Invalid context: context key must not be None or empty."}

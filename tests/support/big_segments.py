@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -162,13 +162,15 @@ def now_ms() -> int:
 
 
 @contextmanager
-def judge(store: Any, flags: Collection[Json] = FLAGS_OF_BIG, segments: Collection[Json] = SEGMENTS_OF_BIG) -> Any:
+def judge(
+    store: Any, flags: Collection[Json] = FLAGS_OF_BIG, segments: Collection[Json] = SEGMENTS_OF_BIG
+) -> Iterator[LDClient]:
     """The SDK's own client over these flags, with its own store of big segments; None: without one."""
     feature_store = InMemoryFeatureStore()
-    feature_store.init(  # type: ignore[no-untyped-call]
+    feature_store.init(
         {
-            FEATURES: {key: FEATURES.decode(each) for key, each in by_key(*flags).items()},
-            SEGMENTS: {key: SEGMENTS.decode(each) for key, each in by_key(*segments).items()},
+            FEATURES: {key: FEATURES.decode(each) for key, each in by_key(*FLAGS_OF_BIG).items()},
+            SEGMENTS: {key: SEGMENTS.decode(each) for key, each in by_key(*SEGMENTS_OF_BIG).items()},
         }
     )
     config = Config(
@@ -181,7 +183,3 @@ def judge(store: Any, flags: Collection[Json] = FLAGS_OF_BIG, segments: Collecti
     )
     with LDClient(config, start_wait=0) as client:
         yield client
-
-
-Judged = Iterator[LDClient]
-Answers = Mapping[str, Json]
