@@ -109,6 +109,7 @@ class BigSegments:
 
     def _tell(self, level: int, message: str) -> None:
         """Log what is not well, once until it is something else."""
+        message = message.replace("flag store", "store")  # it may be another one
         if message != self._told:
             logger.log(level, message)
         self._told = message

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from ldclient.client import LDClient
 
+from chalicelib.errors import StoreUnavailable
 from chalicelib.launchdarkly.clients import daemon_client
 from chalicelib.read.big_segments import BigSegments
 from chalicelib.read.contexts import parse_context
+from chalicelib.stores.dynamodb import protocol
 from tests.stores.conftest import over_store
 from tests.support.app import App, Environment, LoadApp, logged
 from tests.support.big_segments import (
     CONTEXTS_OF_BIG,
     FLAGS_OF_BIG,
+    MEMBERS,
     SEGMENTS_OF_BIG,
     DynamoDbMembers,
     Members,
     RedisMembers,
     fill,
+    hash_of,
     judge,
     now_ms,
 )
 from tests.support.clock import Clock
 from tests.support.data import EXAMPLE_CONTEXTS, Json, by_key, example_data
-from tests.support.dynamodb import DynamoDb
+from tests.support.dynamodb import DynamoDb, error
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.parity import MATCH
+from tests.support.stores import open_store
 from tests.support.valkey import recorded_commands
 
 RecordReads = Callable[[], AbstractContextManager[list[str]]]
@@ -320,3 +327,65 @@ def test_a_batch_reads_the_memberships_of_its_contexts_together(
     ]
     assert organizations == [70, 140]
     assert results["results"][150] == {"error": "Invalid context: context key must not be None or empty."}
+
+
+# What only DynamoDB does.
+
+
+def memberships_of(dynamodb: DynamoDb, environment: Environment, *keys: str) -> Any:
+    """By context key: the membership, None where it could not be read, and whether somebody said why."""
+    read = open_store(environment).reader.memberships("launchdarkly").read([hash_of(key) for key in keys], 0.9)
+    return [read.memberships.get(hash_of(key)) for key in keys], read.failure
+
+
+@pytest.mark.parametrize("answers", [1, 9])
+def test_what_dynamodb_does_not_process_is_asked_for_once_more(
+    dynamodb: DynamoDb, dynamodb_environment: Environment, answers: int
+) -> None:
+    fill(DynamoDbMembers(dynamodb.client(), dynamodb_environment["DYNAMODB_TABLE"]))
+    left = answers
+
+    def hand_back(operation: str, request: Json, forward: Callable[[Json], Any]) -> Any:
+        nonlocal left
+        ((table, wanted),) = request["RequestItems"].items()
+        unprocessed = [key for key in wanted["Keys"] if key["key"]["S"] == hash_of("acme")] if left else []
+        left -= bool(unprocessed)
+        processed = [key for key in wanted["Keys"] if key not in unprocessed]
+        if not processed:
+            return 200, {"Responses": {}, "UnprocessedKeys": {table: {"Keys": unprocessed}}}
+        status, answer = forward({"RequestItems": {table: {"Keys": processed}}})
+        return status, {**answer, "UnprocessedKeys": {table: {"Keys": unprocessed}} if unprocessed else {}}
+
+    dynamodb.fault = hand_back
+    found, failure = memberships_of(dynamodb, dynamodb_environment, "neither", "acme")
+    acme = {"of organizations.g3": True, "with rules.g3": False}
+    assert found == [{}, acme if answers == 1 else None]
+    assert failure == (None if answers == 1 else "DynamoDB is throttling requests.")
+    assert dynamodb.operations == ["BatchGetItem"] * 2
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ResourceNotFoundException"])
+def test_a_refusal_of_dynamodb_says_what_is_wrong(
+    dynamodb: DynamoDb, dynamodb_environment: Environment, code: str
+) -> None:
+    dynamodb.fault = lambda *_: error(code)
+    told = {
+        "AccessDeniedException": "DynamoDB refused BatchGetItem: AccessDeniedException.",
+        "ResourceNotFoundException": "The table of the big segments does not exist in this account and region.",
+    }[code]
+    with pytest.raises(StoreUnavailable, match=re.escape(told)):
+        memberships_of(dynamodb, dynamodb_environment, "anna")
+
+
+def test_awss_own_sdk_reads_the_same(
+    dynamodb: DynamoDb, dynamodb_environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where access is not plain."""
+    fill(DynamoDbMembers(dynamodb.client(), dynamodb_environment["DYNAMODB_TABLE"]))
+    keys = (*MEMBERS, "neither")
+    expected = memberships_of(dynamodb, dynamodb_environment, *keys)
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "config").write_text("[default]\n")
+    monkeypatch.setattr(protocol, "http_read_call", None)
+    assert memberships_of(dynamodb, dynamodb_environment, *keys) == expected
+    assert expected[0][0] == dict.fromkeys(MEMBERS["included"][0], True)
