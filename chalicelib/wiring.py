@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .config import Settings, is_to_be_restored, load_settings
 from .errors import FlagsError
-from .launchdarkly.evaluators import KnownMembership
-from .patience import Patience
-from .read.snapshots import Snapshot, Snapshots
-from .stores.port import MembershipReader, Reader, Writer
+from .stores.port import Reader, Writer
 from .timing import Timing
 
 if TYPE_CHECKING:
+    from .launchdarkly.evaluators import KnownMembership
+    from .patience import Patience
     from .read.big_segments import BigSegments
     from .read.direct import DirectFlags
+    from .read.snapshots import Snapshot, Snapshots
     from .refresh.refresher import Refresher
+    from .stores.ahead import FirstRead
+    from .stores.port import MembershipReader
 
 Part = TypeVar("Part")
 
@@ -55,6 +57,7 @@ class Wiring:
     def __init__(self, timing: Timing = Timing()) -> None:
         self.timing = timing
         self.lock = threading.RLock()
+        self._first_read: FirstRead | None = None
 
     @part
     def settings(self) -> Settings:
@@ -100,8 +103,15 @@ class Wiring:
 
     @part
     def snapshots(self) -> Snapshots:
-        reuse_seconds = self.settings.store_cache_seconds
-        return Snapshots(self.reader, reuse_seconds, self.timing, read_memberships=self._read_memberships)
+        from .read.snapshots import Snapshots
+
+        return Snapshots(
+            self.reader,
+            self.settings.store_cache_seconds,
+            self.timing,
+            first_read=self._first_read,
+            read_memberships=self._read_memberships,
+        )
 
     def _read_memberships(self, keys: Collection[str], patience: Patience | None) -> Mapping[str, KnownMembership]:
         """Builds what it takes when a flag asks for a big segment for the first time."""
@@ -170,6 +180,19 @@ class Wiring:
         seconds_left = self.timing.big_segments_seconds - (time.monotonic() - begun)
         return snapshot.for_request(max(seconds_left, self.timing.big_segments_least_seconds))
 
+    def begin_to_read(self) -> None:
+        """Begin to read the data set, which waits for the network while the caller imports what evaluates it.
+
+        As with :meth:`read_ahead`, what fails is left to the first request. Nothing in direct mode.
+        """
+        from .stores.ahead import FirstRead
+
+        try:
+            if not self.settings.direct_mode:
+                self._first_read = FirstRead(self.reader)
+        except Exception:
+            self._forget_what_failed()
+
     def read_ahead(self) -> None:
         """Read the data set before the first event, while Lambda lends a function a whole processor.
 
@@ -182,9 +205,14 @@ class Wiring:
                 self.snapshots.current()
                 if is_to_be_restored():
                     self.reader.close()
-            except Exception:  # whatever it is, the first request meets it again, and says so
-                for name in ("snapshots", "reader"):
-                    vars(self).pop(name, None)
+            except Exception:
+                self._forget_what_failed()
+
+    def _forget_what_failed(self) -> None:
+        """Whatever it was, the first request meets it again, and says so."""
+        self._first_read = None
+        for name in ("snapshots", "reader"):
+            vars(self).pop(name, None)
 
     def data_age_seconds(self) -> float | None:
         """How long ago the store was last refreshed; None while nobody can tell."""
