@@ -71,20 +71,21 @@ class Memberships:
 
     def of(self, context_key: str) -> KnownMembership:
         if context_key not in self.known:
-            keys = dict.fromkeys([context_key, *self._expected_with(context_key)])
-            self.known.update(self._read([key for key in keys if key not in self.known], self._patience))
+            kinds = [keys for keys in self._keys_by_kind.values() if context_key in keys]
+            wanted = dict.fromkeys([context_key, *(key for keys in kinds for key in keys)])
+            self.known.update(self._read([key for key in wanted if key not in self.known], self._patience))
         return self.known[context_key]
 
-    def _expected_with(self, context_key: str) -> Iterator[str]:
-        """The keys of the expected contexts, of the kinds that have a context of this key."""
-        individuals = [
-            individual
-            for context in self._expected
-            for index in range(context.individual_context_count)
-            if (individual := context.get_individual_context(index)) is not None
-        ]
-        kinds = {each.kind for each in individuals if each.key == context_key}
-        return (each.key for each in individuals if each.kind in kinds)
+    @functools.cached_property
+    def _keys_by_kind(self) -> dict[str, dict[str, None]]:
+        """Of the expected contexts, each key once."""
+        keys: dict[str, dict[str, None]] = {}
+        for context in self._expected:
+            for index in range(context.individual_context_count):
+                individual = context.get_individual_context(index)
+                assert individual is not None  # there are so many
+                keys.setdefault(individual.kind, {})[individual.key] = None
+        return keys
 
 
 class FixedFeatureStore(Protocol):

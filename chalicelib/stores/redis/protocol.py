@@ -55,14 +55,14 @@ class Server:
         """The same for commands that fail each for itself: an error is a reply, unless all are errors."""
         return self._ask(execute_each, tuple(commands), within_seconds)
 
-    def _ask(self, execute: Execute, commands: tuple[Command, ...], within_seconds: float) -> list[Reply]:
+    def _ask(self, talk: Execute, commands: tuple[Command, ...], within_seconds: float) -> list[Reply]:
         timing = self._timing
         again = timing.redis_held_seconds + timing.redis_reconnect_seconds
         seconds = again if self._line.was_open else timing.first_exchange_seconds
         patience = ExchangePatience(min(seconds, within_seconds), timing)
         try:
             return self._line.exchange(
-                lambda stream: execute(stream, self._address, commands), patience, timing.redis_reconnect_seconds
+                lambda stream: talk(stream, self._address, commands), patience, timing.redis_reconnect_seconds
             )
         except ServerError as error:
             raise StoreUnavailable(meaning(str(error), self._address.variable)) from error
