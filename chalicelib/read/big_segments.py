@@ -95,7 +95,7 @@ class BigSegments:
 
     def _learn(self, stored: StoredMemberships) -> None:
         """Whether the store is up to date, as the SDK's poll finds out."""
-        age_ms = math.inf if stored.synchronized_on_ms is None else time.time() * 1000 - stored.synchronized_on_ms
+        age_ms = math.inf if stored.synchronized_on_ms is None else int(time.time() * 1000) - stored.synchronized_on_ms
         if not stored.is_synchronization_known:
             self._status = BigSegmentsStatus.STORE_ERROR
         else:

@@ -108,6 +108,17 @@ def test_a_store_that_stays_away_is_a_new_error_for_every_request(server: Valkey
     assert {str(error) for error in errors} == {"The flag store cannot be reached."}
 
 
+def test_memberships_are_asked_over_the_connection_that_is_held_however_little_time_is_left(
+    server: ValkeyServer, proxy: Proxy
+) -> None:
+    store = reader_at(proxy.url)
+    store.read_sync_record()
+    impatient = Timing().big_segments_least_seconds
+    assert impatient < Timing().redis_reconnect_seconds
+    assert store.memberships("launchdarkly").read(["hash"], impatient).memberships == {"hash": {}}
+    assert proxy.connections == 1
+
+
 @pytest.mark.parametrize("store", ["redis", "dynamodb"])
 def test_memberships_in_big_segments_are_waited_for_no_longer_than_the_request_may(
     store: str, server: ValkeyServer, proxy: Proxy
