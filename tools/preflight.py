@@ -25,7 +25,7 @@ from tools.functions import Function, functions_of
 from tools.policies import Needed, Policy
 from tools.stages import FUNCTIONS, Stage, StageError
 
-_OURS = ("LAUNCHDARKLY_", "EVALUATE_", "EVALUATION_")
+_OURS = ("LAUNCHDARKLY_", "EVALUATE_", "EVALUATION_", "BIG_SEGMENTS_")
 """How the names of settings begin that cannot be somebody else's. Users call what is theirs otherwise."""
 
 _STRINGS = ("api_gateway_stage", "iam_policy_file")
@@ -113,7 +113,7 @@ def _of_own_policy(stage: Stage, function: Function, settings: Settings) -> Iter
             f"an iam_policy_file; to evaluate, what policy-{stage.name}-on_event.json allows is enough."
         )
         yield from _of_source(path, function)
-    for needed in _needed_to_evaluate(settings):
+    for needed in (*_needed_to_read(settings), *_needed_for_big_segments(settings)):
         if not Policy(path).allows(needed, boto3.session.Session().region_name):
             yield f"{path.name} does not allow {name} to use {needed.resource}: flags would have their default values."
 
@@ -183,16 +183,17 @@ def _of_secrets(settings: Settings) -> Iterator[str]:
 
 def _of_network(stage: Stage, settings: Settings) -> Iterator[str]:
     """A cache is reached from its own network, unless it is one on the internet, by TLS."""
-    if settings.redis_url is None or all(stage.setting(name) for name in ("subnet_ids", "security_group_ids")):
+    if all(stage.setting(name) for name in ("subnet_ids", "security_group_ids")):
         return
-    url = urlsplit(settings.redis_url)
-    if url.scheme == "unix":
-        yield "REDIS_URL is a socket; nothing on Lambda listens there."
-    elif url.scheme != "rediss" or not _is_public(url.hostname or ""):
-        yield (
-            "REDIS_URL is set, but the stage has no subnet_ids and security_group_ids: outside of the cache's VPC no "
-            "function reaches it."
-        )
+    for row in (Settings.redis_url, Settings.big_segments_redis_url):
+        url = urlsplit(settings.values[row.attribute] or "")
+        if url.scheme == "unix":
+            yield f"{row.name} is a socket; nothing on Lambda listens there."
+        elif url.scheme == "redis" or (url.scheme == "rediss" and not _is_public(url.hostname or "")):
+            yield (
+                f"{row.name} is set, but the stage has no subnet_ids and security_group_ids: outside of the cache's "
+                "VPC no function reaches it."
+            )
 
 
 def _is_public(host: str) -> bool:
@@ -240,7 +241,9 @@ def _use(needed: Needed) -> str:
 def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]:
     secrets = {"api_handler": (settings.sdk_key, settings.webhook_secret), "reconcile": (settings.sdk_key,)}
     if function in FUNCTIONS:
-        yield from _needed_to_evaluate(settings)
+        yield from _needed_to_read(settings)
+    if function in ("api_handler", "on_event"):
+        yield from _needed_for_big_segments(settings)
     if function in secrets and settings.dynamodb_table is not None:
         yield Needed(("dynamodb:BatchWriteItem", "dynamodb:UpdateItem"), f"table/{settings.dynamodb_table}")
     for secret in secrets.get(function, ()):
@@ -249,11 +252,16 @@ def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]
         yield Needed(_NETWORK, "*")
 
 
-def _needed_to_evaluate(settings: Settings) -> Iterator[Needed]:
+def _needed_to_read(settings: Settings) -> Iterator[Needed]:
     if settings.dynamodb_table is not None:
         yield Needed(("dynamodb:GetItem", "dynamodb:Query"), f"table/{settings.dynamodb_table}")
     if settings.direct_mode:
         yield from _needed_for_secret(settings.sdk_key)
+
+
+def _needed_for_big_segments(settings: Settings) -> Iterator[Needed]:
+    if settings.big_segments_table is not None:
+        yield Needed(("dynamodb:BatchGetItem",), f"table/{settings.big_segments_table}")
 
 
 def _needed_for_secret(secret: SecretSource) -> Iterator[Needed]:
@@ -270,7 +278,8 @@ def _resource_of_parameter(parameter: str) -> str:
 
 def _of_account(settings: Settings) -> list[str]:
     try:
-        return [*_of_parameter(settings.sdk_key), *_of_table(settings.dynamodb_table)]
+        tables = dict.fromkeys((settings.dynamodb_table, settings.big_segments_table))
+        return [*_of_parameter(settings.sdk_key), *(line for table in tables for line in _of_table(table))]
     except ClientError as error:
         return [f"AWS refuses to be asked: {error}"]
     except BotoCoreError as error:
