@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import socketserver
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import boto3
+import botocore.session
 import pytest
 import redis
 from hypothesis import settings
@@ -34,6 +38,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The folders whose tests take long come first, so that no process is left alone with them in the end."""
     first = ("lambda", "stores", "refresh")
     items.sort(key=lambda item: first.index(folder) if (folder := item.path.parent.name) in first else len(first))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def untraced_servers() -> Iterator[None]:
+    """Servers that a test starts run nothing of the app, and coverage makes each of their threads half as fast."""
+    serve = socketserver.ThreadingMixIn.process_request_thread
+
+    def serve_untraced(server: Any, request: Any, address: Any) -> None:
+        sys.settrace(None)  # of this thread alone, which ends with the request
+        serve(server, request, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socketserver.ThreadingMixIn, "process_request_thread", serve_untraced)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_aws_models() -> Iterator[None]:
+    """One loader of boto3's service models for all sessions: each would parse the same files for 0.1 s."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
+        yield
 
 
 @pytest.fixture(autouse=True)
