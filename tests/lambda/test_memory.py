@@ -17,7 +17,7 @@ from tests.support.lambda_runtime import Function
 
 FLAGS = 510  # enough for the collector to be kept out of decoding them
 MOST_BYTES = 5_000_000
-"""More than the process takes once it is warm, which is nothing: 570 bytes a request, a tenth of a data set a refresh."""
+"""More than a warm process has taken, which is nothing: 570 bytes a request, or a tenth of a data set a refresh."""
 
 
 @pytest.fixture
