@@ -31,7 +31,7 @@ _OURS = ("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "
 @pytest.hookimpl(optionalhook=True)  # without xdist
 def pytest_xdist_auto_num_workers() -> int:
     """Of `make test`. More than there are cores, because the tests also wait: for servers, locks and time-outs."""
-    return min(6, 1 + (os.cpu_count() or 1))
+    return min(6, 2 + (os.cpu_count() or 1))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
