@@ -52,7 +52,7 @@ run: .venv/run-installed  # without the reloader, which would restart for an edi
 
 ## test: the whole suite, real servers included
 test: .venv/emulators-installed
-	@echo "About 2,400 tests with real servers, in several processes. On 2 cores this takes 4 minutes or so."
+	@echo "About 2,400 tests with real servers, in several processes. On 2 cores this takes about 5 minutes."
 	PYTHONUNBUFFERED=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov
 
 ## lint: lint, format and types
