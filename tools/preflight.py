@@ -241,9 +241,9 @@ def _use(needed: Needed) -> str:
 def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]:
     secrets = {"api_handler": (settings.sdk_key, settings.webhook_secret), "reconcile": (settings.sdk_key,)}
     if function in FUNCTIONS:
-        yield from _needed_to_read(settings)
-    if function in ("api_handler", "on_event"):
-        yield from _needed_for_big_segments(settings)
+        yield from _needed_to_evaluate(settings)
+    if function in FUNCTIONS and function != "reconcile" and settings.big_segments_table is not None:
+        yield Needed(("dynamodb:BatchGetItem",), f"table/{settings.big_segments_table}")
     if function in secrets and settings.dynamodb_table is not None:
         yield Needed(("dynamodb:BatchWriteItem", "dynamodb:UpdateItem"), f"table/{settings.dynamodb_table}")
     for secret in secrets.get(function, ()):

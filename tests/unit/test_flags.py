@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from ldclient.client import LDClient
@@ -63,7 +63,7 @@ class MemoryStore:
     def read_some(self, keys: object) -> Texts:
         return {}
 
-    def memberships(self, prefix: str) -> MembershipReader:
+    def memberships(self, prefix: str) -> NoReturn:
         raise NotImplementedError
 
     def close(self) -> None: ...
@@ -80,7 +80,7 @@ class OwnFunction:
         wiring.settings = load_settings({"REDIS_URL": "redis://in-memory", **settings})
         wiring.snapshots = Snapshots(self.reads, 15.0, clock=self.clock)
         wiring.recent_flags = RecentFlags(
-            wiring.current_flags, lambda: wiring.settings.flags_max_age_seconds, clock=self.clock
+            wiring.latest_flags, lambda: wiring.settings.flags_max_age_seconds, clock=self.clock
         )
 
 
