@@ -9,7 +9,7 @@ LOG_DAYS ?= 30
 OUT ?= build/package
 ARCHITECTURE ?= x86_64
 
-.PHONY: help run test lint check package bench token clean preflight deploy webhook undeploy
+.PHONY: help run test lint check package wheel layer bench token clean preflight deploy webhook undeploy
 
 # A usable .venv is left alone, whichever Python it has, unless somebody names one: `make run PYTHON=python3.12`.
 MAKE_VENV = $(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),,--with-this-python)

@@ -182,13 +182,13 @@ def test_a_plain_handler_reads_dynamodb_with_the_policy_of_the_template(
 
 
 @pytest.mark.parametrize("action", ["dynamodb:GetItem", "dynamodb:Query"])
-def test_a_plain_handler_needs_each_action_of_the_policy_and_has_defaults_without(
+def test_one_action_of_the_policy_is_not_enough_and_a_plain_handler_has_defaults(
     plain_function: PlainFunction, over_dynamodb: str, account: Aws, action: str
 ) -> None:
     account.forget_snapshot(TABLE)
     policy = plain_function.policy()
     (statement,) = policy["Statement"]
-    assert statement["Action"] == ["dynamodb:GetItem", "dynamodb:Query"]
+    assert statement["Action"] == ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"]
     plain_function.put_policy({**policy, "Statement": [{**statement, "Action": [action]}]})
     instance = plain_function.cold_instance(over_dynamodb)
     with enforced(account):

@@ -24,7 +24,6 @@ from chalicelib.data_set import StoredDataSet, SyncRecord, Texts, revision_of, t
 from chalicelib.errors import StoreUnavailable
 from chalicelib.read.recent import RecentFlags
 from chalicelib.read.snapshots import Snapshots
-from chalicelib.stores.port import MembershipReader
 from chalicelib.wiring import Wiring
 from tests.support.clock import Clock
 from tests.support.data import Json, boolean_flag
