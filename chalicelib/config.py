@@ -258,13 +258,6 @@ class Settings:
         "How long a data set that others wrote is taken for current.",
         expected="a number of seconds, 0 or more",
     )
-    flags_max_age_seconds = Variable(
-        "FLAGS_MAX_AGE_SECONDS",
-        _seconds,
-        1.0,
-        "How old an answer of `flags` in a function of your own may be.",
-        expected="a number of seconds, 0 or more",
-    )
     big_segments_redis_url = Variable(
         "BIG_SEGMENTS_REDIS_URL",
         _matching(r"(redis|rediss|unix)://.*"),
@@ -284,6 +277,13 @@ class Settings:
         _seconds,
         5.0,
         "How long the memberships of a context are taken for current.",
+        expected="a number of seconds, 0 or more",
+    )
+    flags_max_age_seconds = Variable(
+        "FLAGS_MAX_AGE_SECONDS",
+        _seconds,
+        1.0,
+        "How old an answer of `flags` in a function of your own may be.",
         expected="a number of seconds, 0 or more",
     )
     evaluate_auth = Variable(

@@ -152,5 +152,6 @@ def watched_metrics() -> set[str]:
 
 
 def template(name: str) -> dict[str, Any]:
+
     loaded: dict[str, Any] = cfn_yaml.load(str(INFRASTRUCTURE / name))
     return loaded
