@@ -8,6 +8,8 @@ start pays for the imports up here.
 from __future__ import annotations
 
 import functools
+import logging
+import sys
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -38,7 +40,7 @@ from chalicelib.api.request import (
     parse_json,
     take_apart,
 )
-from chalicelib.config import evaluates_on_lambda, is_behind_iam
+from chalicelib.config import evaluates_on_lambda, is_behind_iam, missing_for_chalice_local
 from chalicelib.read.evaluation import evaluate_flag, evaluate_flags
 from chalicelib.read.snapshots import Snapshot
 from chalicelib.runtime.logs import log_as_json, note, one_line
@@ -313,3 +315,7 @@ def _incoming() -> Incoming:
 
 if evaluates_on_lambda():
     wiring.read_ahead()
+elif (missing := missing_for_chalice_local(sys.argv[1:])) is not None:
+    logging.getLogger("serverless-flags").warning(
+        "%s This stage is meant for AWS; without AWS, run: make run, or: chalice local --stage local", missing
+    )
