@@ -60,6 +60,7 @@ def _serve(host: str, port: int) -> None:
     _set_environment()
     try:
         settings = load_settings()
+        print(_store_line(settings), flush=True)
         if not settings.direct_mode and not _has_source(settings):
             _take_examples_for_an_empty_store()
         app, server = _make_server(host, port)
@@ -86,8 +87,8 @@ def _set_environment() -> None:
 
 def _make_server(host: str, port: int) -> tuple[Any, Any]:
     """The module `app`, and Chalice's server of it, which listens already (both untyped)."""
-    from chalice.cli import validate_routes
     from chalice.cli.factory import CLIFactory
+    from chalice.deploy.validate import validate_routes
 
     factory = CLIFactory(str(PROJECT))
     chalice_app = factory.load_chalice_app()
@@ -145,9 +146,9 @@ def _fill(wiring: Wiring) -> list[str]:
     except LaunchDarklyUnavailable as error:
         if settings.flag_file is not None:
             raise
-        return [*lines, f"Source: {_source_name(settings)}, asked every minute. Not filled yet: {error}"]
+        return [f"Source: {_source_name(settings)}, asked every minute. Not filled yet: {error}"]
     every = "" if settings.flag_file is not None else ", asked again every minute"
-    return [*lines, f"Source: {_source_name(settings)}{every}.", _data_line(wiring)]
+    return [f"Source: {_source_name(settings)}{every}.", _data_line(wiring)]
 
 
 def _source_name(settings: Settings) -> str:
@@ -158,6 +159,8 @@ def _source_name(settings: Settings) -> str:
 
 
 def _store_line(settings: Settings) -> str:
+    if settings.direct_mode:
+        return "Store: none, because EVALUATION_MODE is 'direct'."
     if settings.dynamodb_table is not None:
         return f"Store: the DynamoDB table {settings.dynamodb_table}."
     if settings.redis_url == "embedded":
