@@ -150,8 +150,45 @@ def _allowed_origin() -> str | None:
 @app.route("/")
 @answered
 def root() -> Answer:
-    """Says where to go."""
-    return nothing_at_root()
+    """The explorer page, where it is on; else where to go."""
+    try:
+        has_explorer = wiring.settings.has_explorer
+    except errors.ConfigurationError:  # whatever else is asked says so
+        has_explorer = False
+    if not has_explorer:
+        return nothing_at_root()
+    from chalicelib.api.explorer import page
+
+    return page()
+
+
+@app.route("/explorer/flags", authorizer=_AUTHORIZER)
+@answered
+def list_flags() -> Answer:
+    """What each flag is, whatever the context: for the explorer page."""
+    from chalicelib.api.explorer import check_explorer, listing
+
+    check_explorer(wiring.settings, _incoming())
+    flags = current_flags()
+    headers = {"Cache-Control": "no-store", **provenance_headers(flags.provenance)}
+    return Answer(listing(flags, wiring.settings), headers)
+
+
+@app.route("/explorer/flags/{flag_key}", methods=["PATCH"], authorizer=_AUTHORIZER)
+@answered
+def change_flag_in_file(key: str) -> Answer:
+    """Change a flag in the local stage's flag file, and refresh the store."""
+    from chalicelib.api.explorer import change_from, check_explorer
+    from chalicelib.flag_file.editing import change_flag
+
+    check_explorer(wiring.settings, _incoming())
+    change, flag_file = change_from(wiring.settings, _incoming()), wiring.settings.flag_file
+    note(flag=key[:_LOGGED_KEY_LENGTH])
+    if flag_file is not None:
+        change_flag(flag_file, key, change)
+    outcome = wiring.refresher.refresh(None)
+    note(revision=outcome.revision)
+    return Answer(outcome.to_json())
 
 
 @app.route("/webhook", methods=["POST"])
