@@ -33,6 +33,8 @@ _NAMED_VALUES = 10
 _TEXT_CHARACTERS = 80
 """How long a value may be in a text."""
 
+_NO_OFF_VARIATION = "the flag has no off variation to serve"
+
 _PROBE = {"key": "", "version": 1, "on": True, "variations": [True, False], "offVariation": 1, "salt": ""}
 
 _OPERATORS: Mapping[str, tuple[str, str]] = {
@@ -89,7 +91,7 @@ class _Explanation:
     def steps(self) -> Iterator[Json]:
         flag, kind = self._flag, self._reason["kind"]
         if not flag.on:
-            served = self._served_by(flag.off_variation, "which has no off variation")
+            served = self._served_by(flag.off_variation, _NO_OFF_VARIATION)
             yield _step("targeting", "failed", f"Targeting is off: {served}.", on=False)
             return
         yield _step("targeting", "passed", "Targeting is on.", on=True)
@@ -126,7 +128,7 @@ class _Explanation:
                 found = "it is off" if not is_on else f"it has {_variation(detail.variation_index)}"
             text = f"Prerequisite {key} must have {_variation(required)}: {found}."
             if not is_met:
-                text += f" So {self._served_by(self._flag.off_variation, 'which has no off variation')}."
+                text += f" So {self._served_by(self._flag.off_variation, _NO_OFF_VARIATION)}."
             outcome = "passed" if is_met else "failed"
             yield _step(
                 "prerequisite", outcome, text, key=key, requiredVariation=required, variation=detail.variation_index
@@ -202,9 +204,9 @@ class _Explanation:
         kind = rollout.context_kind or Context.DEFAULT_KIND
         return f"{what} by {kind} {by} ({shares}) decides: {self._served_by(self._variation)}"
 
-    def _served_by(self, variation: int | None, otherwise: str = "which does not exist") -> str:
+    def _served_by(self, variation: int | None, otherwise: str = "the flag serves no variation that exists") -> str:
         if variation is None or not 0 <= variation < len(self._flag.variations):
-            return f"the flag serves no variation, {otherwise}"
+            return otherwise
         return f"the flag serves {_variation(variation)}, {_text_of(self._flag.variations[variation])}"
 
 
@@ -238,11 +240,13 @@ class _Probes:
         return {"text": text, **shared, "contextKind": kind, "attribute": attribute, "actual": actual}
 
     def _fact(self, clause: Clause, kind: str, attribute: str, actual: Any, is_not: bool) -> str:
+        if not attribute:
+            return "the clause names no attribute"
         subject = attribute if kind == Context.DEFAULT_KIND or attribute == "kind" else f"{kind} {attribute}"
         if actual is None:
             has_kind = self._context.get_individual_context(kind) is not None
             return f"the context has no {subject if has_kind else kind}"
-        words = _OPERATORS.get(clause.op, (f"{clause.op}", f"not {clause.op}"))[is_not]
+        words = _OPERATORS.get(clause.op, (f"satisfies {clause.op}", f"does not satisfy {clause.op}"))[is_not]
         found = "" if clause.op == "in" and not is_not and len(clause.values) == 1 else f" (it is {_text_of(actual)})"
         return f"{subject} {words} {_listed(clause)}{found}"
 
