@@ -75,6 +75,10 @@ class OwnProcess:
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
+    def interrupt(self) -> None:
+        """As Ctrl-C does."""
+        self._process.send_signal(signal.SIGINT)
+
     def kill(self) -> None:
         """Returns when it has ended."""
         self._process.kill()
