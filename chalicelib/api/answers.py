@@ -64,7 +64,7 @@ _INSTEAD = {
     "/ofrep/v1/evaluate/flags": _OFREP,
     "/ofrep/v1/evaluate/flags/{flag_key}": _OFREP,
     "/explorer/flags": "GET",
-    "/explorer/flags/{flag_key}": 'PATCH with Content-Type: application/json and a change, such as {"on": true}',
+    "/explorer/flags/{flag_key}": 'POST with Content-Type: application/json and a change, such as {"on": true}',
     "/status": "GET",
     "/webhook": "POST with Content-Type: application/json and LaunchDarkly's audit-log entry, signed in X-LD-Signature",
 }
