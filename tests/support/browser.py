@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+_PATIENCE_MS = 60_000
+"""How long a page may take for what it must do, on a machine that is very busy."""
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _ON_MACOS = ("Chromium.app/Contents/MacOS/Chromium", "Google Chrome.app/Contents/MacOS/Google Chrome")
@@ -75,7 +78,9 @@ class WatchedPage:
 @contextmanager
 def watched_page(browser: Browser, **options: object) -> Iterator[WatchedPage]:
     """A tab that shares nothing with another one. ``options`` are those of Playwright's ``new_context``."""
+    expect.set_options(timeout=_PATIENCE_MS)
     context = browser.new_context(**options)  # type: ignore[arg-type]
+    context.set_default_timeout(_PATIENCE_MS)
     try:
         yield WatchedPage(context.new_page())
     finally:
