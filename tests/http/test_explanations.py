@@ -303,6 +303,37 @@ def test_a_summary_is_a_sentence(app: App, launchdarkly: FakeLaunchDarkly, flag:
     assert explain(app, "a", ANNA)["explanation"]["summary"] == summary
 
 
+MALFORMED: dict[str, tuple[Json, tuple[str, str]]] = {
+    "a default rule": (
+        boolean_flag("a", fallthrough={"variation": 7}),
+        ("default", "The default rule applies: the flag serves no variation that exists."),
+    ),
+    "a rule": (
+        boolean_flag("a", rules=[{"id": "r", "variation": 7, "clauses": []}]),
+        ("rule", "Rule 1 (r) matched: it has no conditions. So the flag serves no variation that exists."),
+    ),
+    "a circle": (
+        boolean_flag("a", prerequisites=[{"key": "a", "variation": 0}]),
+        (
+            "prerequisite",
+            "Prerequisite a must have variation 0: it has no variation.",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("flag", "decisive"), MALFORMED.values(), ids=MALFORMED)
+def test_a_flag_that_fails_says_where(
+    app: App, launchdarkly: FakeLaunchDarkly, flag: Json, decisive: tuple[str, str]
+) -> None:
+    launchdarkly.replace(flags={"a": flag})
+    app.webhook()
+    explanation = explain(app, "a", ANNA)["explanation"]
+    assert explanation["summary"] == "The flag cannot be evaluated: MALFORMED_FLAG."
+    steps = [(each["kind"], each["text"]) for each in explanation["steps"] if each["outcome"] in ("matched", "failed")]
+    assert steps == [decisive]
+
+
 def test_a_flag_that_no_sdk_can_read_is_explained(app: App, launchdarkly: FakeLaunchDarkly) -> None:
     launchdarkly.replace(flags={"a": {**boolean_flag("a"), "variations": 7}})
     app.webhook()
