@@ -188,8 +188,8 @@ def change_flag_in_file(key: str) -> Answer:
     check_explorer(wiring.settings, _incoming())
     change, flag_file = change_from(wiring.settings, _incoming()), wiring.settings.flag_file
     note(flag=key[:_LOGGED_KEY_LENGTH])
-    if flag_file is not None:
-        change_flag(flag_file, key, change)
+    assert flag_file is not None  # or nothing can be changed
+    change_flag(flag_file, key, change)
     outcome = wiring.refresher.refresh(None)
     note(revision=outcome.revision)
     return Answer(outcome.to_json())
