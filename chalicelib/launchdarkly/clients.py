@@ -10,19 +10,20 @@ The client of daemon mode is handed out, so it owns its data set; an evaluation 
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
 from weakref import proxy
 
 from ldclient.client import LDClient
-from ldclient.config import Config
-from ldclient.interfaces import FeatureStore
+from ldclient.config import BigSegmentsConfig, Config
+from ldclient.interfaces import BigSegmentStore, FeatureStore
 
 from ..config import Settings
 from ..errors import UnreadableItem
 from ..secrets import read_secret
-from .evaluators import FixedFeatureStore
+from .evaluators import FixedFeatureStore, KnownMembership, membership_of
 from .sdk import VersionedDataKind
 
 _DAEMON_MODE_KEY = "daemon-mode-has-no-sdk-key"
@@ -32,13 +33,16 @@ Callback = Callable[[Any], Any]
 """The SDK's store interface hands every result through one of these (untyped there)."""
 
 
-def daemon_client(feature_store: FixedFeatureStore) -> LDClient:
+def daemon_client(
+    feature_store: FixedFeatureStore, membership: Callable[[str], KnownMembership] | None = None
+) -> LDClient:
     """A client that evaluates from ``feature_store`` alone: no connection, no events, no thread.
 
-    It keeps the feature store for as long as it lives itself, which the garbage collector ends.
+    It keeps the feature store for as long as it lives itself, which the garbage collector ends. Memberships in
+    big segments it asks ``membership`` for (context key -> what is known), by default the feature store.
     """
     logging.getLogger("ldclient.util").addFilter(_is_news)
-    return LDClient(
+    client = LDClient(
         Config(
             _DAEMON_MODE_KEY,
             feature_store=_AsFeatureStore(feature_store),
@@ -48,6 +52,10 @@ def daemon_client(feature_store: FixedFeatureStore) -> LDClient:
         ),
         start_wait=0,
     )
+    # A client that is given a store of big segments starts a thread that polls it, for as long as the client lives.
+    manager = client._LDClient__big_segment_store_manager  # type: ignore[attr-defined]
+    manager.get_user_membership = membership or functools.partial(membership_of, feature_store)
+    return client
 
 
 class _AsFeatureStore(FeatureStore):
@@ -81,7 +89,12 @@ def _is_news(record: logging.LogRecord) -> bool:
     return UnreadableItem.__name__ not in record.getMessage()
 
 
-def direct_client(settings: Settings, feature_store: FeatureStore, start_wait_seconds: float) -> LDClient:
+def direct_client(
+    settings: Settings,
+    feature_store: FeatureStore,
+    start_wait_seconds: float,
+    big_segments: BigSegmentStore | None = None,
+) -> LDClient:
     """The SDK as usual: streams from LaunchDarkly into ``feature_store`` and sends analytics events.
 
     Waits up to ``start_wait_seconds`` for the data set. Raises ConfigurationError without an SDK key.
@@ -89,6 +102,7 @@ def direct_client(settings: Settings, feature_store: FeatureStore, start_wait_se
     return LDClient(
         Config(
             feature_store=proxy(feature_store),
+            big_segments=BigSegmentsConfig(big_segments, context_cache_time=settings.big_segments_cache_seconds),
             send_events=settings.flag_file is None,
             **_source(settings),
         ),
