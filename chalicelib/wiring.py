@@ -9,17 +9,21 @@ import functools
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .config import Settings, is_to_be_restored, load_settings
 from .errors import FlagsError
 from .read.snapshots import Snapshot, Snapshots
-from .stores.port import Reader, Writer
+from .stores.port import Writer
 from .timing import Timing
 
 if TYPE_CHECKING:
+    from .events.delivery import Delivery
+    from .events.recorder import Recorder
+    from .launchdarkly.sdk import Context
     from .read.direct import DirectFlags
     from .refresh.refresher import Refresher
+    from .stores.outbox import EventQueue, ReaderWithOutbox
 
 Part = TypeVar("Part")
 
@@ -59,7 +63,7 @@ class Wiring:
         return load_settings()
 
     @part
-    def reader(self) -> Reader:
+    def reader(self) -> ReaderWithOutbox:
         """The store as evaluations ask it; the embedded one has been filled."""
         settings = self.settings
         if settings.dynamodb_table is not None:
@@ -100,6 +104,40 @@ class Wiring:
         return Snapshots(self.reader, self.settings.store_cache_seconds, self.timing)
 
     @part
+    def recorder(self) -> Recorder:
+        """What this process evaluates, on its way to LaunchDarkly, where ``EVENTS`` asks for that."""
+        from .events.recorder import EventRules, Recorder
+
+        settings = self.settings
+        rules = EventRules(
+            summaries_only=settings.events_mode == "summary",
+            private_attributes=settings.events_private_attributes,
+            omit_anonymous=settings.events_omit_anonymous,
+            flush_seconds=settings.events_flush_seconds,
+        )
+        return Recorder(self.reader.leave_events, rules, self.timing)
+
+    @part
+    def delivery(self) -> Delivery:
+        """From the store to LaunchDarkly."""
+        from .events.delivery import Delivery
+        from .launchdarkly.bulk import BulkSender
+
+        settings = self.settings
+        return Delivery(self._event_queue, functools.partial(BulkSender, settings, timing=self.timing), self.timing)
+
+    @part
+    def _event_queue(self) -> EventQueue:
+        settings = self.settings
+        if settings.dynamodb_table is not None:
+            from .stores.dynamodb.events import DynamoDbEventQueue
+
+            return DynamoDbEventQueue(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
+        from .stores.redis.events import RedisEventQueue
+
+        return RedisEventQueue(self._redis_url, settings.store_prefix, self.timing)
+
+    @part
     def direct_flags(self) -> DirectFlags:
         from .read.direct import connect_directly
 
@@ -125,12 +163,37 @@ class Wiring:
         """Where the data set comes from, in the words of the sync record."""
         return "launchdarkly" if self.settings.flag_file is None else "file"
 
-    def current_flags(self) -> Snapshot | DirectFlags:
-        """What a request evaluates from, from its start to its end.
+    def current_flags(self, *, counted: bool = True) -> Snapshot | DirectFlags:
+        """What a request evaluates from, from its start to its end; ``counted``: LaunchDarkly may know of it.
 
         Raises StoreUnavailable and StoreNotInitialized in daemon mode, ConfigurationError in both.
         """
-        return self.direct_flags if self.settings.direct_mode else self.snapshots.current()
+        if self.settings.direct_mode:
+            return self.direct_flags._replace(counts=counted and self.settings.events_mode != "off")
+        snapshot = self.snapshots.current()
+        if counted and self.settings.records_events:
+            return snapshot._replace(record_event=self.recorder.record)
+        return snapshot
+
+    def track(self, context: Context, name: str, data: Any = None, metric_value: float | None = None) -> str | None:
+        """Tell LaunchDarkly of something that has happened (``data``: JSON). Why that is not done, or None."""
+        settings = self.settings
+        if settings.direct_mode:
+            if settings.events_mode == "off":
+                return "EVENTS is 'off'."
+            self.direct_flags.client.track(name, context, data, metric_value)
+            return None
+        if settings.events_mode != "full":
+            return f"EVENTS is {settings.events_mode or 'off'!r}; custom events are sent where it is 'full'."
+        self.recorder.track(context, name, data, metric_value)
+        return None
+
+    def end_invocation(self) -> None:
+        """Leave in the store what there is to tell LaunchDarkly, if that is due. Raises nothing."""
+        recorder: Recorder | None = vars(self).get("recorder")
+        if recorder is not None:
+            snapshots: Snapshots | None = vars(self).get("snapshots")
+            recorder.end_invocation(is_store_away=snapshots is not None and snapshots.is_store_away)
 
     def read_ahead(self) -> None:
         """Read the data set before the first event, while Lambda lends a function a whole processor.

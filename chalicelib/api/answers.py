@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import errors
-from ..read.evaluation import etag, look_up
+from ..read.evaluation import etag, is_there
 from ..read.snapshots import Provenance, Snapshot
 from .request import Asked, matches_etag
 
@@ -96,15 +96,17 @@ def evaluation_answer(
 ) -> Answer:
     """The evaluation of one flag (``key``) or of all; a 304 without evaluating when the caller holds it already.
 
-    In direct mode, where no revision is known, there is no entity tag. Raises as ``look_up`` does.
+    In direct mode, where no revision is known, there is no entity tag. Raises as ``evaluate`` does.
     """
     headers = provenance_headers(source.provenance)
     if source.provenance.revision is None:
         return Answer(evaluate(), headers)
-    if key is not None:
-        look_up(source, key, asked.options)  # before any tag is compared: what does not exist has none
+    if key is not None and not is_there(source, key, asked.options):
+        return Answer(evaluate(), headers)  # which raises FlagNotFound: what does not exist has no tag
     tag = etag(source.provenance.revision, asked.body, key, asked.options._asdict())
     headers = {"ETag": tag, **headers}
     if matches_etag(asked.if_none_match, tag):
+        if source.records and (key is not None or asked.options.flags is not None):
+            evaluate()  # the caller goes by the answer that it holds: that is an evaluation, too
         return Answer("", headers, 304)
     return Answer(evaluate(), headers)

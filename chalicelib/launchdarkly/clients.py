@@ -10,6 +10,7 @@ The client of daemon mode is handed out, so it owns its data set; an evaluation 
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -17,12 +18,12 @@ from weakref import proxy
 
 from ldclient.client import LDClient
 from ldclient.config import Config
-from ldclient.interfaces import FeatureStore
+from ldclient.interfaces import EventProcessor, FeatureStore
 
 from ..config import Settings
 from ..errors import UnreadableItem
 from ..secrets import read_secret
-from .evaluators import FixedFeatureStore
+from .evaluators import FixedFeatureStore, Record
 from .sdk import VersionedDataKind
 
 _DAEMON_MODE_KEY = "daemon-mode-has-no-sdk-key"
@@ -32,8 +33,8 @@ Callback = Callable[[Any], Any]
 """The SDK's store interface hands every result through one of these (untyped there)."""
 
 
-def daemon_client(feature_store: FixedFeatureStore) -> LDClient:
-    """A client that evaluates from ``feature_store`` alone: no connection, no events, no thread.
+def daemon_client(feature_store: FixedFeatureStore, record: Record | None = None) -> LDClient:
+    """A client that evaluates from ``feature_store`` alone: no connection, no thread. ``record`` is given its events.
 
     It keeps the feature store for as long as it lives itself, which the garbage collector ends.
     """
@@ -43,7 +44,8 @@ def daemon_client(feature_store: FixedFeatureStore) -> LDClient:
             _DAEMON_MODE_KEY,
             feature_store=_AsFeatureStore(feature_store),
             use_ldd=True,
-            send_events=False,
+            send_events=record is not None,
+            event_processor_class=None if record is None else functools.partial(_Recording, record),
             diagnostic_opt_out=True,
         ),
         start_wait=0,
@@ -76,6 +78,22 @@ class _AsFeatureStore(FeatureStore):
         raise NotImplementedError
 
 
+class _Recording(EventProcessor):
+    """Hands every event of a client on. The client waits for nothing, and has nothing to flush."""
+
+    def __init__(self, record: Record, _config: Config) -> None:
+        self._record = record
+
+    def send_event(self, event: object) -> None:
+        self._record(event)
+
+    def flush(self) -> None:
+        """Events are left in the store at the end of an invocation."""
+
+    def stop(self) -> None:
+        """The events of all clients of a process are gathered in one place, which goes on."""
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     """The SDK logs an unreadable item at every evaluation that meets it; the feature store has logged it once."""
     return UnreadableItem.__name__ not in record.getMessage()
@@ -89,7 +107,7 @@ def direct_client(settings: Settings, feature_store: FeatureStore, start_wait_se
     return LDClient(
         Config(
             feature_store=proxy(feature_store),
-            send_events=settings.flag_file is None,
+            send_events=settings.flag_file is None and settings.events_mode != "off",
             **_source(settings),
         ),
         start_wait=start_wait_seconds,

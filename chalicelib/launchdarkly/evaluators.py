@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Collection, Iterable, MutableMapping
+from collections.abc import Callable, Collection, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import FetchTimedOut, UnreadableItem
@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 """A JSON object (Any: JSON)."""
+
+Record = Callable[[Any], None]
+"""Takes an event of the SDK's (which exports no type)."""
 
 
 class FixedFeatureStore(Protocol):
@@ -64,26 +67,40 @@ class FlagEvaluator(Protocol):
         """
 
 
-def evaluator_over(feature_store: FixedFeatureStore) -> FlagEvaluator:
-    """The cheapest evaluator that there is."""
-    return ClientEvaluator(_client_over(feature_store)) if Evaluator is None else BareEvaluator(feature_store)
+def evaluator_over(feature_store: FixedFeatureStore, record: Record | None = None) -> FlagEvaluator:
+    """The cheapest evaluator that there is. ``record`` is given the events that a client would send."""
+    if Evaluator is None:
+        return ClientEvaluator(_client_over(feature_store, record), counts=record is not None)
+    return BareEvaluator(feature_store, record)
 
 
 @functools.lru_cache(maxsize=1)
-def _client_over(feature_store: FixedFeatureStore) -> LDClient:
+def _client_over(feature_store: FixedFeatureStore, record: Record | None) -> LDClient:
     """One for all requests that are answered from this store; the collector frees it after the next one is made."""
     from .clients import daemon_client
 
-    return daemon_client(feature_store)
+    return daemon_client(feature_store, record)
 
 
 class ClientEvaluator(NamedTuple):
-    """By a client, which sends its analytics events if it is made to."""
+    """By a client, which sends its analytics events if it is made to.
+
+    ``counts`` False evaluates without one: the client sends none for all flags.
+    """
 
     client: LDClient
+    counts: bool = True
 
     def evaluate_flag(self, key: str, context: Context) -> EvaluationDetail:
-        return self.client.variation_detail(key, context, None)
+        if self.counts:
+            return self.client.variation_detail(key, context, None)
+        state = self.client.all_flags_state(context, with_reasons=True)
+        if not state.valid:
+            return _failed("CLIENT_NOT_READY")
+        if state.get_flag_reason(key) is None:
+            return _failed("FLAG_NOT_FOUND")
+        metadata = state.to_json_dict()["$flagsState"][key]
+        return EvaluationDetail(state.get_flag_value(key), metadata.get("variation"), metadata["reason"])
 
     def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
         state = self.client.all_flags_state(context, with_reasons=with_reasons)
@@ -91,39 +108,64 @@ class ClientEvaluator(NamedTuple):
             raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
         values = state.to_json_dict()
         states: dict[str, Json] = values["$flagsState"]
+        if self.counts:
+            for key in keys or ():
+                self._count(key, context, with_reasons)
         chosen = states if keys is None else [key for key in keys if key in states]
         return {key: {"value": values[key], **states[key]} for key in chosen}
 
+    def _count(self, key: str, context: Context, with_reasons: bool) -> None:
+        """Have the client send what it sends for one flag."""
+        evaluate = self.client.variation_detail if with_reasons else self.client.variation
+        evaluate(key, context, None)
+
 
 class BareEvaluator:
-    """By the SDK's evaluator, over a feature store that is there and does not change."""
+    """By the SDK's evaluator, over a feature store that is there and does not change.
 
-    def __init__(self, feature_store: FixedFeatureStore) -> None:
+    What is asked for by its key is recorded as the SDK's client does: with the default None, and with reasons where the
+    caller gets them. All flags together are no evaluation of any of them.
+    """
+
+    def __init__(self, feature_store: FixedFeatureStore, record: Record | None = None) -> None:
         self._feature_store = feature_store
+        self._record = record
         self._evaluator = Evaluator(
             functools.partial(feature_store.get, FEATURES),
             functools.partial(feature_store.get, SEGMENTS),
             _no_big_segments,
             logger,
         )
-        # The evaluator makes an event for each prerequisite, which nobody sends.
-        self._events = EventFactory(with_reasons=False)
 
     def evaluate_flag(self, key: str, context: Context) -> EvaluationDetail:
-        try:
-            flag = self._feature_store.get(FEATURES, key)
-        except UnreadableItem:
-            return _failed("EXCEPTION")
+        flag, failure = self._flag(key)
         if flag is None:
-            return _failed("FLAG_NOT_FOUND")
-        return self._evaluate(flag, context)[0]
+            self._record_unknown(key, context, failure, _WITH_REASONS)
+            return failure
+        return self._evaluate(flag, context, _WITH_REASONS, self._record)[0]
 
     def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
+        events = _WITH_REASONS if with_reasons else _WITHOUT_REASONS
+        if keys is None or self._record is None:
+            return self._evaluate_unrecorded(context, keys, with_reasons)
+        answers = {}
+        for key in keys:
+            flag, failure = self._flag(key)
+            if flag is None:
+                self._record_unknown(key, context, failure, events)
+            else:
+                detail, prerequisites = self._evaluate(flag, context, events, self._record)
+                answers[key] = _state(flag, detail, prerequisites, with_reasons)
+        return answers
+
+    def _evaluate_unrecorded(
+        self, context: Context, keys: Collection[str] | None, with_reasons: bool
+    ) -> dict[str, Json]:
         kept, answers = self._feature_store.same_for_everybody, {}
         for key, flag in self._flags(keys):
             answer = kept.get((key, with_reasons))
             if answer is None:
-                detail, prerequisites = self._evaluate(flag, context)
+                detail, prerequisites = self._evaluate(flag, context, _WITHOUT_REASONS, None)
                 answer = _state(flag, detail, prerequisites, with_reasons)
                 if _is_same_for_everybody(flag):
                     kept[key, with_reasons] = answer
@@ -135,24 +177,47 @@ class BareEvaluator:
             yield from self._feature_store.all(FEATURES).items()
             return
         for key in keys:
-            try:
-                flag = self._feature_store.get(FEATURES, key)
-            except UnreadableItem:
-                continue
+            flag, _ = self._flag(key)
             if flag is not None:
                 yield key, flag
 
-    def _evaluate(self, flag: FeatureFlag, context: Context) -> tuple[EvaluationDetail, list[str]]:
-        """The detail, and the keys of the flag's own prerequisites as far as they were evaluated."""
+    def _flag(self, key: str) -> tuple[FeatureFlag | None, EvaluationDetail]:
+        """The flag; where there is none that can be read, what an evaluation of it says instead."""
         try:
-            result = self._evaluator.evaluate(flag, context, self._events)
-        except UnreadableItem:  # the feature store has logged it
-            return _failed("EXCEPTION"), []
-        except Exception:  # as wide as in the SDK's client: one flag fails, and no other
-            logger.exception("flag %r cannot be evaluated", flag.key)
-            return _failed("EXCEPTION"), []
-        assert result.detail is not None  # it is once the evaluator returns
+            return self._feature_store.get(FEATURES, key), _failed("FLAG_NOT_FOUND")
+        except UnreadableItem:
+            return None, _failed("EXCEPTION")
+
+    def _record_unknown(self, key: str, context: Context, failure: EvaluationDetail, events: EventFactory) -> None:
+        if self._record is not None:
+            self._record(events.new_unknown_flag_event(key, context, None, failure.reason))
+
+    def _evaluate(
+        self, flag: FeatureFlag, context: Context, events: EventFactory, record: Record | None
+    ) -> tuple[EvaluationDetail, list[str]]:
+        """The detail, and the keys of the flag's own prerequisites as far as they were evaluated.
+
+        The evaluator makes an event for each prerequisite, whether somebody records them or not.
+        """
+        try:
+            result = self._evaluator.evaluate(flag, context, events)
+            assert result.detail is not None  # it is once the evaluator returns
+            if record is not None:
+                for event in result.events or ():
+                    record(event)
+                record(events.new_eval_event(flag, context, result.detail, None))
+        except Exception as error:  # as wide as in the SDK's client: one flag fails, and no other
+            if not isinstance(error, UnreadableItem):  # which the feature store has logged
+                logger.exception("flag %r cannot be evaluated", flag.key)
+            failure = _failed("EXCEPTION")
+            if record is not None:
+                record(events.new_default_event(flag, context, None, failure.reason))
+            return failure, []
         return result.detail, result.prerequisites
+
+
+if Evaluator is not None:
+    _WITH_REASONS, _WITHOUT_REASONS = EventFactory(with_reasons=True), EventFactory(with_reasons=False)
 
 
 def _no_big_segments(_context_key: str) -> tuple[None, str]:

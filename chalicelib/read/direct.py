@@ -50,10 +50,16 @@ class DirectFlags(NamedTuple):
 
     client: LDClient
     feature_store: DirectFeatureStore
+    counts: bool = True
+    """Whether the client sends events of what is evaluated."""
 
     @property
     def evaluator(self) -> ClientEvaluator:
-        return ClientEvaluator(self.client)
+        return ClientEvaluator(self.client, self.counts)
+
+    @property
+    def records(self) -> bool:
+        return self.counts
 
     @property
     def provenance(self) -> Provenance:

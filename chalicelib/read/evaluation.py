@@ -21,6 +21,7 @@ class Options(NamedTuple):
 
     ``client_side_only``: only flags that are available to browsers, or with ``mobile`` to mobile devices.
     ``conceal``: the caller must not learn of any other, not even as the prerequisite of one that it sees.
+    ``events`` False: LaunchDarkly is not to know of this evaluation.
     """
 
     with_reasons: bool = False
@@ -28,6 +29,7 @@ class Options(NamedTuple):
     flags: tuple[str, ...] | None = None
     conceal: bool = False
     mobile: bool = False
+    events: bool = True
 
 
 class FlagSource(Protocol):
@@ -65,13 +67,12 @@ def evaluate_flag(source: FlagSource, context: Context, key: str, options: Optio
     return _concealed(evaluated, source.feature_store, options) if options.conceal else evaluated
 
 
-def look_up(source: FlagSource, key: str, options: Options) -> None:
-    """Returns when the store holds such a flag for this caller; else raises FlagNotFound.
+def is_there(source: FlagSource, key: str, options: Options) -> bool:
+    """Whether the store holds such a flag for this caller.
 
     Evaluates nothing, and decodes nothing for a caller who may see every flag.
     """
-    if not source.feature_store.holds(FEATURES, key) or _is_hidden(source, key, options):
-        raise _not_found(key)
+    return source.feature_store.holds(FEATURES, key) and not _is_hidden(source, key, options)
 
 
 def _is_hidden(source: FlagSource, key: str, options: Options) -> bool:

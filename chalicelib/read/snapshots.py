@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..data_set import FEATURES, KINDS, SEGMENTS, StoredDataSet, SyncRecord, revision_of, stored_item
 from ..errors import StoreNotInitialized, StoreTooSlow, StoreUnavailable
-from ..launchdarkly.evaluators import FlagEvaluator, evaluator_over
+from ..launchdarkly.evaluators import FlagEvaluator, Record, evaluator_over
 from ..runtime.clock import AgeingClock
 from ..stores.port import Reader
 from ..timing import Timing
@@ -38,7 +38,8 @@ class Snapshot(NamedTuple):
     """The whole data set of one revision. Immutable.
 
     ``record`` is None when a Relay Proxy or another SDK filled the store. ``stale`` says that the store
-    could not be asked whether this is still its content.
+    could not be asked whether this is still its content. ``record_event`` is given what is evaluated, if somebody is to
+    know.
     """
 
     feature_store: SnapshotFeatureStore
@@ -46,11 +47,17 @@ class Snapshot(NamedTuple):
     record: SyncRecord | None
     read_at: float
     stale: bool = False
+    record_event: Record | None = None
 
     @property
     def evaluator(self) -> FlagEvaluator:
         """An evaluator over this data set: made for each request, because keeping it there would be a cycle."""
-        return evaluator_over(self.feature_store)
+        return evaluator_over(self.feature_store, self.record_event)
+
+    @property
+    def records(self) -> bool:
+        """Whether somebody is to know what is evaluated."""
+        return self.record_event is not None
 
     @property
     def provenance(self) -> Provenance:
@@ -80,6 +87,11 @@ class Snapshots:
         self._slow_reads = 0
         """How many reads in a row were cut off because the data came too slowly."""
         self._retry_at = 0.0
+
+    @property
+    def is_store_away(self) -> bool:
+        """Whether the store did not answer when it was asked last."""
+        return self._failure is not None
 
     def current(self) -> Snapshot:
         """The store's content, or the last known one, marked stale, while the store is out of reach.

@@ -36,6 +36,7 @@ def sdk_read_call(timing: Timing) -> Call:
     calls = {
         "GetItem": _call(timing.dynamodb_held_seconds, timing),
         "Query": _call(timing.dynamodb_query_seconds, timing),
+        "PutItem": _call(timing.events_held_seconds, timing),
     }
     return lambda operation, request: calls[operation](operation, request)
 
