@@ -7,6 +7,13 @@ start pays for the imports up here.
 
 from __future__ import annotations
 
+from chalicelib.config import evaluates_on_lambda, is_behind_iam
+from chalicelib.wiring import Wiring
+
+wiring = Wiring()
+if evaluates_on_lambda():
+    wiring.begin_to_read()  # first of all: the network answers while the rest is imported
+
 import functools
 import time
 from collections.abc import Callable
@@ -38,18 +45,15 @@ from chalicelib.api.request import (
     parse_json,
     take_apart,
 )
-from chalicelib.config import evaluates_on_lambda, is_behind_iam
 from chalicelib.read.evaluation import evaluate_flag, evaluate_flags
 from chalicelib.read.snapshots import Snapshot
 from chalicelib.runtime.logs import log_as_json, note, one_line
 from chalicelib.runtime.metrics import emit, measured_refresh
-from chalicelib.wiring import Wiring
 
 if TYPE_CHECKING:
     from chalicelib.read.direct import DirectFlags
 
 app = Chalice(app_name="serverless-flags", configure_logs=False)
-wiring = Wiring()
 log_as_json()
 
 EVALUATION_PATHS = (

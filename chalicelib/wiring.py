@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .config import Settings, is_to_be_restored, load_settings
 from .errors import FlagsError
-from .read.snapshots import Snapshot, Snapshots
 from .stores.port import Writer
 from .timing import Timing
 
@@ -22,7 +21,9 @@ if TYPE_CHECKING:
     from .events.recorder import Recorder
     from .launchdarkly.sdk import Context
     from .read.direct import DirectFlags
+    from .read.snapshots import Snapshot, Snapshots
     from .refresh.refresher import Refresher
+    from .stores.ahead import FirstRead
     from .stores.outbox import EventQueue, ReaderWithOutbox
 
 Part = TypeVar("Part")
@@ -56,6 +57,7 @@ class Wiring:
     def __init__(self, timing: Timing = Timing()) -> None:
         self.timing = timing
         self.lock = threading.RLock()
+        self._first_read: FirstRead | None = None
 
     @part
     def settings(self) -> Settings:
@@ -101,7 +103,9 @@ class Wiring:
 
     @part
     def snapshots(self) -> Snapshots:
-        return Snapshots(self.reader, self.settings.store_cache_seconds, self.timing)
+        from .read.snapshots import Snapshots
+
+        return Snapshots(self.reader, self.settings.store_cache_seconds, self.timing, first_read=self._first_read)
 
     @part
     def recorder(self) -> Recorder:
@@ -195,6 +199,19 @@ class Wiring:
             snapshots: Snapshots | None = vars(self).get("snapshots")
             recorder.end_invocation(is_store_away=snapshots is not None and snapshots.is_store_away)
 
+    def begin_to_read(self) -> None:
+        """Begin to read the data set, which waits for the network while the caller imports what evaluates it.
+
+        As with :meth:`read_ahead`, what fails is left to the first request. Nothing in direct mode.
+        """
+        from .stores.ahead import FirstRead
+
+        try:
+            if not self.settings.direct_mode:
+                self._first_read = FirstRead(self.reader)
+        except Exception:
+            self._forget_what_failed()
+
     def read_ahead(self) -> None:
         """Read the data set before the first event, while Lambda lends a function a whole processor.
 
@@ -207,9 +224,14 @@ class Wiring:
                 self.snapshots.current()
                 if is_to_be_restored():
                     self.reader.close()
-            except Exception:  # whatever it is, the first request meets it again, and says so
-                for name in ("snapshots", "reader"):
-                    vars(self).pop(name, None)
+            except Exception:
+                self._forget_what_failed()
+
+    def _forget_what_failed(self) -> None:
+        """Whatever it was, the first request meets it again, and says so."""
+        self._first_read = None
+        for name in ("snapshots", "reader"):
+            vars(self).pop(name, None)
 
     def data_age_seconds(self) -> float | None:
         """How long ago the store was last refreshed; None while nobody can tell."""

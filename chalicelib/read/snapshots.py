@@ -15,6 +15,7 @@ from ..data_set import FEATURES, KINDS, SEGMENTS, StoredDataSet, SyncRecord, rev
 from ..errors import StoreNotInitialized, StoreTooSlow, StoreUnavailable
 from ..launchdarkly.evaluators import FlagEvaluator, Record, evaluator_over
 from ..runtime.clock import AgeingClock
+from ..stores.ahead import FirstRead
 from ..stores.port import Reader
 from ..timing import Timing
 from .feature_stores import SnapshotFeatureStore
@@ -73,8 +74,12 @@ class Snapshots:
         reuse_seconds: float,
         timing: Timing = Timing(),
         clock: Callable[[], float] | None = None,
+        first_read: FirstRead | None = None,
     ) -> None:
-        """``reuse_seconds``: how long a data set without a sync record is reused before it is read again."""
+        """``reuse_seconds``: how long a data set without a sync record is reused before it is read again.
+
+        ``first_read``: what the first question to the store is answered with, if it has been asked already.
+        """
         self._store = store
         self._reuse_seconds = reuse_seconds
         self._timing = timing
@@ -87,6 +92,7 @@ class Snapshots:
         self._slow_reads = 0
         """How many reads in a row were cut off because the data came too slowly."""
         self._retry_at = 0.0
+        self._first_read = first_read
 
     @property
     def is_store_away(self) -> bool:
@@ -179,7 +185,8 @@ class Snapshots:
 
     def _read(self, record: SyncRecord | None) -> Snapshot:
         """The store's content; ``record`` is its sync record, if it was read just now."""
-        stored = self._store.read_snapshot(record, self._stored)
+        begun, self._first_read = self._first_read, None
+        stored = self._store.read_snapshot(record, self._stored) if begun is None else begun.result()
         if stored is None or stored.record is None:
             stored = self._store.read_items()
             if _has_lost_items(stored):

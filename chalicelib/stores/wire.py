@@ -178,7 +178,7 @@ class Peer:
             try:
                 with patience.waiting() as seconds:
                     connected.settimeout(seconds)
-                    connected = self.tls.wrap_socket(connected, server_hostname=self._name)
+                    connected = self.tls.wrap_socket(connected, server_hostname=self._name.encode())
             except OSError:
                 connected.close()
                 self.avoid_address()

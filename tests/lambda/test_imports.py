@@ -109,6 +109,21 @@ def test_an_evaluation_imports_nothing_that_only_others_need(
     assert waiting == WAITING
 
 
+def test_on_lambda_the_store_is_asked_before_what_evaluates_is_imported(
+    app: App, environment: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(**example_data())
+    app.webhook()
+    on_lambda = {"AWS_LAMBDA_FUNCTION_NAME": "serverless-flags-production", "_HANDLER": "app.on_event"}
+    program = "import app, json, sys; print(json.dumps(['snapshots' in vars(app.wiring), list(sys.modules)]))"
+
+    has_read, in_order = _in_a_fresh_process(program, {**environment, **on_lambda})
+
+    asked, *later = map(in_order.index, ["chalicelib.stores.ahead", "chalice.app", "ldclient.impl.evaluator"])
+    assert has_read
+    assert asked < min(later)
+
+
 def _prefixes(name: str) -> set[str]:
     """The module's own name, and those of the packages that it is in."""
     parts = name.split(".")

@@ -159,7 +159,7 @@ def ask(client: LDClient, step: Step) -> None:
 @contextmanager
 def judging_client(launchdarkly: FakeLaunchDarkly, **config: Any) -> Iterator[LDClient]:
     """A client of LaunchDarkly's SDK, as a server has it; it sends all events when the block ends."""
-    uris = {"base_uri": launchdarkly.uri, "stream_uri": launchdarkly.uri, "events_uri": launchdarkly.uri}
+    uris: dict[str, Any] = dict.fromkeys(("base_uri", "stream_uri", "events_uri"), launchdarkly.uri)
     with LDClient(Config("sdk-key", diagnostic_opt_out=True, flush_interval=1000, **uris, **config), 10) as client:
         assert client.is_initialized()
         yield client
