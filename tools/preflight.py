@@ -94,7 +94,7 @@ def _of_settings(environment: dict[str, str]) -> Iterator[str]:
 
 
 def _of_secrets(settings: Settings) -> Iterator[str]:
-    wanted = [] if settings.flag_file else [settings.sdk_key]
+    wanted = [] if settings.flag_file and not settings.records_events else [settings.sdk_key]
     if not settings.direct_mode and not settings.allow_unsigned_webhooks:
         wanted.append(settings.webhook_secret)
     for secret in wanted:
@@ -151,16 +151,25 @@ def _use(needed: Needed) -> str:
 
 
 def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]:
+    if settings.dynamodb_table is not None and (actions := _needed_of_table(function, settings)):
+        yield Needed(actions, f"table/{settings.dynamodb_table}")
     secrets = {"api_handler": (settings.sdk_key, settings.webhook_secret), "reconcile": (settings.sdk_key,)}
-    if settings.dynamodb_table is not None:
-        reads: tuple[str, ...] = ("dynamodb:GetItem", "dynamodb:Query")
-        writes = () if function == "on_event" else ("dynamodb:BatchWriteItem", "dynamodb:UpdateItem")
-        yield Needed(reads + writes, f"table/{settings.dynamodb_table}")
+    if settings.records_events:
+        secrets["deliver_events"] = (settings.sdk_key,)
     for secret in secrets.get(function, ()):
         if secret.parameter is not None:
             yield Needed(("ssm:GetParameter",), _resource_of_parameter(secret.parameter))
     if stage.setting("subnet_ids", function):
         yield Needed(_NETWORK, "*")
+
+
+def _needed_of_table(function: str, settings: Settings) -> tuple[str, ...]:
+    reads = ("dynamodb:GetItem", "dynamodb:Query")
+    if function == "deliver_events":
+        return (*reads, "dynamodb:DeleteItem", "dynamodb:UpdateItem") if settings.records_events else ()
+    writes = () if function == "on_event" else ("dynamodb:BatchWriteItem", "dynamodb:UpdateItem")
+    adds_events = settings.records_events and function != "reconcile"
+    return (*reads, *writes, *(("dynamodb:PutItem",) if adds_events else ()))
 
 
 def _resource_of_parameter(parameter: str) -> str:

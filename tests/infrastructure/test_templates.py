@@ -99,7 +99,7 @@ def test_a_local_app_prints_no_metrics(app: App, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("suffix", ["", "-on_event", "-reconcile"])
+@pytest.mark.parametrize("suffix", ["", "-on_event", "-reconcile", "-deliver_events"])
 def test_all_functions_of_a_stage_count_as_one_deployment(suffix: str) -> None:
     name = f"serverless-flags-production{suffix}"
     assert deployment_name({"AWS_LAMBDA_FUNCTION_NAME": name}) == "serverless-flags-production"
