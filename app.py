@@ -265,7 +265,8 @@ def report_status() -> Answer:
             if tells_all and wiring.settings.records_events:
                 from chalicelib.events.state import events_status
 
-                report["events"] = events_status(wiring.reader.read_delivery(), time.time())
+                mode = str(wiring.settings.events_mode)
+                report["events"] = {"mode": mode, **events_status(wiring.reader.read_delivery(), time.time())}
         except (errors.StoreUnavailable, errors.StoreNotInitialized) as error:
             report = daemon_status_without_data(wiring.reader.kind, error)
     note(condition=report["status"])
