@@ -262,13 +262,10 @@ def report_status() -> Answer:
     else:
         try:
             report = daemon_status(wiring.reader.kind, wiring.snapshots.current(), time.time())
-            if tells_all and wiring.settings.records_events:
-                from chalicelib.events.state import events_status
-
-                mode = str(wiring.settings.events_mode)
-                report["events"] = {"mode": mode, **events_status(wiring.reader.read_delivery(), time.time())}
         except (errors.StoreUnavailable, errors.StoreNotInitialized) as error:
             report = daemon_status_without_data(wiring.reader.kind, error)
+        if tells_all and wiring.settings.records_events:
+            report["events"] = wiring.events_status()
     note(condition=report["status"])
     body = report if tells_all else in_short(report)
     if can_answer(report):

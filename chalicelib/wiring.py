@@ -199,6 +199,16 @@ class Wiring:
             snapshots: Snapshots | None = vars(self).get("snapshots")
             recorder.end_invocation(is_store_away=snapshots is not None and snapshots.is_store_away)
 
+    def events_status(self) -> dict[str, Any] | None:
+        """The part of ``/status`` about events (Any: JSON); None while the store does not tell."""
+        from .events.state import events_status
+
+        try:
+            report = self.reader.read_delivery()
+        except FlagsError:
+            return None
+        return {"mode": self.settings.events_mode, **events_status(report, time.time())}
+
     def begin_to_read(self) -> None:
         """Begin to read the data set, which waits for the network while the caller imports what evaluates it.
 

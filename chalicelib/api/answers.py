@@ -52,6 +52,7 @@ def message_for_callers(error: errors.FlagsError) -> str:
 
 _EVALUATE = 'POST with Content-Type: application/json and a context, such as {"kind": "user", "key": "user-123"}'
 _OFREP = 'POST with Content-Type: application/json and {"context": {"targetingKey": "user-123"}}'
+_TRACK = 'POST with Content-Type: application/json and {"context": {...}, "event": "purchase"}'
 _INSTEAD = {
     "/": (
         'a context, such as {"kind": "user", "key": "user-123"}, by POST to /evaluate or /evaluate/{flag_key} with '
@@ -63,6 +64,7 @@ _INSTEAD = {
     "/ofrep/v1/evaluate/flags": _OFREP,
     "/ofrep/v1/evaluate/flags/{flag_key}": _OFREP,
     "/status": "GET",
+    "/track": _TRACK,
     "/webhook": "POST with Content-Type: application/json and LaunchDarkly's audit-log entry, signed in X-LD-Signature",
 }
 
