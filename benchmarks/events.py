@@ -66,8 +66,8 @@ def warm_table(packages: Packages, place: Place) -> Table:
     return Table(
         "Events: a warm evaluation",
         f"One flag of {place.flag_count:,}, for one context, by an invocation of a warm function, median of "
-        f"{WARM_RUNS} runs taken in turn; the difference is the median of the differences run by run. Requests to the store "
-        "are those of 20 more evaluations.",
+        f"{WARM_RUNS} runs taken in turn; the difference is the median of the differences run by run. Requests to the "
+        "store are those of 20 more evaluations.",
         ("", "median", "more than without", "requests to the store"),
         tuple(rows),
     )
