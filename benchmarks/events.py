@@ -194,7 +194,7 @@ def _batch(count: int, mode: str, number: int) -> Batch:
 
     rules = EventRules(summaries_only=mode == "summary", flush_seconds=0)
     recorder = Recorder(leave, rules)
-    evaluator = evaluator_over(SnapshotFeatureStore(texts), recorder.record)
+    evaluator = evaluator_over(SnapshotFeatureStore(texts), record=recorder.record)
     for index, key in enumerate(flags):
         evaluator.evaluate_flag(key, Context.from_dict({**CONTEXT, "key": f"user-{number}-{index}"}))
     recorder.end_invocation()

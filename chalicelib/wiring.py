@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .config import Settings, is_to_be_restored, load_settings
@@ -19,12 +19,16 @@ from .timing import Timing
 if TYPE_CHECKING:
     from .events.delivery import Delivery
     from .events.recorder import Recorder
+    from .launchdarkly.evaluators import KnownMembership
     from .launchdarkly.sdk import Context
+    from .patience import Patience
+    from .read.big_segments import BigSegments
     from .read.direct import DirectFlags
     from .read.snapshots import Snapshot, Snapshots
     from .refresh.refresher import Refresher
     from .stores.ahead import FirstRead
     from .stores.outbox import EventQueue, ReaderWithOutbox
+    from .stores.port import MembershipReader
 
 Part = TypeVar("Part")
 
@@ -105,7 +109,40 @@ class Wiring:
     def snapshots(self) -> Snapshots:
         from .read.snapshots import Snapshots
 
-        return Snapshots(self.reader, self.settings.store_cache_seconds, self.timing, first_read=self._first_read)
+        return Snapshots(
+            self.reader,
+            self.settings.store_cache_seconds,
+            self.timing,
+            first_read=self._first_read,
+            read_memberships=self._read_memberships,
+        )
+
+    def _read_memberships(self, keys: Collection[str], patience: Patience | None) -> Mapping[str, KnownMembership]:
+        """Builds what it takes when a flag asks for a big segment for the first time."""
+        return self.big_segments.memberships_of(keys, patience)
+
+    @part
+    def big_segments(self) -> BigSegments:
+        from .read.big_segments import BigSegments
+
+        keep_seconds = self.settings.big_segments_cache_seconds
+        return BigSegments(lambda: self._membership_reader, keep_seconds, self.timing)
+
+    @part
+    def _membership_reader(self) -> MembershipReader:
+        """Over the connection of the flag store, unless the settings name another one."""
+        settings, timing = self.settings, self.timing
+        prefix = settings.store_prefix if settings.big_segments_prefix is None else settings.big_segments_prefix
+        if settings.big_segments_table is not None:
+            from .stores.dynamodb.reader import DynamoDbReader
+
+            return DynamoDbReader(settings.big_segments_table, prefix, settings.aws, timing).memberships(prefix)
+        if settings.big_segments_redis_url is not None:
+            from .stores.redis.reader import RedisReader
+
+            name = "BIG_SEGMENTS_REDIS_URL"
+            return RedisReader(settings.big_segments_redis_url, prefix, timing, name).memberships(prefix)
+        return self.reader.memberships(prefix)
 
     @part
     def recorder(self) -> Recorder:
@@ -145,7 +182,8 @@ class Wiring:
     def direct_flags(self) -> DirectFlags:
         from .read.direct import connect_directly
 
-        return connect_directly(self.settings, self.timing)
+        memberships = self._membership_reader if self.settings.has_big_segments else None
+        return connect_directly(self.settings, self.timing, memberships)
 
     @part
     def refresher(self) -> Refresher:
@@ -170,14 +208,17 @@ class Wiring:
     def current_flags(self, *, counted: bool = True) -> Snapshot | DirectFlags:
         """What a request evaluates from, from its start to its end; ``counted``: LaunchDarkly may know of it.
 
-        Raises StoreUnavailable and StoreNotInitialized in daemon mode, ConfigurationError in both.
+        What it waits for the flag store it cannot wait for memberships in big segments. Raises StoreUnavailable and
+        StoreNotInitialized in daemon mode, ConfigurationError in both.
         """
         if self.settings.direct_mode:
             return self.direct_flags._replace(counts=counted and self.settings.events_mode != "off")
+        begun = time.monotonic()
         snapshot = self.snapshots.current()
         if counted and self.settings.records_events:
-            return snapshot._replace(record_event=self.recorder.record)
-        return snapshot
+            snapshot = snapshot._replace(record_event=self.recorder.record)
+        seconds_left = self.timing.big_segments_seconds - (time.monotonic() - begun)
+        return snapshot.for_request(max(seconds_left, self.timing.big_segments_least_seconds))
 
     def track(self, context: Context, name: str, data: Any = None, metric_value: float | None = None) -> str | None:
         """Tell LaunchDarkly of something that has happened (``data``: JSON). Why that is not done, or None."""

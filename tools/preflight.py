@@ -23,7 +23,7 @@ from chalicelib.secrets import checked_secret
 from tools.policies import Needed, Policy
 from tools.stages import FUNCTIONS, Stage, StageError
 
-_OURS = ("LAUNCHDARKLY_", "EVALUATE_", "EVALUATION_")
+_OURS = ("LAUNCHDARKLY_", "EVALUATE_", "EVALUATION_", "BIG_SEGMENTS_")
 """How the names of settings begin that cannot be somebody else's."""
 
 _STRINGS = ("api_gateway_stage", "iam_policy_file")
@@ -106,16 +106,17 @@ def _of_secrets(settings: Settings) -> Iterator[str]:
 
 def _of_network(stage: Stage, settings: Settings) -> Iterator[str]:
     """A cache is reached from its own network, unless it is one on the internet, by TLS."""
-    if settings.redis_url is None or all(stage.setting(name) for name in ("subnet_ids", "security_group_ids")):
+    if all(stage.setting(name) for name in ("subnet_ids", "security_group_ids")):
         return
-    url = urlsplit(settings.redis_url)
-    if url.scheme == "unix":
-        yield "REDIS_URL is a socket; nothing on Lambda listens there."
-    elif url.scheme != "rediss" or not _is_public(url.hostname or ""):
-        yield (
-            "REDIS_URL is set, but the stage has no subnet_ids and security_group_ids: outside of the cache's VPC no "
-            "function reaches it."
-        )
+    for row in (Settings.redis_url, Settings.big_segments_redis_url):
+        url = urlsplit(settings.values[row.attribute] or "")
+        if url.scheme == "unix":
+            yield f"{row.name} is a socket; nothing on Lambda listens there."
+        elif url.scheme == "redis" or (url.scheme == "rediss" and not _is_public(url.hostname or "")):
+            yield (
+                f"{row.name} is set, but the stage has no subnet_ids and security_group_ids: outside of the cache's "
+                "VPC no function reaches it."
+            )
 
 
 def _is_public(host: str) -> bool:
@@ -156,6 +157,8 @@ def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]
     secrets = {"api_handler": (settings.sdk_key, settings.webhook_secret), "reconcile": (settings.sdk_key,)}
     if settings.records_events:
         secrets["deliver_events"] = (settings.sdk_key,)
+    if settings.big_segments_table is not None and function in ("api_handler", "on_event"):
+        yield Needed(("dynamodb:BatchGetItem",), f"table/{settings.big_segments_table}")
     for secret in secrets.get(function, ()):
         if secret.parameter is not None:
             yield Needed(("ssm:GetParameter",), _resource_of_parameter(secret.parameter))
@@ -181,7 +184,8 @@ def _resource_of_parameter(parameter: str) -> str:
 
 def _of_account(settings: Settings) -> list[str]:
     try:
-        return [*_of_parameter(settings.sdk_key), *_of_table(settings.dynamodb_table)]
+        tables = dict.fromkeys((settings.dynamodb_table, settings.big_segments_table))
+        return [*_of_parameter(settings.sdk_key), *(line for table in tables for line in _of_table(table))]
     except ClientError as error:
         return [f"AWS refuses to be asked: {error}"]
     except BotoCoreError as error:

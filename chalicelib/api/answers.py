@@ -96,19 +96,27 @@ def provenance_fields(provenance: Provenance) -> Json:
 def evaluation_answer(
     source: Snapshot | DirectFlags, asked: Asked, evaluate: Callable[[], Json], key: str | None = None
 ) -> Answer:
-    """The evaluation of one flag (``key``) or of all; a 304 without evaluating when the caller holds it already.
+    """The evaluation of one flag (``key``) or of all; a 304 when the caller holds it already.
 
-    In direct mode, where no revision is known, there is no entity tag. Raises as ``evaluate`` does.
+    The tag without memberships is that of answers for which no flag has asked for one: who holds it gets the
+    304 without an evaluation, because none will ask for this question either; unless LaunchDarkly is told, because
+    the caller goes by the answer that it holds. In direct mode, where no revision is known, there is no entity tag.
+    Raises as ``evaluate`` does.
     """
     headers = provenance_headers(source.provenance)
     if source.provenance.revision is None:
         return Answer(evaluate(), headers)
     if key is not None and not is_there(source, key, asked.options):
         return Answer(evaluate(), headers)  # which raises FlagNotFound: what does not exist has no tag
-    tag = etag(source.provenance.revision, asked.body, key, asked.options._asdict())
-    headers = {"ETag": tag, **headers}
+    question = source.provenance.revision, asked.body, key, asked.options._asdict()
+    tag = etag(*question)
     if matches_etag(asked.if_none_match, tag):
         if source.records and (key is not None or asked.options.flags is not None):
-            evaluate()  # the caller goes by the answer that it holds: that is an evaluation, too
-        return Answer("", headers, 304)
-    return Answer(evaluate(), headers)
+            evaluate()
+        return Answer("", {"ETag": tag, **headers}, 304)
+    evaluated = evaluate()
+    if source.memberships is not None and source.memberships.known:
+        tag = etag(*question, source.memberships.known)
+        if matches_etag(asked.if_none_match, tag):
+            return Answer("", {"ETag": tag, **headers}, 304)
+    return Answer(evaluated, {"ETag": tag, **headers})

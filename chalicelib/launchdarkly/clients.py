@@ -17,13 +17,13 @@ from typing import Any
 from weakref import proxy
 
 from ldclient.client import LDClient
-from ldclient.config import Config
-from ldclient.interfaces import EventProcessor, FeatureStore
+from ldclient.config import BigSegmentsConfig, Config
+from ldclient.interfaces import BigSegmentStore, EventProcessor, FeatureStore
 
 from ..config import Settings
 from ..errors import UnreadableItem
 from ..secrets import read_secret
-from .evaluators import FixedFeatureStore, Record
+from .evaluators import FixedFeatureStore, KnownMembership, Record, membership_of
 from .sdk import VersionedDataKind
 
 _DAEMON_MODE_KEY = "daemon-mode-has-no-sdk-key"
@@ -33,13 +33,18 @@ Callback = Callable[[Any], Any]
 """The SDK's store interface hands every result through one of these (untyped there)."""
 
 
-def daemon_client(feature_store: FixedFeatureStore, record: Record | None = None) -> LDClient:
+def daemon_client(
+    feature_store: FixedFeatureStore,
+    membership: Callable[[str], KnownMembership] | None = None,
+    record: Record | None = None,
+) -> LDClient:
     """A client that evaluates from ``feature_store`` alone: no connection, no thread. ``record`` is given its events.
 
-    It keeps the feature store for as long as it lives itself, which the garbage collector ends.
+    It keeps the feature store for as long as it lives itself, which the garbage collector ends. Memberships in
+    big segments it asks ``membership`` for (context key -> what is known), by default the feature store.
     """
     logging.getLogger("ldclient.util").addFilter(_is_news)
-    return LDClient(
+    client = LDClient(
         Config(
             _DAEMON_MODE_KEY,
             feature_store=_AsFeatureStore(feature_store),
@@ -50,6 +55,10 @@ def daemon_client(feature_store: FixedFeatureStore, record: Record | None = None
         ),
         start_wait=0,
     )
+    # A client that is given a store of big segments starts a thread that polls it, for as long as the client lives.
+    manager = client._LDClient__big_segment_store_manager  # type: ignore[attr-defined]
+    manager.get_user_membership = membership or functools.partial(membership_of, feature_store)
+    return client
 
 
 class _AsFeatureStore(FeatureStore):
@@ -99,7 +108,12 @@ def _is_news(record: logging.LogRecord) -> bool:
     return UnreadableItem.__name__ not in record.getMessage()
 
 
-def direct_client(settings: Settings, feature_store: FeatureStore, start_wait_seconds: float) -> LDClient:
+def direct_client(
+    settings: Settings,
+    feature_store: FeatureStore,
+    start_wait_seconds: float,
+    big_segments: BigSegmentStore | None = None,
+) -> LDClient:
     """The SDK as usual: streams from LaunchDarkly into ``feature_store`` and sends analytics events.
 
     Waits up to ``start_wait_seconds`` for the data set. Raises ConfigurationError without an SDK key.
@@ -107,6 +121,7 @@ def direct_client(settings: Settings, feature_store: FeatureStore, start_wait_se
     return LDClient(
         Config(
             feature_store=proxy(feature_store),
+            big_segments=BigSegmentsConfig(big_segments, context_cache_time=settings.big_segments_cache_seconds),
             send_events=settings.flag_file is None and settings.events_mode != "off",
             **_source(settings),
         ),

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Collection, Iterable, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import FetchTimedOut, UnreadableItem
+from ..patience import Patience
 from .sdk import (
     FEATURES,
     SEGMENTS,
@@ -37,8 +40,63 @@ Record = Callable[[Any], None]
 """Takes an event of the SDK's (which exports no type)."""
 
 
+Membership = dict[str, bool]
+"""Of a context in big segments: the segment's reference -> whether it is included, or excluded."""
+
+KnownMembership = tuple[Membership | None, str]
+"""What the SDK's evaluator takes: the membership, None where it is not known, and the status of its store."""
+
+ReadMemberships = Callable[[Collection[str], Patience | None], Mapping[str, KnownMembership]]
+"""(context keys, how long to wait for all of them) -> what is known of each. None: for as long as a request may."""
+
+
+def no_memberships(keys: Collection[str], _patience: Patience | None = None) -> dict[str, KnownMembership]:
+    """Where there is no store of them: a flag that needs one says so in its reason."""
+    return dict.fromkeys(keys, (None, BigSegmentsStatus.NOT_CONFIGURED))
+
+
+class Memberships:
+    """What one request learns of its contexts' memberships in big segments: each is read once, when a flag asks."""
+
+    def __init__(self, read: ReadMemberships, wait_seconds: float) -> None:
+        """``wait_seconds``: how long the request may wait for all of them; for each hundred contexts of a batch."""
+        self.known: dict[str, KnownMembership] = {}
+        """By context key: all that flags have asked for, and in a batch what they may ask for next."""
+        self._read = read
+        self._wait_seconds = wait_seconds
+        self._patience = Patience(wait_seconds)
+        self._expected: Collection[Context] = ()
+
+    def expect(self, contexts: Collection[Context]) -> None:
+        """These will be evaluated: when the first of them asks, the memberships of all of its kind are read."""
+        self._expected = contexts
+        self._patience.renew(self._wait_seconds * (1 + len(contexts) // 100))
+
+    def of(self, context_key: str) -> KnownMembership:
+        if context_key not in self.known:
+            kinds = [keys for keys in self._keys_by_kind.values() if context_key in keys]
+            wanted = dict.fromkeys([context_key, *(key for keys in kinds for key in keys)])
+            self.known.update(self._read([key for key in wanted if key not in self.known], self._patience))
+        return self.known[context_key]
+
+    @functools.cached_property
+    def _keys_by_kind(self) -> dict[str, dict[str, None]]:
+        """Of the expected contexts, each key once."""
+        keys: dict[str, dict[str, None]] = {}
+        for context in self._expected:
+            for index in range(context.individual_context_count):
+                individual = context.get_individual_context(index)
+                assert individual is not None  # there are so many
+                keys.setdefault(individual.kind, {})[individual.key] = None
+        return keys
+
+
 class FixedFeatureStore(Protocol):
     """The flags and segments of one moment, as the SDK's models. They do not change any more."""
+
+    @property
+    def read_memberships(self) -> ReadMemberships:
+        """Where the members of its big segments are, which do change."""
 
     @property
     def same_for_everybody(self) -> MutableMapping[tuple[str, bool], Json]:
@@ -57,8 +115,10 @@ class FixedFeatureStore(Protocol):
 class FlagEvaluator(Protocol):
     """Evaluates flags for a context."""
 
-    def evaluate_flag(self, key: str, context: Context) -> EvaluationDetail:
-        """One flag, as the SDK's ``variation_detail`` with the default None."""
+    def evaluate_flag(
+        self, key: str, context: Context, default: Any = None, *, with_reasons: bool = True
+    ) -> EvaluationDetail:
+        """One flag, as the SDK's ``variation_detail`` (Any: JSON); without reasons, its event is that of ``variation``."""
 
     def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
         """What the SDK's ``all_flags_state`` says of each flag (``keys`` None: of all), its value among it.
@@ -67,11 +127,19 @@ class FlagEvaluator(Protocol):
         """
 
 
-def evaluator_over(feature_store: FixedFeatureStore, record: Record | None = None) -> FlagEvaluator:
-    """The cheapest evaluator that there is. ``record`` is given the events that a client would send."""
+def evaluator_over(
+    feature_store: FixedFeatureStore, memberships: Memberships | None = None, record: Record | None = None
+) -> FlagEvaluator:
+    """The cheapest evaluator that there is. ``memberships``: those of the request, if it is for one. ``record`` is
+    given the events that a client would send.
+    """
     if Evaluator is None:
-        return ClientEvaluator(_client_over(feature_store, record), counts=record is not None)
-    return BareEvaluator(feature_store, record)
+        return ClientEvaluator(_client_over(feature_store, record), memberships, counts=record is not None)
+    return BareEvaluator(feature_store, memberships, record)
+
+
+_memberships_of_request: ContextVar[Memberships | None] = ContextVar("memberships of the request", default=None)
+"""One client answers all requests."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -79,7 +147,16 @@ def _client_over(feature_store: FixedFeatureStore, record: Record | None) -> LDC
     """One for all requests that are answered from this store; the collector frees it after the next one is made."""
     from .clients import daemon_client
 
-    return daemon_client(feature_store, record)
+    def membership_of_request(context_key: str) -> KnownMembership:
+        memberships = _memberships_of_request.get()
+        return membership_of(feature_store, context_key) if memberships is None else memberships.of(context_key)
+
+    return daemon_client(feature_store, membership_of_request, record)
+
+
+def membership_of(feature_store: FixedFeatureStore, context_key: str) -> KnownMembership:
+    """For an evaluation that is not part of a request."""
+    return feature_store.read_memberships([context_key], None)[context_key]
 
 
 class ClientEvaluator(NamedTuple):
@@ -89,28 +166,43 @@ class ClientEvaluator(NamedTuple):
     """
 
     client: LDClient
+    memberships: Memberships | None = None
     counts: bool = True
 
-    def evaluate_flag(self, key: str, context: Context) -> EvaluationDetail:
-        if self.counts:
-            return self.client.variation_detail(key, context, None)
-        state = self.client.all_flags_state(context, with_reasons=True)
+    def evaluate_flag(
+        self, key: str, context: Context, default: Any = None, *, with_reasons: bool = True
+    ) -> EvaluationDetail:
+        with self._asking():
+            if self.counts:
+                return self.client.variation_detail(key, context, default)
+            state = self.client.all_flags_state(context, with_reasons=True)
         if not state.valid:
-            return _failed("CLIENT_NOT_READY")
+            return _failed("CLIENT_NOT_READY", default)
         if state.get_flag_reason(key) is None:
-            return _failed("FLAG_NOT_FOUND")
+            return _failed("FLAG_NOT_FOUND", default)
         metadata = state.to_json_dict()["$flagsState"][key]
-        return EvaluationDetail(state.get_flag_value(key), metadata.get("variation"), metadata["reason"])
+        detail = EvaluationDetail(state.get_flag_value(key), metadata.get("variation"), metadata["reason"])
+        return _or_default(detail, default)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        token = _memberships_of_request.set(self.memberships)
+        try:
+            yield
+        finally:
+            _memberships_of_request.reset(token)
 
     def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
-        state = self.client.all_flags_state(context, with_reasons=with_reasons)
+        with self._asking():
+            state = self.client.all_flags_state(context, with_reasons=with_reasons)
         if not state.valid:
             raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
         values = state.to_json_dict()
         states: dict[str, Json] = values["$flagsState"]
         if self.counts:
-            for key in keys or ():
-                self._count(key, context, with_reasons)
+            with self._asking():
+                for key in keys or ():
+                    self._count(key, context, with_reasons)
         chosen = states if keys is None else [key for key in keys if key in states]
         return {key: {"value": values[key], **states[key]} for key in chosen}
 
@@ -127,22 +219,30 @@ class BareEvaluator:
     caller gets them. All flags together are no evaluation of any of them.
     """
 
-    def __init__(self, feature_store: FixedFeatureStore, record: Record | None = None) -> None:
+    def __init__(
+        self,
+        feature_store: FixedFeatureStore,
+        memberships: Memberships | None = None,
+        record: Record | None = None,
+    ) -> None:
         self._feature_store = feature_store
         self._record = record
         self._evaluator = Evaluator(
             functools.partial(feature_store.get, FEATURES),
             functools.partial(feature_store.get, SEGMENTS),
-            _no_big_segments,
+            functools.partial(membership_of, feature_store) if memberships is None else memberships.of,
             logger,
         )
 
-    def evaluate_flag(self, key: str, context: Context) -> EvaluationDetail:
-        flag, failure = self._flag(key)
+    def evaluate_flag(
+        self, key: str, context: Context, default: Any = None, *, with_reasons: bool = True
+    ) -> EvaluationDetail:
+        events = _WITH_REASONS if with_reasons else _WITHOUT_REASONS
+        flag, failure = self._flag(key, default)
         if flag is None:
-            self._record_unknown(key, context, failure, _WITH_REASONS)
+            self._record_unknown(key, context, failure, events)
             return failure
-        return self._evaluate(flag, context, _WITH_REASONS, self._record)[0]
+        return self._evaluate(flag, context, events, self._record, default)[0]
 
     def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
         events = _WITH_REASONS if with_reasons else _WITHOUT_REASONS
@@ -181,52 +281,52 @@ class BareEvaluator:
             if flag is not None:
                 yield key, flag
 
-    def _flag(self, key: str) -> tuple[FeatureFlag | None, EvaluationDetail]:
-        """The flag; where there is none that can be read, what an evaluation of it says instead."""
+    def _flag(self, key: str, default: Any = None) -> tuple[FeatureFlag | None, EvaluationDetail]:
+        """The flag; where there is none that can be read, what an evaluation of it says instead (Any: JSON)."""
         try:
-            return self._feature_store.get(FEATURES, key), _failed("FLAG_NOT_FOUND")
+            return self._feature_store.get(FEATURES, key), _failed("FLAG_NOT_FOUND", default)
         except UnreadableItem:
-            return None, _failed("EXCEPTION")
+            return None, _failed("EXCEPTION", default)
 
     def _record_unknown(self, key: str, context: Context, failure: EvaluationDetail, events: EventFactory) -> None:
         if self._record is not None:
-            self._record(events.new_unknown_flag_event(key, context, None, failure.reason))
+            self._record(events.new_unknown_flag_event(key, context, failure.value, failure.reason))
 
     def _evaluate(
-        self, flag: FeatureFlag, context: Context, events: EventFactory, record: Record | None
+        self, flag: FeatureFlag, context: Context, events: EventFactory, record: Record | None, default: Any = None
     ) -> tuple[EvaluationDetail, list[str]]:
-        """The detail, and the keys of the flag's own prerequisites as far as they were evaluated.
+        """The detail, and the keys of the flag's own prerequisites as far as they were evaluated (Any: JSON).
 
         The evaluator makes an event for each prerequisite, whether somebody records them or not.
         """
         try:
             result = self._evaluator.evaluate(flag, context, events)
             assert result.detail is not None  # it is once the evaluator returns
+            detail = _or_default(result.detail, default)
             if record is not None:
                 for event in result.events or ():
                     record(event)
-                record(events.new_eval_event(flag, context, result.detail, None))
+                record(events.new_eval_event(flag, context, detail, default))
         except Exception as error:  # as wide as in the SDK's client: one flag fails, and no other
             if not isinstance(error, UnreadableItem):  # which the feature store has logged
                 logger.exception("flag %r cannot be evaluated", flag.key)
-            failure = _failed("EXCEPTION")
+            failure = _failed("EXCEPTION", default)
             if record is not None:
-                record(events.new_default_event(flag, context, None, failure.reason))
+                record(events.new_default_event(flag, context, default, failure.reason))
             return failure, []
-        return result.detail, result.prerequisites
+        return detail, result.prerequisites
 
 
 if Evaluator is not None:
     _WITH_REASONS, _WITHOUT_REASONS = EventFactory(with_reasons=True), EventFactory(with_reasons=False)
 
 
-def _no_big_segments(_context_key: str) -> tuple[None, str]:
-    """There is no store of them: a flag that needs one says so in its reason."""
-    return None, BigSegmentsStatus.NOT_CONFIGURED
+def _failed(error_kind: str, default: Any = None) -> EvaluationDetail:
+    return EvaluationDetail(default, None, {"kind": "ERROR", "errorKind": error_kind})
 
 
-def _failed(error_kind: str) -> EvaluationDetail:
-    return EvaluationDetail(None, None, {"kind": "ERROR", "errorKind": error_kind})
+def _or_default(detail: EvaluationDetail, default: Any) -> EvaluationDetail:
+    return EvaluationDetail(default, None, detail.reason) if detail.is_default_value() else detail
 
 
 def _state(flag: FeatureFlag, detail: EvaluationDetail, prerequisites: list[str], with_reasons: bool) -> Json:

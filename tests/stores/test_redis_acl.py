@@ -8,8 +8,10 @@ import pytest
 import redis
 
 from tests.support.app import App, Environment, LoadApp
+from tests.support.big_segments import RedisMembers, big_segment
 from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.parity import MATCH, rule_flag, segment_match
 from tests.support.valkey import ValkeyServer
 from tests.support.webhooks import flag_entry
 
@@ -42,7 +44,7 @@ def recording(environment: Environment, valkey: ValkeyServer) -> Environment:
 
 
 def test_the_commands_in_the_readme_suffice(
-    restricted_app: App, launchdarkly: FakeLaunchDarkly, own_client: redis.Redis
+    restricted_app: App, launchdarkly: FakeLaunchDarkly, own_client: redis.Redis, own_valkey: ValkeyServer
 ) -> None:
     launchdarkly.replace(by_key(boolean_flag("shiny", 1), boolean_flag("gone", 1)))
     assert restricted_app.webhook(**flag_entry("shiny", 1))["status"] == "refreshed"
@@ -62,6 +64,10 @@ def test_the_commands_in_the_readme_suffice(
     assert restricted_app.post("/evaluate/shiny", USER).status_code == 200
     assert restricted_app.client.http.get("/status").json_body["events"]["oldestUndeliveredSeconds"] >= 0
     assert restricted_app.invoke("deliver_events", {})["delivered"] == 2  # and the context
+    launchdarkly.replace(by_key(rule_flag("in big", segment_match("big"))), by_key(big_segment("big")))
+    RedisMembers(own_valkey.url).put("anna", ["big.g3"])
+    restricted_app.webhook()
+    assert restricted_app.evaluate(USER)["in big"]["value"] == MATCH
     denied = [entry for entry in own_client.acl_log() if entry["reason"] != "auth"]
     assert [entry["object"] for entry in denied if entry["object"] != "client|setinfo"] == []
 

@@ -63,7 +63,7 @@ def recorder(store: LeftBatches, clock: Clock) -> Recorder:
 
 
 def evaluate(recorder: Recorder, key: str = "shiny", context: Context = ANNA, **flag: Any) -> None:
-    evaluator_over(holding(boolean_flag("shiny", **flag)), recorder.record).evaluate_flag(key, context)
+    evaluator_over(holding(boolean_flag("shiny", **flag)), record=recorder.record).evaluate_flag(key, context)
 
 
 def holding(flag: Json) -> SnapshotFeatureStore:
@@ -287,7 +287,7 @@ def test_a_migration_is_an_event_of_the_sdks_own(recorder: Recorder, store: Left
     from chalicelib.launchdarkly.clients import daemon_client
 
     flag = {**boolean_flag("move"), "variations": ["off", "live"], "fallthrough": {"variation": 1}, "migration": {}}
-    client = daemon_client(holding(flag), recorder.record)
+    client = daemon_client(holding(flag), record=recorder.record)
     stage, tracker = client.migration_variation("move", ANNA, Stage.OFF)
     tracker.operation(Operation.READ).invoked(Origin.NEW)
     client.track_migration_op(tracker)

@@ -25,7 +25,17 @@ def test_only_the_configuration_reads_the_environment() -> None:
     assert readers == {"config.py"}
 
 
-PARTS = ("RedisReader", "RedisWriter", "DynamoDbReader", "DynamoDbWriter", "Snapshots", "Refresher", "Wiring", "Timing")
+PARTS = (
+    "RedisReader",
+    "RedisWriter",
+    "DynamoDbReader",
+    "DynamoDbWriter",
+    "Snapshots",
+    "BigSegments",
+    "Refresher",
+    "Wiring",
+    "Timing",
+)
 
 
 def test_only_the_app_and_its_wiring_build_parts() -> None:

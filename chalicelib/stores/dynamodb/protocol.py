@@ -14,6 +14,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import math
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -73,9 +74,9 @@ class _Requests:
         self._attempts = attempts
         self._line = Line(peer_of(endpoint.url, timing), timing)
 
-    def __call__(self, operation: str, request: Json) -> Json:
+    def __call__(self, operation: str, request: Json, within_seconds: float = math.inf) -> Json:
         seconds, reconnect_seconds = self._seconds_for(operation, self._line.was_open)
-        patience = ExchangePatience(seconds, self._timing)
+        patience = ExchangePatience(min(seconds, within_seconds), self._timing)
         body = json.dumps(request, default=_base64).encode()
         try:
             return self._ask_until_processed(operation, body, patience, reconnect_seconds)

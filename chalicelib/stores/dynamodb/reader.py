@@ -2,6 +2,7 @@
 
 IAM actions: ``dynamodb:GetItem`` and ``dynamodb:Query``; where ``EVENTS`` is on, also ``dynamodb:PutItem``, which a
 condition on the leading key limits to the queue of events.
+IAM actions: ``dynamodb:GetItem`` and ``dynamodb:Query``; for memberships in big segments ``dynamodb:BatchGetItem``.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from ...data_set import StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
-from ..port import QUEUED_SECONDS
+from ..port import QUEUED_SECONDS, MembershipReader
 from ..snapshot import leads_from, open_changes, open_snapshot
 from .access import read_call
+from .endpoint import Json
 from .table import Table
 
 if TYPE_CHECKING:
@@ -67,8 +69,17 @@ class DynamoDbReader:
 
         return read_report(self._table)
 
+    def memberships(self, prefix: str) -> MembershipReader:
+        from .memberships import DynamoDbMemberships  # only where a flag asks for a big segment
+
+        return DynamoDbMemberships(self._call, self._name, prefix, self._timing)
+
     def close(self) -> None:
         vars(self).pop("_table", None)  # which holds the connection, or AWS's client
+
+    def _call(self, operation: str, request: Json, within_seconds: float) -> Json:
+        """Over the connection that there is: another one after it was closed."""
+        return self._table.call(operation, request, within_seconds)
 
     @functools.cached_property
     def _table(self) -> Table:

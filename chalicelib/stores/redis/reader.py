@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...data_set import KINDS, StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
-from ..port import MOST_QUEUED_BYTES
+from ..port import MOST_QUEUED_BYTES, MembershipReader
 from ..snapshot import leads_from, open_changes, open_snapshot
 from .address import parse_address
 from .layout import Keys, stored_data_set
@@ -22,10 +22,10 @@ class RedisReader:
 
     kind = "redis"
 
-    def __init__(self, url: str, prefix: str, timing: Timing) -> None:
-        """Raises ConfigurationError when the URL is wrong. Connects on first use."""
+    def __init__(self, url: str, prefix: str, timing: Timing, variable: str = "REDIS_URL") -> None:
+        """Raises ConfigurationError, about ``variable``, when the URL is wrong. Connects on first use."""
         self._key = Keys(prefix)
-        self._server = Server(parse_address(url), timing)
+        self._server = Server(parse_address(url, variable), timing)
         self._is_queue_full = False
         """As far as it is known from the last time that events were left there."""
 
@@ -54,6 +54,11 @@ class RedisReader:
             kind: {key: text for key, text in zip(keys[kind], texts, strict=True) if text is not None}
             for kind, texts in zip(keys, replies, strict=True)
         }
+
+    def memberships(self, prefix: str) -> MembershipReader:
+        from .memberships import RedisMemberships  # only where a flag asks for a big segment
+
+        return RedisMemberships(self._server, prefix)
 
     def close(self) -> None:
         self._server.close()
