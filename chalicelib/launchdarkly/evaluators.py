@@ -118,7 +118,7 @@ class FlagEvaluator(Protocol):
     def evaluate_flag(
         self, key: str, context: Context, default: Any = None, *, with_reasons: bool = True
     ) -> EvaluationDetail:
-        """One flag, as the SDK's ``variation_detail`` (Any: JSON); without reasons, its event is that of ``variation``."""
+        """One flag, as the SDK's ``variation_detail`` (Any: JSON); without reasons as ``variation`` in its event."""
 
     def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
         """What the SDK's ``all_flags_state`` says of each flag (``keys`` None: of all), its value among it.

@@ -12,12 +12,14 @@ import pytest
 from chalicelib.errors import StoreUnavailable
 from chalicelib.events.batches import Batch, unpack, weight
 from chalicelib.events.recorder import EventRules, Recorder
+from chalicelib.launchdarkly.clients import daemon_client
 from chalicelib.launchdarkly.evaluators import evaluator_over
 from chalicelib.launchdarkly.events import MOST_EVENTS
 from chalicelib.launchdarkly.sdk import Context
 from chalicelib.read.feature_stores import SnapshotFeatureStore
 from tests.support.clock import Clock
 from tests.support.data import Json, boolean_flag
+from tests.support.judged_events import FLAGS
 
 ANNA = Context.create("anna")
 
@@ -284,8 +286,6 @@ def test_a_migration_is_an_event_of_the_sdks_own(recorder: Recorder, store: Left
     # After the pipeline was made, which does not import them.
     from ldclient.migrations import Operation, Origin, Stage
 
-    from chalicelib.launchdarkly.clients import daemon_client
-
     flag = {**boolean_flag("move"), "variations": ["off", "live"], "fallthrough": {"variation": 1}, "migration": {}}
     client = daemon_client(holding(flag), record=recorder.record)
     stage, tracker = client.migration_variation("move", ANNA, Stage.OFF)
@@ -297,3 +297,26 @@ def test_a_migration_is_an_event_of_the_sdks_own(recorder: Recorder, store: Left
     (migration,) = [event for event in store.events if event["kind"] == "migration_op"]
     assert migration["measurements"] == [{"key": "invoked", "values": {"new": True}}]
     assert counts(store.events) == {"move": 1}
+
+
+@pytest.mark.parametrize("key", ["counted", "experiment", "dependent", "broken", "circular", "no-off", "missing"])
+@pytest.mark.parametrize("with_reasons", [True, False])
+def test_with_a_default_the_evaluator_records_what_a_client_does(key: str, with_reasons: bool) -> None:
+    flags = {**FLAGS, "no-off": boolean_flag("no-off", on=False, offVariation=None)}
+    texts = {name: json.dumps(flag).encode() for name, flag in flags.items()}
+    feature_store = SnapshotFeatureStore({"features": texts, "segments": {}})
+    mine, clients = list[Any](), list[Any]()
+    client = daemon_client(feature_store, record=clients.append)
+
+    detail = evaluator_over(feature_store, record=mine.append).evaluate_flag(
+        key, ANNA, "default", with_reasons=with_reasons
+    )
+
+    expected = client.variation_detail(key, ANNA, "default") if with_reasons else client.variation(key, ANNA, "default")
+    assert (detail if with_reasons else detail.value) == expected
+    assert [_without_time(event) for event in mine] == [_without_time(event) for event in clients]
+    assert mine
+
+
+def _without_time(event: Any) -> Json:
+    return {name: value for name, value in event.to_debugging_dict().items() if name != "timestamp"}
