@@ -1,4 +1,4 @@
-"""The parts of one function instance, wired together. The only place, with ``app.py``, that builds them.
+"""The parts of one function instance, wired together. The only place that builds them.
 
 Each part is built on first use and imported then: an evaluation never loads what only a refresh needs.
 """
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .patience import Patience
     from .read.big_segments import BigSegments
     from .read.direct import DirectFlags
+    from .read.recent import RecentFlags
     from .read.snapshots import Snapshot, Snapshots
     from .refresh.refresher import Refresher
     from .stores.ahead import FirstRead
@@ -186,6 +187,13 @@ class Wiring:
         return connect_directly(self.settings, self.timing, memberships)
 
     @part
+    def recent_flags(self) -> RecentFlags:
+        """What ``flags`` answers from."""
+        from .read.recent import RecentFlags
+
+        return RecentFlags(self.latest_flags, lambda: self.settings.flags_max_age_seconds, self.timing)
+
+    @part
     def refresher(self) -> Refresher:
         return self._refresher(self.timing)
 
@@ -204,6 +212,13 @@ class Wiring:
     def source(self) -> str:
         """Where the data set comes from, in the words of the sync record."""
         return "launchdarkly" if self.settings.flag_file is None else "file"
+
+    def latest_flags(self) -> Snapshot | DirectFlags:
+        """What there is to evaluate from, for no request in particular. Raises as ``current_flags``."""
+        if self.settings.direct_mode:
+            return self.direct_flags
+        snapshot = self.snapshots.current()
+        return snapshot._replace(record_event=self.recorder.record) if self.settings.records_events else snapshot
 
     def current_flags(self, *, counted: bool = True) -> Snapshot | DirectFlags:
         """What a request evaluates from, from its start to its end; ``counted``: LaunchDarkly may know of it.
@@ -291,3 +306,7 @@ class Wiring:
         except FlagsError:
             return None
         return None if record is None else max(0.0, time.time() - record.synced_at_ms / 1000)
+
+
+wiring = Wiring()
+"""That of this process: ``app.py`` and ``flags`` have their parts in common. It has built none yet."""

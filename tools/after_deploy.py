@@ -16,7 +16,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tools.stages import FUNCTIONS, Stage, StageError
+from tools.stages import Stage, StageError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,9 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _expire_logs(stage: Stage, days: int) -> None:
+    """Of every function, also of those that the user has added."""
     logs = boto3.client("logs")
-    for function in FUNCTIONS:
-        group = f"/aws/lambda/{stage.function_name(function)}"
+    for function in stage.deployed_functions():
+        group = f"/aws/lambda/{function}"
         with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
             logs.create_log_group(logGroupName=group)
         logs.put_retention_policy(logGroupName=group, retentionInDays=days)

@@ -103,12 +103,13 @@ def evaluation_answer(
     the caller goes by the answer that it holds. In direct mode, where no revision is known, there is no entity tag.
     Raises as ``evaluate`` does.
     """
-    headers = provenance_headers(source.provenance)
-    if source.provenance.revision is None:
+    provenance = source.provenance
+    headers = provenance_headers(provenance)
+    if provenance.revision is None:
         return Answer(evaluate(), headers)
     if key is not None and not is_there(source, key, asked.options):
         return Answer(evaluate(), headers)  # which raises FlagNotFound: what does not exist has no tag
-    question = source.provenance.revision, asked.body, key, asked.options._asdict()
+    question = provenance.revision, asked.body, key, asked.options._asdict()
     tag = etag(*question)
     if matches_etag(asked.if_none_match, tag):
         if source.records and (key is not None or asked.options.flags is not None):

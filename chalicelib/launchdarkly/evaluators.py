@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, M
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from weakref import proxy
 
 from ..errors import FetchTimedOut, UnreadableItem
 from ..patience import Patience
@@ -120,10 +121,13 @@ class FlagEvaluator(Protocol):
     ) -> EvaluationDetail:
         """One flag, as the SDK's ``variation_detail`` (Any: JSON); without reasons as ``variation`` in its event."""
 
-    def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
+    def evaluate_flags(
+        self, context: Context, keys: Collection[str] | None, *, with_reasons: bool, counts: bool = True
+    ) -> dict[str, Json]:
         """What the SDK's ``all_flags_state`` says of each flag (``keys`` None: of all), its value among it.
 
-        Unreadable and unknown flags are left out. Raises FetchTimedOut while there is no data set.
+        Unreadable and unknown flags are left out. ``counts``: these keys were asked for, which is an evaluation of
+        each. Raises FetchTimedOut while there is no data set.
         """
 
 
@@ -147,9 +151,11 @@ def _client_over(feature_store: FixedFeatureStore, record: Record | None) -> LDC
     """One for all requests that are answered from this store; the collector frees it after the next one is made."""
     from .clients import daemon_client
 
+    held = proxy(feature_store)  # the client is a cycle, and shall not keep a data set until it is collected
+
     def membership_of_request(context_key: str) -> KnownMembership:
         memberships = _memberships_of_request.get()
-        return membership_of(feature_store, context_key) if memberships is None else memberships.of(context_key)
+        return membership_of(held, context_key) if memberships is None else memberships.of(context_key)
 
     return daemon_client(feature_store, membership_of_request, record)
 
@@ -192,14 +198,16 @@ class ClientEvaluator(NamedTuple):
         finally:
             _memberships_of_request.reset(token)
 
-    def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
+    def evaluate_flags(
+        self, context: Context, keys: Collection[str] | None, *, with_reasons: bool, counts: bool = True
+    ) -> dict[str, Json]:
         with self._asking():
             state = self.client.all_flags_state(context, with_reasons=with_reasons)
         if not state.valid:
             raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
         values = state.to_json_dict()
         states: dict[str, Json] = values["$flagsState"]
-        if self.counts:
+        if self.counts and counts:
             with self._asking():
                 for key in keys or ():
                     self._count(key, context, with_reasons)
@@ -244,9 +252,11 @@ class BareEvaluator:
             return failure
         return self._evaluate(flag, context, events, self._record, default)[0]
 
-    def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
+    def evaluate_flags(
+        self, context: Context, keys: Collection[str] | None, *, with_reasons: bool, counts: bool = True
+    ) -> dict[str, Json]:
         events = _WITH_REASONS if with_reasons else _WITHOUT_REASONS
-        if keys is None or self._record is None:
+        if keys is None or self._record is None or not counts:
             return self._evaluate_unrecorded(context, keys, with_reasons)
         answers = {}
         for key in keys:

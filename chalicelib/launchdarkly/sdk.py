@@ -47,7 +47,7 @@ with (
     lending("semver", VersionInfo=_SemanticVersion),
 ):
     from ldclient.context import Context
-    from ldclient.evaluation import BigSegmentsStatus, EvaluationDetail
+    from ldclient.evaluation import BigSegmentsStatus, EvaluationDetail, FeatureFlagsState
     from ldclient.versioned_data_kind import FEATURES, SEGMENTS, VersionedDataKind
 
     try:
@@ -64,5 +64,6 @@ __all__ = [
     "EvaluationDetail",
     "Evaluator",
     "EventFactory",
+    "FeatureFlagsState",
     "VersionedDataKind",
 ]

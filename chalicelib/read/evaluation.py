@@ -129,7 +129,9 @@ def evaluate_flags(source: FlagSource, context: Context, options: Options) -> di
     keys = options.flags
     if options.client_side_only:
         keys = _available_keys(source.feature_store, options)
-    evaluated = source.evaluator.evaluate_flags(context, keys, with_reasons=options.with_reasons)
+    evaluated = source.evaluator.evaluate_flags(
+        context, keys, with_reasons=options.with_reasons, counts=options.flags is not None
+    )
     if not options.client_side_only:
         for key in source.feature_store.unreadable_flags():
             if options.flags is None or key in options.flags:

@@ -20,7 +20,7 @@ STAGES = list(json.loads((PROJECT / ".chalice" / "config.json").read_text())["st
 READS = {"dynamodb:GetItem", "dynamodb:Query"}
 WRITES = {"dynamodb:BatchWriteItem", "dynamodb:UpdateItem"}
 ADDS = {"dynamodb:PutItem"}
-TAKES = {"dynamodb:DeleteItem", "dynamodb:UpdateItem"}
+TAKES = {f"dynamodb:{name}" for name in ("GetItem", "Query", "DeleteItem", "UpdateItem")}
 SIZES = {"api_handler": (1024, 30), "on_event": (1024, 60), "reconcile": (512, 60), "deliver_events": (256, 60)}
 """Of the project's own functions: memory and time-out; there may be others."""
 LOGS = {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
@@ -71,5 +71,5 @@ def _expected_actions(stage: str) -> dict[str, set[str]]:
         "api_handler_role": LOGS | READS | WRITES | ADDS | {"ssm:GetParameter"},
         "on_event_role": LOGS | READS | ADDS,
         "reconcile_role": LOGS | READS | WRITES | {"ssm:GetParameter"},
-        "deliver_events_role": LOGS | READS | TAKES | {"ssm:GetParameter"},
+        "deliver_events_role": LOGS | TAKES | {"ssm:GetParameter"},
     }

@@ -51,7 +51,7 @@ EXPERIMENT = {
 }
 
 FLAGS: dict[str, Json] = by_key(
-    boolean_flag("counted", 3),
+    boolean_flag("counted", 3, clientSide=True),
     boolean_flag("off", 2, on=False),
     boolean_flag("tracked", 4, trackEvents=True),
     boolean_flag("debugged", 5, debugEventsUntilDate=NEVER),
@@ -124,6 +124,7 @@ def take(app: App, step: Step) -> None:
         app.invoke("on_event", {"contexts": [step.context, step.context], "flags": list(step.keys)})
     elif step.how == "all":
         app.evaluate(step.context)
+        app.evaluate(step.context, "?clientSideOnly=true")
     elif step.how == "without a trace":
         assert app.post(f"/evaluate/{key}?events=false", step.context).status_code == 200
         app.evaluate(step.context, f"?flags={key}&events=false")

@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "big_segments_table": None,
     "big_segments_prefix": None,
     "big_segments_cache_seconds": 5.0,
+    "flags_max_age_seconds": 1.0,
     "evaluate_auth": "token",
     "token_digests": frozenset(),
     "client_token_digests": frozenset(),
@@ -137,6 +138,8 @@ VALID: list[tuple[dict[str, str], dict[str, Any]]] = [
         {"EVALUATION_MODE": "direct", "REDIS_URL": "", "BIG_SEGMENTS_TABLE": "big", "BIG_SEGMENTS_PREFIX": "p"},
         {"mode": "direct", "redis_url": None, "big_segments_table": "big", "big_segments_prefix": "p"},
     ),
+    ({"FLAGS_MAX_AGE_SECONDS": "0"}, {"flags_max_age_seconds": 0.0}),
+    ({"FLAGS_MAX_AGE_SECONDS": "60"}, {"flags_max_age_seconds": 60.0}),
     ({"EVALUATE_AUTH": "iam"}, {"evaluate_auth": "iam"}),
     ({"EVALUATE_AUTH": "none"}, {"evaluate_auth": "none"}),
     (
@@ -273,6 +276,10 @@ INVALID: list[tuple[dict[str, str], str]] = [
             f"STORE_CACHE_SECONDS is {seconds!r}; expected a number of seconds, 0 or more.",
         )
         for seconds in ("-1", "soon", "nan", "inf", "1e999", "15s")
+    ),
+    (
+        {"FLAGS_MAX_AGE_SECONDS": "-1"},
+        "FLAGS_MAX_AGE_SECONDS is '-1'; expected a number of seconds, 0 or more.",
     ),
     *(
         ({"EVALUATE_TOKEN_SHA256": digests}, _NOT_A_DIGEST)
