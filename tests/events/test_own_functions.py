@@ -29,11 +29,11 @@ def test_flags_in_a_function_of_ones_own_count_as_with_the_sdk(
 
     with judging_client(judge) as client:
         for each in CONTEXTS.values():
-            context = Context.from_dict(each)
+            checked = Context.from_dict(each)
             for key in ("counted", "tracked", "experiment", "dependent", "missing"):
-                client.variation(key, context, "default")
-                client.variation_detail(key, context, "default")
-            client.track("purchase", context, {"cart": 1}, 2.5)
+                client.variation(key, checked, "default")
+                client.variation_detail(key, checked, "default")
+            client.track("purchase", checked, {"cart": 1}, 2.5)
         client.variation("tracked", Context.from_dict(ANNA), None)
         client.track("seen", Context.from_dict(ANNA))
     assert told(launchdarkly) == told(judge)

@@ -18,6 +18,7 @@ from tests.support.processes import BIN
 
 STAGES = list(json.loads((PROJECT / ".chalice" / "config.json").read_text())["stages"])
 READS = {"dynamodb:GetItem", "dynamodb:Query"}
+MEMBERS = {"dynamodb:BatchGetItem"}
 WRITES = {"dynamodb:BatchWriteItem", "dynamodb:UpdateItem"}
 ADDS = {"dynamodb:PutItem"}
 TAKES = {f"dynamodb:{name}" for name in ("GetItem", "Query", "DeleteItem", "UpdateItem")}
@@ -68,8 +69,8 @@ def _expected_actions(stage: str) -> dict[str, set[str]]:
     if stage == "local":
         return dict.fromkeys((f"{name}_role" for name in SIZES), LOGS)
     return {
-        "api_handler_role": LOGS | READS | WRITES | ADDS | {"ssm:GetParameter"},
-        "on_event_role": LOGS | READS | ADDS,
+        "api_handler_role": LOGS | READS | MEMBERS | WRITES | ADDS | {"ssm:GetParameter"},
+        "on_event_role": LOGS | READS | MEMBERS | ADDS,
         "reconcile_role": LOGS | READS | WRITES | {"ssm:GetParameter"},
         "deliver_events_role": LOGS | TAKES | {"ssm:GetParameter"},
     }
