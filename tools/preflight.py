@@ -113,7 +113,7 @@ def _of_own_policy(stage: Stage, function: Function, settings: Settings) -> Iter
             f"an iam_policy_file; to evaluate, what policy-{stage.name}-on_event.json allows is enough."
         )
         yield from _of_source(path, function)
-    for needed in _needed_to_evaluate(settings):
+    for needed in (*_needed_to_read(settings), *_needed_for_big_segments(settings)):
         if not Policy(path).allows(needed, boto3.session.Session().region_name):
             yield f"{path.name} does not allow {name} to use {needed.resource}: flags would have their default values."
 
@@ -240,12 +240,20 @@ def _use(needed: Needed) -> str:
 
 def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]:
     secrets = {"api_handler": (settings.sdk_key, settings.webhook_secret), "reconcile": (settings.sdk_key,)}
+<<<<<<< HEAD
     yield from _needed_of_table(function, settings)
     if settings.records_events:
         secrets["deliver_events"] = (settings.sdk_key,)
     if function in ("api_handler", "on_event") and settings.big_segments_table is not None:
         yield Needed(("dynamodb:BatchGetItem",), f"table/{settings.big_segments_table}")
     if function in ("api_handler", "reconcile") and settings.dynamodb_table is not None:
+=======
+    if function in FUNCTIONS:
+        yield from _needed_to_read(settings)
+    if function in ("api_handler", "on_event"):
+        yield from _needed_for_big_segments(settings)
+    if function in secrets and settings.dynamodb_table is not None:
+>>>>>>> main
         yield Needed(("dynamodb:BatchWriteItem", "dynamodb:UpdateItem"), f"table/{settings.dynamodb_table}")
     for secret in secrets.get(function, ()):
         yield from _needed_for_secret(secret)
@@ -253,6 +261,7 @@ def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]
         yield Needed(_NETWORK, "*")
 
 
+<<<<<<< HEAD
 def _needed_of_table(function: str, settings: Settings) -> Iterator[Needed]:
     if function == "deliver_events":
         if settings.records_events and settings.dynamodb_table is not None:
@@ -267,11 +276,19 @@ _READS = ("dynamodb:GetItem", "dynamodb:Query")
 
 
 def _needed_to_evaluate(settings: Settings, *, adds_events: bool = True) -> Iterator[Needed]:
+=======
+def _needed_to_read(settings: Settings) -> Iterator[Needed]:
+>>>>>>> main
     if settings.dynamodb_table is not None:
         adds = ("dynamodb:PutItem",) if adds_events and settings.records_events else ()
         yield Needed((*_READS, *adds), f"table/{settings.dynamodb_table}")
     if settings.direct_mode:
         yield from _needed_for_secret(settings.sdk_key)
+
+
+def _needed_for_big_segments(settings: Settings) -> Iterator[Needed]:
+    if settings.big_segments_table is not None:
+        yield Needed(("dynamodb:BatchGetItem",), f"table/{settings.big_segments_table}")
 
 
 def _needed_for_secret(secret: SecretSource) -> Iterator[Needed]:
