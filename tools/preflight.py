@@ -240,20 +240,12 @@ def _use(needed: Needed) -> str:
 
 def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]:
     secrets = {"api_handler": (settings.sdk_key, settings.webhook_secret), "reconcile": (settings.sdk_key,)}
-<<<<<<< HEAD
     yield from _needed_of_table(function, settings)
     if settings.records_events:
         secrets["deliver_events"] = (settings.sdk_key,)
-    if function in ("api_handler", "on_event") and settings.big_segments_table is not None:
-        yield Needed(("dynamodb:BatchGetItem",), f"table/{settings.big_segments_table}")
-    if function in ("api_handler", "reconcile") and settings.dynamodb_table is not None:
-=======
-    if function in FUNCTIONS:
-        yield from _needed_to_read(settings)
     if function in ("api_handler", "on_event"):
         yield from _needed_for_big_segments(settings)
-    if function in secrets and settings.dynamodb_table is not None:
->>>>>>> main
+    if function in ("api_handler", "reconcile") and settings.dynamodb_table is not None:
         yield Needed(("dynamodb:BatchWriteItem", "dynamodb:UpdateItem"), f"table/{settings.dynamodb_table}")
     for secret in secrets.get(function, ()):
         yield from _needed_for_secret(secret)
@@ -261,24 +253,20 @@ def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]
         yield Needed(_NETWORK, "*")
 
 
-<<<<<<< HEAD
 def _needed_of_table(function: str, settings: Settings) -> Iterator[Needed]:
     if function == "deliver_events":
         if settings.records_events and settings.dynamodb_table is not None:
             yield Needed((*_READS, "dynamodb:DeleteItem", "dynamodb:UpdateItem"), f"table/{settings.dynamodb_table}")
     elif function == "reconcile":
-        yield from _needed_to_evaluate(settings, adds_events=False)
+        yield from _needed_to_read(settings, adds_events=False)
     elif function in FUNCTIONS:
-        yield from _needed_to_evaluate(settings)
+        yield from _needed_to_read(settings)
 
 
 _READS = ("dynamodb:GetItem", "dynamodb:Query")
 
 
-def _needed_to_evaluate(settings: Settings, *, adds_events: bool = True) -> Iterator[Needed]:
-=======
-def _needed_to_read(settings: Settings) -> Iterator[Needed]:
->>>>>>> main
+def _needed_to_read(settings: Settings, *, adds_events: bool = True) -> Iterator[Needed]:
     if settings.dynamodb_table is not None:
         adds = ("dynamodb:PutItem",) if adds_events and settings.records_events else ()
         yield Needed((*_READS, *adds), f"table/{settings.dynamodb_table}")
