@@ -46,9 +46,9 @@ FORCE:
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm ci --prefix tests/emulators --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-## run: the app on http://127.0.0.1:8000, with an embedded Valkey that is filled from examples/flags.json
-run: .venv/run-installed  # without the reloader, which would restart for an edited flag file as for any other
-	exec $(BIN)/chalice local --stage local --port $(PORT) --no-autoreload
+## run: the app on http://127.0.0.1:8000 (or PORT=), with an embedded Valkey that is filled from examples/flags.json
+run: .venv/run-installed
+	@exec $(BIN)/python -m tools.run_local --port $(PORT)
 
 ## test: the whole suite, real servers included
 test: .venv/emulators-installed
