@@ -27,8 +27,10 @@ from chalice.app import Chalice, IAMAuthorizer, LambdaFunctionEvent, Rate, Reque
 
 from chalicelib import RECONCILE_MINUTES, errors
 from chalicelib.api.answers import (
+    CLIENT_SDK_PATHS,
     Answer,
     Json,
+    as_bootstrap,
     error_answer,
     evaluation_answer,
     nothing_at_root,
@@ -64,7 +66,7 @@ EVALUATION_PATHS = (
     "/ofrep/v1/evaluate/flags",
     "/ofrep/v1/evaluate/flags/{flag_key}",
 )
-"""Behind ``EVALUATE_AUTH``, and open to browsers by ``CORS_ALLOW_ORIGIN``."""
+"""Behind ``EVALUATE_AUTH``, and open to browsers by ``CORS_ALLOW_ORIGIN``, as are those of the client SDKs."""
 
 _AUTHORIZER = IAMAuthorizer() if is_behind_iam() else None
 
@@ -79,7 +81,7 @@ def answered(view: Callable[..., Answer]) -> Callable[..., Response]:
     """The view as Chalice calls it, with our errors turned into answers."""
 
     @functools.wraps(view)
-    def answer(flag_key: str | None = None) -> Response:
+    def answer(flag_key: str | None = None, **_others_in_path: str) -> Response:
         key = None if flag_key is None else unquote(flag_key)
         try:
             given = view() if key is None else view(key)
@@ -130,7 +132,7 @@ def every_answer(request: Request, view: Callable[[Request], Response]) -> Respo
         note(status=answer.status_code)
         if answer.status_code in (405, 415):
             answer.body["Message"] = with_what_to_send(answer.body["Message"], request.path)
-        if request.path in EVALUATION_PATHS:
+        if request.path in EVALUATION_PATHS or request.path in CLIENT_SDK_PATHS:
             answer.headers.update(cors_headers(_allowed_origin()))
         if _is_ofrep() and isinstance(answer.body, dict) and "Code" in answer.body:
             answer.body = {"errorDetails": answer.body["Message"]}
@@ -222,7 +224,12 @@ def evaluate_all_flags() -> Answer:
     """All flags, or those in ``?flags=``, for the context in the body."""
     asked = take_apart(_incoming(), wiring.settings, options_from_query)
     flags = current_flags()
-    return evaluation_answer(flags, asked, lambda: evaluate_flags(flags, asked.context, asked.options))
+
+    def evaluate() -> Json:
+        evaluated = evaluate_flags(flags, asked.context, asked.options)
+        return as_bootstrap(evaluated) if asked.options.bootstrap else evaluated
+
+    return evaluation_answer(flags, asked, evaluate)
 
 
 @app.route("/evaluate/{flag_key}", methods=["POST"], authorizer=_AUTHORIZER)
@@ -260,14 +267,35 @@ def evaluate_one_flag_by_ofrep(key: str) -> Answer:
 
 
 @answered
+def evaluate_for_client_sdk() -> Answer:
+    """All flags that a page or a mobile device may see, for the context in the path."""
+    from chalicelib.api.client_sdks import answer, ask
+
+    asked = ask(_incoming(), wiring.settings)
+    return answer(current_flags(), asked, wiring.settings)
+
+
+@answered
+def list_goals() -> Answer:
+    """LaunchDarkly's browser SDK asks for these, too."""
+    from chalicelib.api.client_sdks import goals
+
+    return goals(_incoming(), wiring.settings)
+
+
+@answered
 def preflight(_key: str | None = None) -> Answer:
     """A browser asks whether a page may call the route."""
-    asked_headers = _current_request.get().headers.get("access-control-request-headers", "")
-    headers = preflight_headers(wiring.settings.cors_allow_origin, asked_headers)
-    return Answer("", {"Allow": "POST, OPTIONS", **headers}, 204)
+    request = _current_request.get()
+    method = "GET" if request.path in CLIENT_SDK_PATHS else "POST"
+    asked_headers = request.headers.get("access-control-request-headers", "")
+    headers = preflight_headers(wiring.settings.cors_allow_origin, asked_headers, method)
+    return Answer("", {"Allow": f"{method}, OPTIONS", **headers}, 204)
 
 
-for path in EVALUATION_PATHS:
+for path in CLIENT_SDK_PATHS:
+    app.route(path, methods=["GET"])(list_goals if "goals" in path else evaluate_for_client_sdk)
+for path in (*EVALUATION_PATHS, *CLIENT_SDK_PATHS):
     app.route(path, methods=["OPTIONS"])(preflight)
 
 

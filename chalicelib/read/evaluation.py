@@ -22,6 +22,7 @@ class Options(NamedTuple):
     ``client_side_only``: only flags that are available to browsers, or with ``mobile`` to mobile devices.
     ``conceal``: the caller must not learn of any other, not even as the prerequisite of one that it sees.
     ``explain``: of one flag, say why it has its value; never together with ``conceal``.
+    ``bootstrap``: of all flags, answer in the shape that LaunchDarkly's JavaScript SDKs start from.
     """
 
     with_reasons: bool = False
@@ -30,6 +31,7 @@ class Options(NamedTuple):
     conceal: bool = False
     mobile: bool = False
     explain: bool = False
+    bootstrap: bool = False
 
 
 class FlagSource(Protocol):
