@@ -43,13 +43,15 @@ from chalicelib.api.gateway import incoming, seconds_left
 from chalicelib.api.request import (
     Asked,
     Incoming,
+    Query,
     no_options,
+    no_options_in_bulk,
     options_from_query,
     options_of_one_flag,
     parse_json,
     take_apart,
 )
-from chalicelib.read.evaluation import evaluate_flag, evaluate_flags
+from chalicelib.read.evaluation import Options, evaluate_flag, evaluate_flags
 from chalicelib.read.snapshots import Snapshot
 from chalicelib.runtime.logs import log_as_json, note, one_line
 from chalicelib.runtime.metrics import emit, measured_refresh
@@ -246,24 +248,25 @@ def evaluate_one_flag(key: str) -> Answer:
 @answered
 def evaluate_all_flags_by_ofrep() -> Answer:
     """All flags, for OpenFeature's client-side providers."""
-    from chalicelib.api.ofrep import evaluate_bulk
+    from chalicelib.api.ofrep import answer_bulk
 
-    asked = _asked_by_ofrep()
-    flags = current_flags()
-    return evaluation_answer(flags, asked, lambda: evaluate_bulk(flags, asked.context, asked.options))
+    asked = _asked_by_ofrep(no_options_in_bulk)
+    return answer_bulk(current_flags(), asked)
 
 
 @app.route("/ofrep/v1/evaluate/flags/{flag_key}", methods=["POST"], authorizer=_AUTHORIZER)
 @answered
 def evaluate_one_flag_by_ofrep(key: str) -> Answer:
     """One flag, for OpenFeature's server-side providers."""
-    from chalicelib.api.ofrep import evaluate_one, is_failure
+    from chalicelib.api.ofrep import answer_one, not_found
 
-    asked = _asked_by_ofrep()
+    asked = _asked_by_ofrep(no_options)
     note(flag=key[:_LOGGED_KEY_LENGTH])
     flags = current_flags()
-    evaluation = evaluate_one(flags, asked.context, key, asked.options)
-    return Answer(evaluation, provenance_headers(flags.provenance), 400 if is_failure(evaluation) else 200)
+    try:
+        return answer_one(flags, asked, key)
+    except errors.FlagNotFound as error:
+        return _noted(error)._replace(body=not_found(error, key, flags.provenance))
 
 
 @answered
@@ -372,10 +375,10 @@ def current_flags() -> Snapshot | DirectFlags:
     return flags
 
 
-def _asked_by_ofrep() -> Asked:
+def _asked_by_ofrep(options_of: Callable[[Query], Options]) -> Asked:
     from chalicelib.api.ofrep import parse_request
 
-    return take_apart(_incoming(), wiring.settings, no_options, parse_request)
+    return take_apart(_incoming(), wiring.settings, options_of, parse_request)
 
 
 def _incoming() -> Incoming:

@@ -291,10 +291,11 @@ class Settings:
     )
     client_side_id = Variable(
         "LAUNCHDARKLY_CLIENT_SIDE_ID",
-        _matching(r"[A-Za-z0-9._~-]{1,64}"),
+        _matching(r"(?!sdk-|mob-|api-)[A-Za-z0-9._~-]{1,64}"),
         None,
         "What LaunchDarkly's browser SDKs name the environment by; without it, they are not served.",
-        expected="the client-side ID of a LaunchDarkly environment: letters and digits, no SDK key and no list",
+        expected="the client-side ID of a LaunchDarkly environment, letters and digits, and none of its keys",
+        private=True,
     )
     mobile_key_digests = Variable(
         "LAUNCHDARKLY_MOBILE_KEY_SHA256",
