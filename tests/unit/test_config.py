@@ -184,6 +184,14 @@ _NOT_A_DIGEST = (
 _NOT_A_STORE = (
     f"REDIS_URL is {_NOT_SHOWN}; expected a URL that starts with redis://, rediss:// or unix://, or 'embedded'."
 )
+_NOT_AN_ID = (
+    f"LAUNCHDARKLY_CLIENT_SIDE_ID is {_NOT_SHOWN}; expected the client-side ID of a LaunchDarkly environment, letters "
+    "and digits, and none of its keys."
+)
+_NO_KEY_TO_HASH_WITH = (
+    "LAUNCHDARKLY_SECURE_MODE is 'on', which compares with hashes that are made with the SDK key; set "
+    "LAUNCHDARKLY_SDK_KEY or LAUNCHDARKLY_SDK_KEY_PARAMETER."
+)
 INVALID: list[tuple[dict[str, str], str]] = [
     (
         {"REDIS_URL": ""},
@@ -269,16 +277,14 @@ INVALID: list[tuple[dict[str, str], str]] = [
     *(
         (
             {"LAUNCHDARKLY_CLIENT_SIDE_ID": identifier},
-            f"LAUNCHDARKLY_CLIENT_SIDE_ID is {_NOT_SHOWN}; expected the client-side ID of a LaunchDarkly environment, "
-            "letters and digits, and none of its keys.",
+            _NOT_AN_ID,
         )
         for identifier in (f"sdk-{PASSWORD}", f"mob-{PASSWORD}", "5f1a,5f1b", "a/b", "é", "a" * 65)
     ),
     ({"LAUNCHDARKLY_SECURE_MODE": "true"}, "LAUNCHDARKLY_SECURE_MODE is 'true'; expected one of: on, off."),
     (
         {"LAUNCHDARKLY_SECURE_MODE": "on"},
-        "LAUNCHDARKLY_SECURE_MODE is 'on', which compares with hashes that are made with the SDK key; set "
-        "LAUNCHDARKLY_SDK_KEY or LAUNCHDARKLY_SDK_KEY_PARAMETER.",
+        _NO_KEY_TO_HASH_WITH,
     ),
     ({"STATUS_AUTH": "iam"}, "STATUS_AUTH is 'iam'; expected one of: none, token."),
     *(
