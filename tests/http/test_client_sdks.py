@@ -226,7 +226,7 @@ def hash_of(context: Json, sdk_key: str = "sdk-key") -> str:
     """As a page's server makes it, with LaunchDarkly's SDK."""
     with LDClient(Config(sdk_key, offline=True)) as client:
         known = context if "kind" in context else {"kind": "user", **context}
-        return client.secure_mode_hash(Context.from_dict(known))
+        return str(client.secure_mode_hash(Context.from_dict(known)))
 
 
 @pytest.mark.parametrize("context", HASHED)
