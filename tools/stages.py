@@ -66,15 +66,23 @@ class Stage:
 
     def url(self) -> str:
         """Where the API was deployed to, with a slash at its end. Raises StageError before the first deploy."""
+        return self._deployed("rest_api_url")
+
+    def rest_api_id(self) -> str:
+        """API Gateway's name of the API. Raises StageError before the first deploy."""
+        return self._deployed("rest_api_id")
+
+    def _deployed(self, name: str) -> str:
+        """What Chalice has noted of the API."""
         not_deployed = f"Stage {self.name!r} is not deployed from here: make deploy STAGE={self.name}"
         try:
             deployed = json.loads((self.folder / ".chalice" / "deployed" / f"{self.name}.json").read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             raise StageError(not_deployed) from None
-        urls = [str(each["rest_api_url"]) for each in deployed.get("resources", []) if "rest_api_url" in each]
-        if not urls:  # it was, and then undeployed
+        values = [str(each[name]) for each in deployed.get("resources", []) if name in each]
+        if not values:  # it was, and then undeployed
             raise StageError(not_deployed)
-        return urls[0]
+        return values[0]
 
     def _scoped(self, function: str) -> Config:
         return Config(chalice_stage=self.name, function_name=function, config_from_disk=self._config)
