@@ -5,7 +5,7 @@ The app answers preflights itself, with routes of its own, instead of leaving th
 others; it has nothing on a 405; and ``chalice.test.Client`` cannot ask for it. A preflight that
 reaches the function has warmed it up when the request follows, and browsers keep the answer.
 
-An answer that API Gateway gives by itself (403, 413, 429) has no CORS headers.
+What API Gateway answers by itself (403, 413, 429, 504) has these headers from ``tools/gateway_responses.py``.
 """
 
 from __future__ import annotations
