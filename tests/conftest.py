@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import boto3
 import pytest
 import redis
 from hypothesis import settings
-from playwright.sync_api import Browser
 
 from chalicelib.timing import Timing
 from tests.support.app import QUICK, App, Environment, LoadApp, import_app
@@ -19,6 +19,9 @@ from tests.support.browser import MISSING, find_chromium, running_browser
 from tests.support.data import example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.valkey import ValkeyServer, running_valkey
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 settings.register_profile("tests", deadline=None)  # no test is about how long it takes
 settings.load_profile("tests")

@@ -70,7 +70,7 @@ def _serve(host: str, port: int) -> None:
     url = f"http://{host}:{port}/"
     print("\n".join([*said, *_what_to_try(app.wiring, url)]), flush=True)
     if app.wiring.source == "launchdarkly" and _has_source(app.wiring.settings) and not app.wiring.settings.direct_mode:
-        threading.Thread(target=_reconcile_forever, args=(app.wiring, threading.Event()), daemon=True).start()
+        threading.Thread(target=reconcile_forever, args=(app.wiring, threading.Event()), daemon=True).start()
     server.serve_forever()
 
 
@@ -127,14 +127,9 @@ def _fill(wiring: Wiring) -> list[str]:
     if settings.direct_mode:
         print(f"Connecting to {_source_name(settings)}.", flush=True)
         _ = wiring.direct_flags
-        return [f"Source: {_source_name(settings)}. No store: EVALUATION_MODE is 'direct'."]
-    lines = [_store_line(settings)]
+        return [f"Source: {_source_name(settings)}."]
     if not _has_source(settings):
-        return [
-            *lines,
-            "Source: none is set, so the store is used as it is and nothing refreshes it.",
-            _data_line(wiring),
-        ]
+        return ["Source: none is set, so the store is as it is, and nothing refreshes it.", _data_line(wiring)]
     print(f"Filling the store from {_source_name(settings)}.", flush=True)
     try:
         if settings.redis_url == "embedded":
@@ -209,7 +204,7 @@ def _some_flag(wiring: Wiring) -> str:
     return quote(next(iter(flags), "my-flag"), safe="")
 
 
-def _reconcile_forever(wiring: Wiring, stop: threading.Event, seconds: float = RECONCILE_SECONDS) -> None:
+def reconcile_forever(wiring: Wiring, stop: threading.Event, seconds: float = RECONCILE_SECONDS) -> None:
     """Every minute until ``stop``. Says what has changed and what has failed, and nothing else."""
     while not stop.wait(seconds):
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import errors
-from ..read.evaluation import etag, look_up
+from ..read.evaluation import Options, etag, look_up
 from ..read.snapshots import Provenance, Snapshot
 from .request import Asked, matches_etag
 
@@ -74,7 +74,7 @@ _INSTEAD = {
     "/ofrep/v1/evaluate/flags": _OFREP,
     "/ofrep/v1/evaluate/flags/{flag_key}": _OFREP,
     "/explorer/flags": "GET",
-    "/explorer/flags/{flag_key}": 'PATCH with Content-Type: application/json and a change, such as {"on": true}',
+    "/explorer/flags/{flag_key}": 'POST with Content-Type: application/json and a change, such as {"on": true}',
     **dict.fromkeys(CLIENT_SDK_PATHS, "GET; API Gateway lets no REPORT through, so switch useReport off"),
     "/status": "GET",
     "/webhook": "POST with Content-Type: application/json and LaunchDarkly's audit-log entry, signed in X-LD-Signature",
@@ -105,8 +105,12 @@ def provenance_fields(provenance: Provenance) -> Json:
     return {"revision": provenance.revision, "syncedAt": provenance.synced_at, "stale": provenance.stale}
 
 
-def as_bootstrap(evaluated: Json) -> Json:
-    """All flags as ``bootstrap`` of LaunchDarkly's JavaScript SDKs takes them: values, and the rest beside them."""
+def in_format(evaluated: Json, options: Options) -> Json:
+    """All flags as they are; or as ``bootstrap`` of LaunchDarkly's JavaScript SDKs takes them, values and all else
+    beside them.
+    """
+    if not options.bootstrap:
+        return evaluated
     values = {key: each["value"] for key, each in evaluated.items()}
     rest = {key: {name: of for name, of in each.items() if name != "value"} for key, each in evaluated.items()}
     return {**values, "$flagsState": rest, "$valid": True}

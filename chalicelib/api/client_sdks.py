@@ -14,7 +14,8 @@ import binascii
 import hashlib
 import hmac
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..config import Settings
 from ..errors import InvalidRequest, PathTooLong
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ..read.direct import DirectFlags
     from ..read.snapshots import Snapshot
 
+    Flags: TypeAlias = Snapshot | DirectFlags
+
 MAX_CONTEXT_CHARACTERS = 10_240
 """Of the context in the path. API Gateway's limit is the same for the whole request line with all headers.
 
@@ -44,16 +47,28 @@ _TO_BE_CHECKED = "max-age=0, must-revalidate"
 _GOALS_CACHE = {"Cache-Control": "public, max-age=3600"}
 
 
-def goals(incoming: Incoming, settings: Settings) -> Answer:
-    """The click and page-view goals of the environment: none, because they are no part of the data set.
+def answer_client(incoming: Incoming, settings: Settings, current_flags: Callable[[], Flags]) -> Answer:
+    """All flags that the caller may see, in the shape of ``/evaluate``, for caches to keep; a 304 if that will do.
 
-    Raises NotServed.
+    Where the path holds no context, it asks for the click and page-view goals of the environment: there are none,
+    because they are no part of the data set. Raises NotServed, InvalidToken and InvalidRequest.
     """
-    check_client_side_id(settings, incoming.path["environment_id"])
-    return Answer([], _GOALS_CACHE)
+    if "context" not in incoming.path:
+        check_client_side_id(settings, incoming.path["environment_id"])
+        return Answer([], _GOALS_CACHE)
+    asked = _ask(incoming, settings)
+    flags = current_flags()
+    answer = evaluation_answer(flags, asked, lambda: evaluate_flags(flags, asked.context, asked.options))
+    if asked.options.mobile:
+        cache = {"Cache-Control": f"private, {_TO_BE_CHECKED}", "Vary": "Authorization"}
+    elif settings.is_secure_mode:
+        cache = {"Cache-Control": f"private, {_TO_BE_CHECKED}"}
+    else:
+        cache = {"Cache-Control": f"public, {_TO_BE_CHECKED}"}
+    return answer._replace(headers={**answer.headers, **cache})
 
 
-def ask(incoming: Incoming, settings: Settings) -> Asked:
+def _ask(incoming: Incoming, settings: Settings) -> Asked:
     """What the request asks, narrowed to what its caller may see: a page, or without ``environment_id`` a device.
 
     Access comes first: nothing else is read of a request that is refused. Of the query only ``withReasons`` and ``h``
@@ -76,18 +91,6 @@ def ask(incoming: Incoming, settings: Settings) -> Asked:
         mobile=environment_id is None,
     )
     return Asked(context, options, body, incoming.headers.get("if-none-match"))
-
-
-def answer(flags: Snapshot | DirectFlags, asked: Asked, settings: Settings) -> Answer:
-    """All flags that the caller may see, in the shape of ``/evaluate``, for caches to keep; a 304 if that will do."""
-    answered = evaluation_answer(flags, asked, lambda: evaluate_flags(flags, asked.context, asked.options))
-    if asked.options.mobile:
-        cache = {"Cache-Control": f"private, {_TO_BE_CHECKED}", "Vary": "Authorization"}
-    elif settings.is_secure_mode:
-        cache = {"Cache-Control": f"private, {_TO_BE_CHECKED}"}
-    else:
-        cache = {"Cache-Control": f"public, {_TO_BE_CHECKED}"}
-    return answered._replace(headers={**answered.headers, **cache})
 
 
 def _decoded(encoded: str) -> bytes:

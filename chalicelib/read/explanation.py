@@ -30,8 +30,12 @@ _VALUES = 100
 """How many values of a clause an explanation holds; ``valueCount`` says how many there are."""
 _NAMED_VALUES = 10
 """How many of them its text names."""
+_NESTED_SEGMENTS = 3
+"""How many segments within each other are explained: each may refer to many."""
 _TEXT_CHARACTERS = 80
 """How long a value may be in a text."""
+
+_NO_OFF_VARIATION = "the flag has no off variation to serve"
 
 _PROBE = {"key": "", "version": 1, "on": True, "variations": [True, False], "offVariation": 1, "salt": ""}
 
@@ -89,17 +93,21 @@ class _Explanation:
     def steps(self) -> Iterator[Json]:
         flag, kind = self._flag, self._reason["kind"]
         if not flag.on:
-            served = self._served_by(flag.off_variation, "which has no off variation")
+            served = self._served_by(flag.off_variation, _NO_OFF_VARIATION)
             yield _step("targeting", "failed", f"Targeting is off: {served}.", on=False)
             return
         yield _step("targeting", "passed", "Targeting is on.", on=True)
-        yield from self._prerequisites()
-        if kind == "PREREQUISITE_FAILED":
-            return
+        for step in self._prerequisites():
+            yield step
+            if step["outcome"] == "failed":
+                return
         yield from self._targets(kind)
+        is_decided = kind == "TARGET_MATCH"
         for index, rule in enumerate(flag.rules):
-            yield self._rule(index, rule)
-        yield self._default(kind)
+            step = self._rule(index, rule, is_reached=not is_decided)
+            is_decided = is_decided or step["outcome"] == "matched"
+            yield step
+        yield self._default(is_reached=not is_decided)
 
     def summary(self, steps: Sequence[Json]) -> str:
         """One sentence or two."""
@@ -125,14 +133,12 @@ class _Explanation:
             else:
                 found = "it is off" if not is_on else f"it has {_variation(detail.variation_index)}"
             text = f"Prerequisite {key} must have {_variation(required)}: {found}."
-            if not is_met:
-                text += f" So {self._served_by(self._flag.off_variation, 'which has no off variation')}."
+            if not is_met and self._reason["kind"] != "ERROR":
+                text += f" So {self._served_by(self._flag.off_variation, _NO_OFF_VARIATION)}."
             outcome = "passed" if is_met else "failed"
             yield _step(
                 "prerequisite", outcome, text, key=key, requiredVariation=required, variation=detail.variation_index
             )
-            if not is_met:
-                return
 
     def _is_on(self, key: str) -> bool | None:
         try:
@@ -162,31 +168,27 @@ class _Explanation:
         individual = self._context.get_individual_context(kind)
         return kind if individual is None else f"{kind} {_text_of(individual.key)}"
 
-    def _rule(self, index: int, rule: FlagRule) -> Json:
+    def _rule(self, index: int, rule: FlagRule, *, is_reached: bool) -> Json:
         name = f"Rule {index + 1}" + (f" ({rule.id})" if rule.id else "")
-        outcome = self._outcome_of_rule(index)
-        if outcome == "not reached":
-            return _step("rule", outcome, f"{name} was not reached.", index=index, id=rule.id, clauses=[])
+        if not is_reached:
+            return _step("rule", "not reached", f"{name} was not reached.", index=index, id=rule.id, clauses=[])
         clauses = [self._probes.clause(clause) for clause in rule.clauses]
-        if outcome == "matched":
+        if self._has_matched(index, clauses):
             because = " and ".join(each["text"] for each in clauses) or "it has no conditions"
             text = f"{name} matched: {because}. So {self._served(rule.variation_or_rollout)}."
-        else:
-            because = "; ".join(each["text"] for each in clauses if each["matched"] is False)
-            text = f"{name} did not match: {because}." if because else f"{name} did not match."
-        return _step("rule", outcome, text, index=index, id=rule.id, clauses=clauses)
+            return _step("rule", "matched", text, index=index, id=rule.id, clauses=clauses)
+        because = "; ".join(each["text"] for each in clauses if each["matched"] is False)
+        text = f"{name} did not match: {because}." if because else f"{name} did not match."
+        return _step("rule", "not matched", text, index=index, id=rule.id, clauses=clauses)
 
-    def _outcome_of_rule(self, index: int) -> str:
-        kind = self._reason["kind"]
-        if kind in ("FALLTHROUGH", "ERROR"):
-            return "not matched"
-        matched = self._reason.get("ruleIndex") if kind == "RULE_MATCH" else None
-        if matched is None or index > matched:
-            return "not reached"
-        return "matched" if index == matched else "not matched"
+    def _has_matched(self, index: int, clauses: Sequence[Json]) -> bool:
+        """As the SDK says, which does not say it of a flag that has then failed."""
+        if self._reason["kind"] == "ERROR":
+            return all(each["matched"] for each in clauses)
+        return bool(self._reason["kind"] == "RULE_MATCH" and self._reason.get("ruleIndex") == index)
 
-    def _default(self, kind: str) -> Json:
-        if kind != "FALLTHROUGH":
+    def _default(self, *, is_reached: bool) -> Json:
+        if not is_reached:
             return _step("default", "not reached", "The default rule was not reached.")
         first = "No rule matched, so the default rule applies" if self._flag.rules else "The default rule applies"
         return _step("default", "matched", f"{first}: {self._served(self._flag.fallthrough)}.")
@@ -202,9 +204,9 @@ class _Explanation:
         kind = rollout.context_kind or Context.DEFAULT_KIND
         return f"{what} by {kind} {by} ({shares}) decides: {self._served_by(self._variation)}"
 
-    def _served_by(self, variation: int | None, otherwise: str = "which does not exist") -> str:
+    def _served_by(self, variation: int | None, otherwise: str = "the flag serves no variation that exists") -> str:
         if variation is None or not 0 <= variation < len(self._flag.variations):
-            return f"the flag serves no variation, {otherwise}"
+            return otherwise
         return f"the flag serves {_variation(variation)}, {_text_of(self._flag.variations[variation])}"
 
 
@@ -238,11 +240,13 @@ class _Probes:
         return {"text": text, **shared, "contextKind": kind, "attribute": attribute, "actual": actual}
 
     def _fact(self, clause: Clause, kind: str, attribute: str, actual: Any, is_not: bool) -> str:
+        if not attribute:
+            return "the clause names no attribute"
         subject = attribute if kind == Context.DEFAULT_KIND or attribute == "kind" else f"{kind} {attribute}"
         if actual is None:
             has_kind = self._context.get_individual_context(kind) is not None
             return f"the context has no {subject if has_kind else kind}"
-        words = _OPERATORS.get(clause.op, (f"{clause.op}", f"not {clause.op}"))[is_not]
+        words = _OPERATORS.get(clause.op, (f"satisfies {clause.op}", f"does not satisfy {clause.op}"))[is_not]
         found = "" if clause.op == "in" and not is_not and len(clause.values) == 1 else f" (it is {_text_of(actual)})"
         return f"{subject} {words} {_listed(clause)}{found}"
 
@@ -281,7 +285,8 @@ class _Probes:
             return {"text": f"included in segment {key}"}
         if not matched and self._is_listed(segment.excluded, segment.excluded_contexts):
             return {"text": f"excluded from segment {key}"}
-        rule, number = self._matching_rule(segment) if matched else (None, 0)
+        is_near = len(within) < _NESTED_SEGMENTS
+        rule, number = self._matching_rule(segment) if matched and is_near else (None, 0)
         if rule is None:
             return {"text": f"{'in' if matched else 'not in'} segment {key}"}
         clauses = [self.clause(each, {*within, key}) for each in rule.clauses]

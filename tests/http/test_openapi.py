@@ -62,6 +62,7 @@ def described_app(load_app: LoadApp, redis_url: str) -> App:
             "CORS_ALLOW_ORIGIN": "https://app.example.com",
             "LAUNCHDARKLY_CLIENT_SIDE_ID": CLIENT_SIDE_ID,
             "LAUNCHDARKLY_MOBILE_KEY_SHA256": hashlib.sha256(f"Bearer {TOKEN}".encode()).hexdigest(),
+            "EXPLORER": "on",
         }
     )
     app.invoke("reconcile", {})

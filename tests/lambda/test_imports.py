@@ -26,6 +26,9 @@ NOT_FOR_EVALUATIONS = frozenset(
         "boto3",
         "botocore",
         "certifi",
+        "chalicelib.api.explorer",
+        "chalicelib.flag_file",
+        "chalicelib.read.explanation",
         "concurrent",
         "dataclasses",
         "email",
@@ -69,6 +72,11 @@ CALLS = {
     "multiValueQueryStringParameters": None, "stageVariables": None, "isBase64Encoded": False,
     "body": json.dumps({"key": "anna"}),
 }, None)["body"])""",
+    "a page": """json.loads(app.app({
+    "requestContext": {"httpMethod": "GET", "resourcePath": "/sdk/evalx/{environment_id}/contexts/{context}"},
+    "headers": {}, "pathParameters": {"environment_id": "5f1a", "context": "eyJrZXkiOiAiYW5uYSJ9"},
+    "multiValueQueryStringParameters": None, "stageVariables": None, "isBase64Encoded": False, "body": None,
+}, None)["body"])["new-checkout"]""",
 }
 
 
@@ -101,6 +109,7 @@ def test_an_evaluation_imports_nothing_that_only_others_need(
 ) -> None:
     launchdarkly.replace(**example_data())
     app.webhook()
+    environment |= {"LAUNCHDARKLY_CLIENT_SIDE_ID": "5f1a"}
 
     answer, modules, waiting = _in_a_fresh_process(EVALUATION.replace("{call}", call), environment)
 

@@ -11,9 +11,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+if TYPE_CHECKING:  # every test process imports this module, and few need Playwright
+    from playwright.sync_api import Browser, ConsoleMessage, Page
+
+_PATIENCE_MS = 60_000
+"""How long a page may take for what it must do, on a machine that is very busy."""
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _ON_MACOS = ("Chromium.app/Contents/MacOS/Chromium", "Google Chrome.app/Contents/MacOS/Google Chrome")
@@ -43,6 +49,8 @@ def running_browser() -> Iterator[Browser]:
         if os.environ.get("BROWSER") == "required":
             pytest.fail(MISSING)
         pytest.skip(MISSING)
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         # Its sandbox needs rights that a container's root does not have; the pages are ours.
         browser = playwright.chromium.launch(executable_path=program, chromium_sandbox=False)
@@ -75,7 +83,11 @@ class WatchedPage:
 @contextmanager
 def watched_page(browser: Browser, **options: object) -> Iterator[WatchedPage]:
     """A tab that shares nothing with another one. ``options`` are those of Playwright's ``new_context``."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=_PATIENCE_MS)
     context = browser.new_context(**options)  # type: ignore[arg-type]
+    context.set_default_timeout(_PATIENCE_MS)
     try:
         yield WatchedPage(context.new_page())
     finally:
