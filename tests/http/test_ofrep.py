@@ -9,9 +9,11 @@ import pytest
 import redis
 
 from chalicelib.api.ofrep import parse_request
-from tests.support.app import App, Environment, LoadApp
+from tests.support.app import QUICK, App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.valkey import ValkeyServer
+from tests.support.waiting import eventually
 
 BULK = "/ofrep/v1/evaluate/flags"
 INSTEAD = 'POST with Content-Type: application/json and {"context": {"targetingKey": "user-123"}}'
@@ -328,3 +330,23 @@ def test_direct_mode_evaluates_the_same(
         assert app.post(f"{BULK}/on", REQUEST).json_body == EVALUATED["on"]
     finally:
         app.module.wiring.direct_flags.client.close()
+
+
+def test_who_holds_an_answer_learns_that_the_store_is_out_of_reach_and_that_it_is_back(
+    load_app: LoadApp, environment: Environment, own_valkey: ValkeyServer, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("on", 3)))
+    app = load_app({**environment, "REDIS_URL": own_valkey.url}, QUICK._replace(store_retry_seconds=0.0))
+    app.invoke("reconcile", {})
+    fresh = app.post(BULK, REQUEST)
+    assert fresh.json_body["metadata"] == metadata_in(fresh)
+
+    own_valkey.freeze()
+    stale = app.post(BULK, REQUEST, {"If-None-Match": fresh.headers["ETag"]})
+    assert (stale.status_code, stale.json_body["metadata"]) == (200, metadata_in(stale, stale=True))
+    assert app.post(BULK, REQUEST, {"If-None-Match": stale.headers["ETag"]}).status_code == 304
+
+    own_valkey.thaw()
+    eventually(lambda: "X-Flags-Stale" not in app.post(BULK, REQUEST).headers)
+    again = app.post(BULK, REQUEST, {"If-None-Match": stale.headers["ETag"]})
+    assert (again.status_code, again.headers["ETag"]) == (200, fresh.headers["ETag"])
