@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Error, Page
 
 from tests.support import parity
 from tests.support.api_gateway import api_gateway
-from tests.support.browser import watched_page
+from tests.support.browser import WatchedPage, watched_page
 from tests.support.client_sdks import NodeSdk, SdkError, node_sdk, page_with_sdks
 from tests.support.data import Json
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
@@ -174,16 +174,23 @@ def test_the_node_sdk_proves_in_secure_mode_who_asks(served: Served, in_node: No
 # A page.
 
 
-@pytest.fixture
-def page(browser: Browser, served: Served) -> Iterator[Page]:
-    """It asks nobody but its own server and the app."""
+@pytest.fixture(scope="module")
+def tab(browser: Browser, served: Served) -> Iterator[WatchedPage]:
+    """In the end it must have asked nobody but its own server and the app."""
     with watched_page(browser) as tab:
         tab.page.goto(served.page)
         tab.page.wait_for_function("window.sdks !== undefined")
-        yield tab.page
+        yield tab
         own = served.page.removesuffix("page.html")
         elsewhere = [url for url in tab.requested if not url.startswith((own, served.url, served.secure_url, "data:"))]
         assert elsewhere == []
+
+
+@pytest.fixture
+def page(tab: WatchedPage) -> Page:
+    """With SDKs that remember nothing."""
+    tab.page.evaluate("localStorage.clear()")
+    return tab.page
 
 
 VERSIONS = ["version3", "version4"]
