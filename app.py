@@ -8,9 +8,8 @@ start pays for the imports up here.
 from __future__ import annotations
 
 from chalicelib.config import evaluates_on_lambda, is_behind_iam, missing_for_chalice_local
-from chalicelib.wiring import Wiring
+from chalicelib.wiring import wiring
 
-wiring = Wiring()
 if evaluates_on_lambda():
     wiring.begin_to_read()  # first of all: the network answers while the rest is imported
 
@@ -20,12 +19,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from chalice.app import Chalice, IAMAuthorizer, LambdaFunctionEvent, Rate, Request, Response
 
 from chalicelib import RECONCILE_MINUTES, errors
+from chalicelib.api.access import check_full_access
 from chalicelib.api.answers import (
     CLIENT_SDK_PATHS,
     Answer,
@@ -152,6 +152,30 @@ def _allowed_origin() -> str | None:
         return None
 
 
+def protected_route(path: str, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``@app.route`` for a route of your own whose callers have to prove themselves as those of ``/evaluate`` do.
+
+    By a token of ``EVALUATE_TOKEN_SHA256``, by API Gateway with ``EVALUATE_AUTH=iam``, or not at all with ``none``.
+    The view and the ``options`` are as Chalice takes them (``Any``: it declares no types).
+    """
+
+    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(view)
+        def check_and_view(*arguments: Any, **parameters: Any) -> Any:
+            request = _current_request.get()
+            try:
+                check_full_access(wiring.settings, request.headers, request.context)
+            except errors.FlagsError as error:
+                refusal = _noted(error)
+                return Response(refusal.body, dict(refusal.headers), refusal.status)
+            return view(*arguments, **parameters)
+
+        route: Callable[..., Any] = app.route(path, authorizer=_AUTHORIZER, **options)(check_and_view)
+        return route
+
+    return decorate
+
+
 # Routes.
 
 
@@ -192,8 +216,8 @@ def change_flag_in_file(key: str) -> Answer:
     check_explorer(wiring.settings, _incoming())
     change, flag_file = change_from(wiring.settings, _incoming()), wiring.settings.flag_file
     note(flag=key[:_LOGGED_KEY_LENGTH])
-    if flag_file is not None:
-        change_flag(flag_file, key, change)
+    assert flag_file is not None  # or nothing can be changed
+    change_flag(flag_file, key, change)
     outcome = wiring.refresher.refresh(None)
     note(revision=outcome.revision)
     return Answer(outcome.to_json())
@@ -356,9 +380,10 @@ def current_flags() -> Snapshot | DirectFlags:
     except (errors.StoreUnavailable, errors.StoreNotInitialized):
         emit({"StoreErrors": 1})
         raise
-    if flags.provenance.revision is not None:
-        note(revision=flags.provenance.revision, stale=flags.provenance.stale)
-    if flags.provenance.stale:
+    provenance = flags.provenance
+    if provenance.revision is not None:
+        note(revision=provenance.revision, stale=provenance.stale)
+    if provenance.stale:
         emit({"StaleAnswers": 1})
     return flags
 

@@ -258,6 +258,34 @@ class Settings:
         "How long a data set that others wrote is taken for current.",
         expected="a number of seconds, 0 or more",
     )
+    big_segments_redis_url = Variable(
+        "BIG_SEGMENTS_REDIS_URL",
+        _matching(r"(redis|rediss|unix)://.*"),
+        None,
+        "Where the memberships of big segments are, if not in the flag store.",
+        expected="a URL that starts with redis://, rediss:// or unix://",
+        private=True,
+    )
+    big_segments_table = Variable(
+        "BIG_SEGMENTS_TABLE", str, None, "The same, where they are in DynamoDB: the name of a table."
+    )
+    big_segments_prefix = Variable(
+        "BIG_SEGMENTS_PREFIX", _prefix, None, "What their keys begin with, if not with STORE_PREFIX; none as there."
+    )
+    big_segments_cache_seconds = Variable(
+        "BIG_SEGMENTS_CACHE_SECONDS",
+        _seconds,
+        5.0,
+        "How long the memberships of a context are taken for current.",
+        expected="a number of seconds, 0 or more",
+    )
+    flags_max_age_seconds = Variable(
+        "FLAGS_MAX_AGE_SECONDS",
+        _seconds,
+        1.0,
+        "How old an answer of `flags` in a function of your own may be.",
+        expected="a number of seconds, 0 or more",
+    )
     evaluate_auth = Variable(
         "EVALUATE_AUTH",
         _choice("token", "iam", "none"),
@@ -361,6 +389,11 @@ class Settings:
     def direct_mode(self) -> bool:
         return self.mode == "direct"
 
+    @property
+    def has_big_segments(self) -> bool:
+        """Whether there is a store that may hold memberships: the flag store, if no other one is named."""
+        return bool(self.big_segments_redis_url or self.big_segments_table or not self.direct_mode)
+
     def __repr__(self) -> str:
         shown = (f"{row.attribute}={row.__get__(self, Settings)!r}" for row in ROWS if not row.private)
         return f"Settings({', '.join(shown)})"
@@ -370,6 +403,9 @@ ROWS: tuple[Variable[Any], ...] = tuple(row for row in vars(Settings).values() i
 
 VARIABLES = frozenset(name for row in ROWS for name in row.names)
 """Every variable that means something here, so that a misspelt one can be told from another's."""
+
+_API = "app.app"
+"""The handler of the function that has all routes, as Chalice names it."""
 
 _FOR_AWS = re.compile(r"AWS_\w+|HTTPS?_PROXY", re.IGNORECASE)
 _FOR_LAUNCHDARKLY = ("http_proxy", "https_proxy", "no_proxy")
@@ -391,6 +427,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         proxies={name: variables[name] for name in _FOR_LAUNCHDARKLY if name in variables},
     )
     _check_store(settings)
+    _check_big_segments(settings)
     _check_digests(settings)
     if settings.has_explorer and settings.evaluate_auth == "iam":
         raise ConfigurationError("EXPLORER is 'on', but EVALUATE_AUTH is 'iam': a page cannot sign its requests.")
@@ -439,6 +476,17 @@ def _check_store(settings: Settings) -> None:
         raise ConfigurationError("Neither REDIS_URL nor DYNAMODB_TABLE is set; daemon mode needs exactly one of them.")
 
 
+def _check_big_segments(settings: Settings) -> None:
+    """At most one store, and no prefix where there is none."""
+    if settings.big_segments_redis_url and settings.big_segments_table:
+        raise ConfigurationError("BIG_SEGMENTS_REDIS_URL and BIG_SEGMENTS_TABLE are both set; set at most one of them.")
+    if settings.big_segments_prefix is not None and not settings.has_big_segments:
+        raise ConfigurationError(
+            "BIG_SEGMENTS_PREFIX is set, but EVALUATION_MODE is 'direct', which has no flag store; set "
+            "BIG_SEGMENTS_REDIS_URL or BIG_SEGMENTS_TABLE as well, or unset it."
+        )
+
+
 def _check_digests(settings: Settings) -> None:
     for one, other in itertools.combinations(DIGEST_ROWS, 2):
         if settings.values[one.attribute] & settings.values[other.attribute]:
@@ -470,15 +518,22 @@ def _check_secure_mode(settings: Settings) -> None:
 
 
 def deployment_name(environment: Mapping[str, str] | None = None) -> str | None:
-    """``<app>-<stage>``, with which Chalice begins the name of a function; None where this is no Lambda function."""
-    function = (os.environ if environment is None else environment).get("AWS_LAMBDA_FUNCTION_NAME")
-    return None if function is None else function.removesuffix("-on_event").removesuffix("-reconcile")
+    """``<app>-<stage>``, with which Chalice begins the name of each function, also of those that users have added.
+
+    None where this is no Lambda function. Where this package is part of another function, that function's name.
+    """
+    variables = os.environ if environment is None else environment
+    function = variables.get("AWS_LAMBDA_FUNCTION_NAME")
+    # The API's function has no name of its own. The others' have no dash in theirs, which Chalice forbids.
+    if function is None or variables.get("_HANDLER", _API) == _API or not __name__.startswith("chalicelib."):
+        return function
+    return function.rpartition("-")[0] or function
 
 
 def evaluates_on_lambda(environment: Mapping[str, str] | None = None) -> bool:
     """Whether this process is a Lambda function of the app whose events want flags, and not a refresh."""
     variables = os.environ if environment is None else environment
-    return variables.get("_HANDLER") in ("app.app", "app.on_event") and "AWS_LAMBDA_FUNCTION_NAME" in variables
+    return variables.get("_HANDLER") in (_API, "app.on_event") and "AWS_LAMBDA_FUNCTION_NAME" in variables
 
 
 def is_to_be_restored(environment: Mapping[str, str] | None = None) -> bool:

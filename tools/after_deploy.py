@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tools.gateway_responses import put_gateway_responses
-from tools.stages import FUNCTIONS, Stage, StageError
+from tools.stages import Stage, StageError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,9 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _expire_logs(stage: Stage, days: int) -> None:
+    """Of every function, also of those that the user has added."""
     logs = boto3.client("logs")
-    for function in FUNCTIONS:
-        group = f"/aws/lambda/{stage.function_name(function)}"
+    for function in stage.deployed_functions():
+        group = f"/aws/lambda/{function}"
         with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
             logs.create_log_group(logGroupName=group)
         logs.put_retention_policy(logGroupName=group, retentionInDays=days)

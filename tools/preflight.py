@@ -8,9 +8,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,15 +21,20 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.config import VARIABLES, SecretSource, Settings, load_settings
 from chalicelib.errors import ConfigurationError
 from chalicelib.secrets import checked_secret
+from tools.functions import Function, functions_of
 from tools.policies import Needed, Policy
 from tools.stages import FUNCTIONS, Stage, StageError
 
-_OURS = ("LAUNCHDARKLY_", "EVALUATE_", "EVALUATION_")
-"""How the names of settings begin that cannot be somebody else's."""
+_OURS = ("LAUNCHDARKLY_", "EVALUATE_", "EVALUATION_", "BIG_SEGMENTS_")
+"""How the names of settings begin that cannot be somebody else's. Users call what is theirs otherwise."""
 
 _STRINGS = ("api_gateway_stage", "iam_policy_file")
 _NUMBERS = ("lambda_memory_size", "lambda_timeout", "reserved_concurrency")
 _NETWORK = ("ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DeleteNetworkInterface")
+
+_CHALICES_MEMORY = 128
+"""In MB, for a function whose memory nobody has set."""
+_LEAST_MEMORY = 256
 
 _KEYS = [{"AttributeName": "namespace", "KeyType": "HASH"}, {"AttributeName": "key", "KeyType": "RANGE"}]
 
@@ -37,25 +43,79 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="preflight", description="Check a stage before it is deployed.")
     parser.add_argument("stage", help="a stage of .chalice/config.json")
     try:
-        found = problems(Stage(parser.parse_args(arguments).stage))
+        stage = Stage(parser.parse_args(arguments).stage)
+        found = problems(stage)
+        noticed = [] if found else warnings(stage)
     except StageError as error:
-        found = [str(error)]
-    for problem in found:
-        print(problem, file=sys.stderr)
+        found, noticed = [str(error)], []
+    for line in [*found, *(f"Warning: {warning}" for warning in noticed)]:
+        print(line, file=sys.stderr)
     return 1 if found else 0
 
 
 def problems(stage: Stage) -> list[str]:
-    """What would not work, one line each: of the settings, and where these are sound, of what they name."""
-    found = _unique(line for function in FUNCTIONS for line in _of_types(stage, function))
+    """What would not work, one line each: of the settings, and where these are sound, of what they name.
+
+    Of every function that would be deployed, also of those that the user has added.
+    """
+    functions = functions_of(stage.folder)
+    names = [function.name for function in functions]
+    found = _unique(line for name in names for line in _of_types(stage, name))
     if found:
         return found
-    environments = [stage.environment(function) for function in FUNCTIONS]
+    environments = [stage.environment(name) for name in names]
     found = _unique(line for environment in environments for line in _of_settings(environment))
     if found:
         return found
     settings = load_settings(environments[0])
-    return [*_of_network(stage, settings), *_of_policies(stage, settings), *_of_account(settings)]
+    return [
+        *_of_names(stage, names),
+        *_of_network(stage, settings),
+        *_unique(_of_policies(stage, functions, settings)),
+        *_of_account(settings),
+    ]
+
+
+def warnings(stage: Stage) -> list[str]:
+    """What works, and may not be meant so, one line each. To be asked where there are no problems."""
+    functions = functions_of(stage.folder)
+    settings = load_settings(stage.environment())
+    return [
+        *(line for function in functions for line in _of_memory(stage, function.name)),
+        *(line for function in functions if not function.is_ours for line in _of_own_policy(stage, function, settings)),
+    ]
+
+
+def _of_names(stage: Stage, names: list[str]) -> Iterator[str]:
+    """Chalice says nothing of settings for a function that is not there."""
+    for name in stage.functions_in_config:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {close[0]}?" if close else "."
+            yield f"lambda_functions in .chalice/config.json names {name}, which app.py does not have{hint}"
+
+
+def _of_memory(stage: Stage, name: str) -> Iterator[str]:
+    memory = stage.setting("lambda_memory_size", name) or _CHALICES_MEMORY
+    if memory < _LEAST_MEMORY:
+        yield (
+            f"{name} has {memory} MB: Lambda gives a function processor time by its memory, and with less than "
+            f"{_LEAST_MEMORY} MB a cold start takes seconds. Set lambda_memory_size in .chalice/config.json."
+        )
+
+
+def _of_own_policy(stage: Stage, function: Function, settings: Settings) -> Iterator[str]:
+    """A function that evaluates reads flags, and has no use for what a refresh may do."""
+    name, path = function.name, stage.policy_file(function.name)
+    if path == stage.policy_file("api_handler"):
+        yield (
+            f"{name} is deployed with {path.name}, the API's, which may read the secrets and write the flags. Give it "
+            f"an iam_policy_file; to evaluate, what policy-{stage.name}-on_event.json allows is enough."
+        )
+        yield from _of_source(path, function)
+    for needed in (*_needed_to_read(settings), *_needed_for_big_segments(settings)):
+        if not Policy(path).allows(needed, boto3.session.Session().region_name):
+            yield f"{path.name} does not allow {name} to use {needed.resource}: flags would have their default values."
 
 
 def _of_types(stage: Stage, function: str) -> Iterator[str]:
@@ -77,10 +137,11 @@ def _as_json_string(value: Any) -> str:
 def _of_settings(environment: dict[str, str]) -> Iterator[str]:
     """A stage may have variables of its user, and of tracers and proxies; only what looks like ours is checked."""
     for name in environment:
-        if name not in VARIABLES:
-            close = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.85)
-            if close or name.startswith(_OURS):
-                yield f"{name} is no setting of this app{f'; did you mean {close[0]}?' if close else '.'}"
+        meant = _meant_by(name, environment)
+        if meant is not None:
+            yield f"{name} is no setting of this app; did you mean {meant}?"
+        elif name.startswith(_OURS) and name not in VARIABLES:
+            yield f"{name} is no setting of this app."
     try:
         settings = load_settings(environment)
     except ConfigurationError as error:
@@ -97,6 +158,22 @@ def _of_settings(environment: dict[str, str]) -> Iterator[str]:
         yield "EVALUATE_TOKEN_SHA256 is empty: every evaluation over HTTP would be refused. Set it, or EVALUATE_AUTH."
 
 
+def _meant_by(name: str, environment: dict[str, str]) -> str | None:
+    """The setting that the name is a misspelling of, if it is one.
+
+    A name that begins or ends with a setting's is none: so users call what is theirs, ``DYNAMODB_TABLE_ORDERS`` or
+    ``SESSIONS_REDIS_URL``. One that is cut short, ``FLAGS_MAX_AGE``, is, unless the setting is there as well.
+    """
+    if name in VARIABLES:
+        return None
+    is_longer = any(name.startswith(f"{each}_") or name.endswith(f"_{each}") for each in VARIABLES)
+    if is_longer and not name.startswith(_OURS):
+        return None
+    close = difflib.get_close_matches(name, sorted(VARIABLES), n=1, cutoff=0.85)
+    cut_short = [each for each in sorted(VARIABLES - set(environment)) if "_" in name and each.startswith(f"{name}_")]
+    return next(iter([*close, *cut_short]), None)
+
+
 def _of_secrets(settings: Settings) -> Iterator[str]:
     wanted = [] if settings.flag_file and not settings.is_secure_mode else [settings.sdk_key]
     if not settings.direct_mode and not settings.allow_unsigned_webhooks:
@@ -110,16 +187,17 @@ def _of_secrets(settings: Settings) -> Iterator[str]:
 
 def _of_network(stage: Stage, settings: Settings) -> Iterator[str]:
     """A cache is reached from its own network, unless it is one on the internet, by TLS."""
-    if settings.redis_url is None or all(stage.setting(name) for name in ("subnet_ids", "security_group_ids")):
+    if all(stage.setting(name) for name in ("subnet_ids", "security_group_ids")):
         return
-    url = urlsplit(settings.redis_url)
-    if url.scheme == "unix":
-        yield "REDIS_URL is a socket; nothing on Lambda listens there."
-    elif url.scheme != "rediss" or not _is_public(url.hostname or ""):
-        yield (
-            "REDIS_URL is set, but the stage has no subnet_ids and security_group_ids: outside of the cache's VPC no "
-            "function reaches it."
-        )
+    for row in (Settings.redis_url, Settings.big_segments_redis_url):
+        url = urlsplit(settings.values[row.attribute] or "")
+        if url.scheme == "unix":
+            yield f"{row.name} is a socket; nothing on Lambda listens there."
+        elif url.scheme == "redis" or (url.scheme == "rediss" and not _is_public(url.hostname or "")):
+            yield (
+                f"{row.name} is set, but the stage has no subnet_ids and security_group_ids: outside of the cache's "
+                "VPC no function reaches it."
+            )
 
 
 def _is_public(host: str) -> bool:
@@ -130,22 +208,32 @@ def _is_public(host: str) -> bool:
         return "." in host and not host.endswith((".cache.amazonaws.com", ".internal", ".local"))
 
 
-def _of_policies(stage: Stage, settings: Settings) -> Iterator[str]:
+def _of_policies(stage: Stage, functions: Iterable[Function], settings: Settings) -> Iterator[str]:
     """A table or parameter that was renamed in config.json alone would be denied at run time."""
     region = boto3.session.Session().region_name
-    for function in FUNCTIONS:
-        path = stage.policy_file(function)
+    for function in functions:
+        path = stage.policy_file(function.name)
         if not path.exists():
-            yield f"{path.name} is not there; {function} is deployed with that policy."
+            yield f"{path.name} is not there; {function.name} is deployed with that policy."
             continue
         try:
             policy = Policy(path)
         except StageError as error:
             yield str(error)
             continue
-        for needed in _needed(function, stage, settings):
+        for needed in _needed(function.name, stage, settings):
             if not policy.allows(needed, region):
-                yield f"{path.name} does not allow {function} to {_use(needed)}"
+                yield f"{path.name} does not allow {function.name} to {_use(needed)}"
+        if path != stage.policy_file("api_handler"):
+            yield from _of_source(path, function)
+
+
+def _of_source(path: Path, function: Function) -> Iterator[str]:
+    policy, region = Policy(path), boto3.session.Session().region_name
+    for needed in function.source:
+        if not policy.allows(needed, region):
+            actions = ", ".join(needed.actions)
+            yield f"{path.name} does not allow {function.name} to read {needed.resource}: it needs {actions}."
 
 
 def _use(needed: Needed) -> str:
@@ -156,15 +244,33 @@ def _use(needed: Needed) -> str:
 
 def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]:
     secrets = {"api_handler": (settings.sdk_key, settings.webhook_secret), "reconcile": (settings.sdk_key,)}
-    if settings.dynamodb_table is not None:
-        reads: tuple[str, ...] = ("dynamodb:GetItem", "dynamodb:Query")
-        writes = () if function == "on_event" else ("dynamodb:BatchWriteItem", "dynamodb:UpdateItem")
-        yield Needed(reads + writes, f"table/{settings.dynamodb_table}")
+    if function in FUNCTIONS:
+        yield from _needed_to_read(settings)
+    if function in ("api_handler", "on_event"):
+        yield from _needed_for_big_segments(settings)
+    if function in secrets and settings.dynamodb_table is not None:
+        yield Needed(("dynamodb:BatchWriteItem", "dynamodb:UpdateItem"), f"table/{settings.dynamodb_table}")
     for secret in secrets.get(function, ()):
-        if secret.parameter is not None:
-            yield Needed(("ssm:GetParameter",), _resource_of_parameter(secret.parameter))
+        yield from _needed_for_secret(secret)
     if stage.setting("subnet_ids", function):
         yield Needed(_NETWORK, "*")
+
+
+def _needed_to_read(settings: Settings) -> Iterator[Needed]:
+    if settings.dynamodb_table is not None:
+        yield Needed(("dynamodb:GetItem", "dynamodb:Query"), f"table/{settings.dynamodb_table}")
+    if settings.direct_mode:
+        yield from _needed_for_secret(settings.sdk_key)
+
+
+def _needed_for_big_segments(settings: Settings) -> Iterator[Needed]:
+    if settings.big_segments_table is not None:
+        yield Needed(("dynamodb:BatchGetItem",), f"table/{settings.big_segments_table}")
+
+
+def _needed_for_secret(secret: SecretSource) -> Iterator[Needed]:
+    if secret.parameter is not None:
+        yield Needed(("ssm:GetParameter",), _resource_of_parameter(secret.parameter))
 
 
 def _resource_of_parameter(parameter: str) -> str:
@@ -176,7 +282,8 @@ def _resource_of_parameter(parameter: str) -> str:
 
 def _of_account(settings: Settings) -> list[str]:
     try:
-        return [*_of_parameter(settings.sdk_key), *_of_table(settings.dynamodb_table)]
+        tables = dict.fromkeys((settings.dynamodb_table, settings.big_segments_table))
+        return [*_of_parameter(settings.sdk_key), *(line for table in tables for line in _of_table(table))]
     except ClientError as error:
         return [f"AWS refuses to be asked: {error}"]
     except BotoCoreError as error:

@@ -35,6 +35,11 @@ _REFRESH_SECONDS = 60.0
 """As long as the function `reconcile` has on Lambda."""
 
 
+_NO_SOURCE = (
+    "Source: none is set, so the store is used as it is. LAUNCHDARKLY_SDK_KEY or LAUNCHDARKLY_FLAG_FILE sets one."
+)
+
+
 class CannotStart(Exception):
     """The message says what is in the way, and what to do."""
 
@@ -129,7 +134,7 @@ def _fill(wiring: Wiring) -> list[str]:
         _ = wiring.direct_flags
         return [f"Source: {_source_name(settings)}."]
     if not _has_source(settings):
-        return ["Source: none is set, so the store is as it is, and nothing refreshes it.", _data_line(wiring)]
+        return [_NO_SOURCE, _data_line(wiring)]
     print(f"Filling the store from {_source_name(settings)}.", flush=True)
     try:
         if settings.redis_url == "embedded":

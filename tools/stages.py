@@ -58,31 +58,40 @@ class Stage:
     def setting(self, name: str, function: str = FUNCTIONS[0]) -> Any:
         """What Chalice reads for this key of its own: of the function, the stage or the whole app."""
         stage = self._config["stages"][self.name]
-        scopes = (stage.get("lambda_functions", {}).get(function, {}), stage, self._config)
+        scopes = [each for scope in (stage, self._config) for each in (_of_function(scope, function), scope)]
         return next((scope[name] for scope in scopes if name in scope), None)
+
+    @property
+    def functions_in_config(self) -> list[str]:
+        """The functions that have settings of their own, of the stage or for all stages."""
+        scopes = (self._config, self._config["stages"][self.name])
+        return list(dict.fromkeys(name for scope in scopes for name in scope.get("lambda_functions", {})))
 
     def policy_file(self, function: str) -> Path:
         return self.folder / ".chalice" / (self._scoped(function).iam_policy_file or f"policy-{self.name}.json")
 
     def url(self) -> str:
         """Where the API was deployed to, with a slash at its end. Raises StageError before the first deploy."""
-        return self._deployed("rest_api_url")
+        return self._deployed("rest_api_url")[0]
 
     def rest_api_id(self) -> str:
         """API Gateway's name of the API. Raises StageError before the first deploy."""
-        return self._deployed("rest_api_id")
+        return self._deployed("rest_api_id")[0]
 
-    def _deployed(self, name: str) -> str:
-        """What Chalice has noted of the API."""
-        not_deployed = f"Stage {self.name!r} is not deployed from here: make deploy STAGE={self.name}"
+    def deployed_functions(self) -> list[str]:
+        """What Lambda calls the functions that were deployed. Raises StageError before the first deploy."""
+        return [arn.rpartition(":")[2] for arn in self._deployed("lambda_arn")]
+
+    def _deployed(self, name: str) -> list[str]:
+        """Of each deployed resource that has it, what Chalice has written down of it. Raises StageError for nothing."""
         try:
             deployed = json.loads((self.folder / ".chalice" / "deployed" / f"{self.name}.json").read_text())
+            values = [str(each[name]) for each in deployed.get("resources", []) if name in each]
         except (FileNotFoundError, json.JSONDecodeError):
-            raise StageError(not_deployed) from None
-        values = [str(each[name]) for each in deployed.get("resources", []) if name in each]
-        if not values:  # it was, and then undeployed
-            raise StageError(not_deployed)
-        return values[0]
+            values = []
+        if not values:  # it never was, or it was and then undeployed
+            raise StageError(f"Stage {self.name!r} is not deployed from here: make deploy STAGE={self.name}")
+        return values
 
     def _scoped(self, function: str) -> Config:
         return Config(chalice_stage=self.name, function_name=function, config_from_disk=self._config)
@@ -105,6 +114,11 @@ class Stage:
             stages = ", ".join(config["stages"])
             raise StageError(f"There is no stage {self.name!r} in .chalice/config.json; it has: {stages}.")
         return config
+
+
+def _of_function(scope: dict[str, Any], function: str) -> dict[str, Any]:
+    settings: dict[str, Any] = scope.get("lambda_functions", {}).get(function, {})
+    return settings
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -17,7 +18,7 @@ def incoming(request: Request) -> Incoming:
     query = request.query_params
     values = {} if query is None else {name: query.getlist(name) for name in query}
     path = {name: unquote(value) for name, value in (request.uri_params or {}).items()}
-    return Incoming(request.headers, values, lambda: _raw_body(request), request.context, path)
+    return Incoming(request.headers, values, partial(_raw_body, request), request.context, path)
 
 
 def _raw_body(request: Request) -> bytes:

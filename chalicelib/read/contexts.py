@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InvalidContext
@@ -40,12 +41,29 @@ def parse_context(data: object) -> Context:
     check_limits(data)
     if data.get("kind") == "multi" and len(data) - 1 > MAX_KINDS:
         raise InvalidContext(f"The context has {len(data) - 1} kinds; at most {MAX_KINDS} are accepted.")
-    if not _is_text(data):
-        raise InvalidContext("The context is not valid Unicode: it holds half of a surrogate pair.")
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # the SDK, which hashes some of the strings, would log the context
+        raise InvalidContext("The context is not valid Unicode: it holds half of a surrogate pair.") from None
     context = Context.from_dict(data) if "kind" in data else _from_legacy_user(data)
     if not context.valid:
         raise InvalidContext(f"Invalid context: {context.error}.")
     return context
+
+
+def context_or_invalid(data: object) -> Context:
+    """The SDK's context of a context or legacy user JSON; what is wrong makes it an invalid one, with its ``error``.
+
+    A ``Context`` is returned as it is. Raises nothing: what is no JSON at all is an invalid context too.
+    """
+    if isinstance(data, Context):
+        return data
+    try:
+        return parse_context(dict(data) if isinstance(data, Mapping) else data)
+    except InvalidContext as error:
+        return Context(None, "", error=str(error))
+    except Exception as error:  # a number of DynamoDB's, say, or a set
+        return Context(None, "", error=f"A context must hold nothing but JSON ({type(error).__name__}).")
 
 
 def check_limits(data: dict[str, Any], levels: int = MAX_LEVELS) -> None:
@@ -81,15 +99,6 @@ def _checked_values(container: dict[str, Any] | list[Any]) -> list[Any]:
 def _check_size(what: str, size: int, limit: int, unit: str) -> None:
     if size > limit:
         raise InvalidContext(f"{what} in the context has {size} {unit}; at most {limit} are accepted.")
-
-
-def _is_text(data: object) -> bool:
-    """Whether all strings can be encoded. The SDK, which hashes some of them, would log a context that fails it."""
-    try:
-        json.dumps(data, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _from_legacy_user(user: dict[str, Any]) -> Context:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from ..errors import UnreadableItem
-from ..launchdarkly.evaluators import FlagEvaluator, evaluator_over
+from ..launchdarkly.evaluators import FlagEvaluator, ReadMemberships, evaluator_over
 from ..launchdarkly.sdk import FEATURES, SEGMENTS, Context, VersionedDataKind
 from .feature_stores import SnapshotFeatureStore
 from .snapshots import Snapshot
@@ -268,9 +268,10 @@ class _Probes:
         if segment is None:
             return {"key": key, "matched": False, "text": f"there is no segment {key} that can be read"}
         matched = self._is_in_segment(key)
-        if key in within or matched is None:
-            return {"key": key, "matched": matched, "text": f"segment {key} refers to itself"}
-        return {"key": key, "matched": matched, **self._why_in_segment(segment, bool(matched), within)}
+        if matched is None:
+            members = "only the SDK knows its members" if segment.unbounded else "it cannot be evaluated by itself"
+            return {"key": key, "matched": None, "text": f"not known to be in segment {key}: {members}"}
+        return {"key": key, "matched": matched, **self._why_in_segment(segment, matched, within)}
 
     def _is_in_segment(self, key: str, instead: Segment | None = None) -> bool | None:
         clause = {"contextKind": "", "attribute": "", "op": "segmentMatch", "values": [key], "negate": False}
@@ -341,8 +342,15 @@ class _Overlay:
     def all(self, kind: VersionedDataKind) -> dict[str, Any]:
         return {}
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._feature_store, name)
+    @property
+    def read_memberships(self) -> ReadMemberships:
+        """Those of the data set; in direct mode the SDK keeps them to itself."""
+        known: ReadMemberships = getattr(self._feature_store, "read_memberships", _unknown_memberships)
+        return known
+
+
+def _unknown_memberships(_keys: Collection[str], _patience: object = None) -> NoReturn:
+    raise UnreadableItem("The members of big segments are not known here.")
 
 
 def _evaluator(source: FlagSource, overlay: _Overlay) -> FlagEvaluator:
@@ -364,10 +372,13 @@ def _step(kind: str, outcome: str, text: str, **fields: Any) -> Json:
 
 
 def _segments_text(clause: Clause, segments: Sequence[Json]) -> str:
-    """Why the context is in the first segment that it is in; else of which it is in none."""
+    """Why the context is in the first segment that it is in; else which is not known, or of which it is in none."""
     matched = next((each for each in segments if each["matched"]), None)
     if matched is not None:
         return f"the context is {matched['text']}"
+    unknown = next((each for each in segments if each["matched"] is None), None)
+    if unknown is not None:
+        return f"the context is {unknown['text']}"
     why = "; ".join(each["text"] for each in segments if each["text"].startswith("excluded"))
     return f"the context is not in segment {_listed(clause)}" + (f": it is {why}" if why else "")
 

@@ -32,6 +32,10 @@ _MOST_BYTES = 1 << 29
 """Of one value: Redis' limit, and far more than DynamoDB answers with."""
 
 
+_MOST_RESERVED = 2 / 3
+"""Of a patience that is shorter than usual, for a second attempt: the kept connection gets its share."""
+
+
 class ExchangePatience(Patience):
     """For how long an exchange may still wait.
 
@@ -60,7 +64,7 @@ class ExchangePatience(Patience):
 
     def has_progressed(self, count: int) -> None:
         """So many bytes have passed."""
-        self.renew(min(self._most, self._seconds + count / self._bytes_per_second))
+        self._seconds = min(self._most, self._seconds + count / self._bytes_per_second)
 
 
 class Stream:
@@ -224,7 +228,7 @@ class Line:
             if (kept := self._kept()) is not None:
                 received = kept.received
                 try:
-                    with patience.reserving(reconnect_seconds):
+                    with patience.reserving(min(reconnect_seconds, patience.seconds_left * _MOST_RESERVED)):
                         return self._talk(talk, kept, patience)
                 except Refused:
                     pass

@@ -6,19 +6,22 @@ import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from cfnlint.decode import cfn_yaml
 
 from tests.support.app import App
 from tests.support.aws import Aws
+from tests.support.big_segments import RedisMembers
 from tests.support.data import EXAMPLES, PROJECT
 from tests.support.documents import DOCUMENTS, Command, blocks_of, commands_of, name_of
 from tests.support.local_stage import LocalStage, local_stage
@@ -106,40 +109,58 @@ def run_make_token(command: Command, folder: Path) -> None:
 
 
 AWS_CLI = """#!{python}
-import sys, boto3
+import json, sys, boto3
 words = sys.argv[1:]
 options = {{name[2:]: value for name, value in zip(words, words[1:]) if name.startswith("--")}}
 if words[:2] == ["ssm", "put-parameter"]:
     boto3.client("ssm").put_parameter(Type=options["type"], Name=options["name"], Value=options["value"])
-elif words[:2] == ["cloudformation", "deploy"]:
-    given = [word.split("=", 1) for word in words[words.index("--parameter-overrides") + 1:] if "=" in word]
-    boto3.client("cloudformation").create_stack(
-        StackName=options["stack-name"],
-        TemplateBody=open(options["template-file"]).read(),
-        Parameters=[{{"ParameterKey": name, "ParameterValue": value}} for name, value in given],
-    )
+elif words[:2] == ["dynamodb", "get-item"]:
+    boto3.client("dynamodb").get_item(TableName=options["table-name"], Key=json.loads(options["key"]))
 else:
     sys.exit("not known to the tests: " + " ".join(words))
 """
-"""As much of the AWS CLI as the documents use."""
+"""As much of the AWS CLI as the documents use, beside what deploys a template."""
 
 
 def run_with_aws(command: Command, folder: Path) -> None:
-    """Against the emulated AWS: the parameters, files and stacks are real."""
-    program = folder / "aws"
-    program.write_text(AWS_CLI.format(python=sys.executable))
-    program.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONUTF8": "1"}
+    """Against the emulated AWS, which has the table."""
     with Aws() as account:
-        ran = subprocess.run(
-            ["bash", "-c", command.text],
-            cwd=PROJECT,
-            env={**environment, **account.environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        account.create_table("serverless-flags-production")
+        run_in_shell(command, folder, "aws", AWS_CLI, account.environment)
+
+
+REDIS_CLI = """#!{python}
+import os, sys, redis
+print(redis.Redis.from_url(os.environ["SERVER"], decode_responses=True).execute_command(*sys.argv[1:]))
+"""
+
+
+def run_in_shell(command: Command, folder: Path, program: str, source: str, variables: Mapping[str, str]) -> str:
+    """What it prints, where ``program`` is what stands in ``source``."""
+    (folder / program).write_text(source.format(python=sys.executable))
+    (folder / program).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONUTF8": "1", **variables}
+    typed = "\n".join([*command.variables, command.text])
+    ran = subprocess.run(
+        ["bash", "-ec", typed], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def deploy_template(command: Command, _: Path) -> None:
+    """The template is there, and has these parameters and no others that somebody must give."""
+    words = shlex.split(command.text.replace("\\\n", " "))
+    template = cfn_yaml.load(str(PROJECT / words[words.index("--template-file") + 1]))
+    given = {word.partition("=")[0] for word in words[words.index("--parameter-overrides") + 1 :]}
+    required = {name for name, parameter in template["Parameters"].items() if "Default" not in parameter}
+    assert required <= given <= set(template["Parameters"])
+
+
+def set_variable(command: Command, _: Path) -> None:
+    name = command.text.partition("=")[0]
+    typed = f"{command.text}\necho ${name}"
+    assert subprocess.run(["bash", "-ec", typed], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def run_uv(command: Command, _: Path) -> None:
@@ -155,7 +176,9 @@ def run_git(command: Command, _: Path) -> None:
 RUNNERS: dict[str, Callable[[Command, Path], None]] = {
     "make token": run_make_token,
     "make": run_with_make,
+    "aws cloudformation deploy": deploy_template,
     "aws": run_with_aws,
+    "hash=": set_variable,
     "uv": run_uv,
     "git": run_git,
 }
@@ -170,8 +193,12 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("command", OTHERS.values(), ids=OTHERS)
-def test_every_other_command_can_be_run(command: Command, tmp_path: Path) -> None:
-    words = re.sub(r"^(\w+=\S+ )+", "", command.text)
+def test_every_other_command_can_be_run(command: Command, tmp_path: Path, redis_url: str) -> None:
+    if command.text.startswith("redis-cli "):
+        RedisMembers(redis_url).put("anna", ["big.g3"])
+        assert "big.g3" in run_in_shell(command, tmp_path, "redis-cli", REDIS_CLI, {"SERVER": redis_url})
+        return
+    words = re.sub(r"^([A-Z_]+=\S+ )+", "", command.text)
     runner = next((run for begin, run in RUNNERS.items() if words.startswith(begin)), None)
     assert runner is not None, "nobody knows how to run this"
     runner(command, tmp_path)

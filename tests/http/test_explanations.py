@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.app import App, Environment, LoadApp
+from tests.support.big_segments import RedisMembers, big_segment
 from tests.support.data import ANNA, EXAMPLE_CONTEXTS, boolean_flag, by_key, example_data, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
@@ -195,7 +197,10 @@ CLAUSES: dict[str, tuple[Json, str]] = {
         "the context is included in segment by-kind",
     ),
     "not, but is": (clause("", "segmentMatch", "in", negate=True), "the context is included in segment in"),
-    "a circle": (clause("", "segmentMatch", "circle"), "the context is not in segment circle"),
+    "a circle": (
+        clause("", "segmentMatch", "circle"),
+        "the context is not known to be in segment circle: it cannot be evaluated by itself",
+    ),
 }
 SEGMENTS = by_key(
     segment("in", 1, "anna"),
@@ -301,6 +306,41 @@ def test_a_summary_is_a_sentence(app: App, launchdarkly: FakeLaunchDarkly, flag:
     launchdarkly.replace(flags={**others, "a": flag}, segments=by_key(big))
     app.webhook()
     assert explain(app, "a", ANNA)["explanation"]["summary"] == summary
+
+
+BIG = {
+    "daemon": (["big.g3"], "the context is in the big segment big", True),
+    "direct": (["big.g3"], "the context is not known to be in segment big: only the SDK knows its members", None),
+    "no member": ([], "the context is not in segment big", False),
+}
+
+
+@pytest.mark.parametrize(("references", "text", "matched"), BIG.values(), ids=BIG)
+def test_a_big_segment_is_explained_as_far_as_it_is_known(
+    load_app: LoadApp,
+    environment: Environment,
+    launchdarkly: FakeLaunchDarkly,
+    redis_url: str,
+    references: list[str],
+    text: str,
+    matched: bool | None,
+) -> None:
+    rules = [{"id": "big", "variation": 0, "clauses": [clause("", "segmentMatch", "big")]}]
+    launchdarkly.replace(flags=by_key(boolean_flag("a", value=False, rules=rules)), segments=by_key(big_segment("big")))
+    members = RedisMembers(redis_url)
+    members.put("anna", references)
+    members.synchronize(int(time.time() * 1000))
+    is_direct = matched is None
+    mode = {"REDIS_URL": "", "EVALUATION_MODE": "direct", "BIG_SEGMENTS_REDIS_URL": redis_url} if is_direct else {}
+    app = load_app({**environment, **mode})
+    app.webhook()
+    explained = explain(app, "a", ANNA)
+    assert explained["value"] is (matched is not False)
+    (rule,) = (each for each in explained["explanation"]["steps"] if each["kind"] == "rule")
+    assert (rule["clauses"][0]["text"], rule["clauses"][0]["matched"]) == (text, matched)
+    assert rule["outcome"] == ("not matched" if matched is False else "matched")
+    if is_direct:
+        app.module.wiring.direct_flags.client.close()
 
 
 MALFORMED: dict[str, tuple[Json, tuple[str, str]]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from cfnlint.decode import cfn_yaml
 
 from tests.support.aws import Aws
 from tests.support.data import PROJECT, boolean_flag
@@ -103,9 +102,9 @@ def check_the_functions(account: Aws, deployed: Deployed) -> None:
     own = {name: (1024, 30), f"{name}-on_event": (1024, 60), f"{name}-reconcile": (512, 60)}
     assert {function: sizes[function] for function in own} == own  # beside those that somebody has added
     groups = account.client("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{name}")["logGroups"]
-    assert {each["logGroupName"].rpartition("/")[2]: each["retentionInDays"] for each in groups} == dict.fromkeys(
-        own, 30
-    )
+    days = {each["logGroupName"].rpartition("/")[2]: each["retentionInDays"] for each in groups}
+    assert {function: days[function] for function in own} == dict.fromkeys(own, 30)
+    assert set(days.values()) == {30}
     assert functions_watched(deployed.name) == set(own)
     rules = {rule["Name"]: rule["ScheduleExpression"] for rule in account.client("events").list_rules()["Rules"]}
     assert rules[f"{name}-reconcile-event"] == "rate(5 minutes)"
@@ -113,6 +112,8 @@ def check_the_functions(account: Aws, deployed: Deployed) -> None:
 
 def functions_watched(deployment: str) -> set[str]:
     """The names in the alarms of monitoring.yaml, which nothing else would hold against the real ones."""
+    from cfnlint.decode import cfn_yaml
+
     resources = cfn_yaml.load(str(PROJECT / "infrastructure" / "monitoring.yaml"))["Resources"].values()
     metrics = [metric for each in resources for metric in each["Properties"].get("Metrics", [])]
     values = [each["MetricStat"]["Metric"]["Dimensions"][0]["Value"] for each in metrics if "MetricStat" in each]

@@ -121,7 +121,7 @@ def test_nothing_changes_for_a_process_that_has_imported_the_sdk_already(use: st
 def test_every_module_of_the_sdk_can_be_the_first_that_is_imported() -> None:
     """What it then gives is what it gives where the package was imported first: the same names, or the same error."""
     import_each = """
-        import importlib, json, os
+        import boto3, importlib, json, os, urllib3  # boto3 and urllib3 once, and not by each module
         def outcome(name):
             try:
                 module = importlib.import_module(name)

@@ -57,6 +57,9 @@ class Deployed:
     def evaluate(self) -> tuple[int, Json]:
         return self.post("/evaluate", USER, {"authorization": f"Bearer {TOKEN}"})
 
+    def evaluate_flag(self, key: str) -> tuple[int, Json]:
+        return self.post("/evaluate/{flag_key}", USER, {"authorization": f"Bearer {TOKEN}"}, flag_key=key)
+
     def announce(self, key: str, version: int) -> tuple[int, Json]:
         """A signed webhook about a flag, as LaunchDarkly sends it."""
         entry = flag_entry(key, version, environment=ENVIRONMENTS[self.project.stage])
@@ -75,6 +78,10 @@ class Deployments:
         self._service = service
         self._launchdarkly = launchdarkly
         self._folder = folder
+
+    def of_package(self, packaged: Path) -> Deployments:
+        """The same, of another packaged project."""
+        return Deployments(self.account, self._service, self._launchdarkly, packaged, self._folder)
 
     def deploy(self, stage: str, variables: dict[str, str | None], **settings: object) -> Deployed:
         """What the README tells: secrets into SSM, a token into config.json, `make deploy`; there is one flag."""

@@ -15,11 +15,15 @@ _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 class Command(NamedTuple):
-    """``output`` is empty where the document shows none. ``before`` is the paragraph that leads to it."""
+    """``output`` is empty where the document shows none. ``before`` is the paragraph that leads to it.
+
+    ``variables``: the lines above it in the same block that set a variable of the shell.
+    """
 
     text: str
     output: str
     before: str
+    variables: tuple[str, ...] = ()
 
 
 def name_of(document: Path) -> str:
@@ -37,12 +41,15 @@ def blocks_of(document: Path, language: str) -> Iterator[tuple[str, str]]:
 
 def commands_of(document: Path) -> list[Command]:
     """What follows a ``$`` in its console blocks, with the lines that a backslash joins to it."""
-    commands = []
+    commands: list[Command] = []
     for block, before in blocks_of(document, "console"):
         assert block.startswith("$ "), f"{name_of(document)} has a console block that does not begin with a command"
+        variables: list[str] = []
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             text, output = _split(part)
-            commands.append(Command(text, output, before))
+            commands.append(Command(text, output, before, tuple(variables)))
+            if re.match(r"\w+=\$", text):
+                variables.append(text)
     return commands
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support.aws import Aws
 from tests.tools.conftest import Configure
 from tools import after_deploy, preflight, register_webhook, stages
-from tools.preflight import problems
+from tools.preflight import problems, warnings
 from tools.stages import Stage, StageError
 
 SDK_KEY = "/serverless-flags/production/sdk-key"
@@ -24,6 +24,10 @@ SETTINGS: list[tuple[dict[str, str | None], list[str]]] = [
         ["LAUNCHDARKLY_ENVIROMENT is no setting of this app; did you mean LAUNCHDARKLY_ENVIRONMENT?"],
     ),
     ({"LAUNCHDARKLY_COLOUR": "blue"}, ["LAUNCHDARKLY_COLOUR is no setting of this app."]),
+    (
+        {"BIG_SEGMENT_TABLE": "big"},
+        ["BIG_SEGMENT_TABLE is no setting of this app; did you mean BIG_SEGMENTS_TABLE?"],
+    ),
     (
         {"REDIS_URL": "redis://cache:6379"},
         ["REDIS_URL and DYNAMODB_TABLE are both set; set exactly one of them."],
@@ -119,7 +123,23 @@ def test_variables_of_others_are_none_of_our_business(configure: Configure, aws:
     aws.create_table("serverless-flags-production")
     others = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "DD_ENV", "OTEL_EXPORTER_OTLP_ENDPOINT", "SENTRY_DSN")
     users = ("ORDERS_TABLE", "LOG_COLOUR", "REDIS_HOST", "AWS_STS_REGIONAL_ENDPOINTS", "TZ", "PYTHONUTF8")
-    assert problems(configure(**dict.fromkeys((*others, *users), "http://127.0.0.1:1"))) == []
+    longer = ("DYNAMODB_TABLE_ORDERS", "MY_DYNAMODB_TABLE", "SESSIONS_REDIS_URL", "REDIS_URL_OF_SESSIONS")
+    assert problems(configure(**dict.fromkeys((*others, *users, *longer), "http://127.0.0.1:1"))) == []
+
+
+MISSPELT = {
+    "FLAGS_MAX_AGE_SECOND": "FLAGS_MAX_AGE_SECONDS",
+    "FLAG_MAX_AGE_SECONDS": "FLAGS_MAX_AGE_SECONDS",
+    "FLAGS_MAX_AGE": "FLAGS_MAX_AGE_SECONDS",
+    "STORE_CACHE": "STORE_CACHE_SECONDS",
+    "EVALUATE_CLIENT_TOKEN_SHA265": "EVALUATE_CLIENT_TOKEN_SHA256",
+    "LAUNCHDARKLY_BASE_URL": "LAUNCHDARKLY_BASE_URI",
+}
+
+
+@pytest.mark.parametrize(("name", "meant"), MISSPELT.items())
+def test_a_misspelt_setting_is_told(configure: Configure, name: str, meant: str) -> None:
+    assert problems(configure(**{name: "1"})) == [f"{name} is no setting of this app; did you mean {meant}?"]
 
 
 @pytest.mark.parametrize("suffix", [":1", ":current"])
@@ -198,6 +218,13 @@ def test_a_cache_that_no_function_would_reach_is_told(
     assert problems(configure(REDIS_URL=url, DYNAMODB_TABLE=None)) == lines
 
 
+def test_a_cache_of_big_segments_is_looked_at_as_well(configure: Configure, aws: Aws) -> None:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    aws.create_table("serverless-flags-production")
+    line = OUT_OF_REACH.replace("REDIS_URL", "BIG_SEGMENTS_REDIS_URL")
+    assert problems(configure(BIG_SEGMENTS_REDIS_URL="redis://cache:6379")) == [line]
+
+
 def test_in_a_network_every_function_may_connect_to_it(configure: Configure, aws: Aws, tmp_path: Path) -> None:
     aws.put_secret(SDK_KEY, "sdk-key")
     stage = configure(REDIS_URL="redis://cache:6379", DYNAMODB_TABLE=None)
@@ -225,6 +252,19 @@ def test_a_table_that_the_policies_do_not_name_is_told_for_every_function(config
         "policy-production-on_event.json does not allow on_event to use table/renamed, which config.json names.",
         "policy-production-reconcile.json does not allow reconcile to use table/renamed, which config.json names.",
     ]
+
+
+def test_a_table_of_big_segments_needs_its_own_place_in_the_policies_of_evaluations(
+    configure: Configure, aws: Aws
+) -> None:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    aws.create_table("serverless-flags-production")
+    told = problems(configure(BIG_SEGMENTS_TABLE="big"))
+    assert told[:2] == [
+        "policy-production.json does not allow api_handler to use table/big, which config.json names.",
+        "policy-production-on_event.json does not allow on_event to use table/big, which config.json names.",
+    ]
+    assert [line.partition(":")[0] for line in told[2:]] == ["There is no table big in eu-central-1"]
 
 
 def test_a_missing_parameter_and_a_missing_table_come_with_the_commands_that_create_them(
@@ -337,3 +377,149 @@ def test_after_an_undeploy_there_is_no_address(configure: Configure, tmp_path: P
     with pytest.raises(StageError) as raised:
         stage.url()
     assert str(raised.value) == "Stage 'production' is not deployed from here: make deploy STAGE=production"
+
+
+# Functions that a user has added.
+
+OWN_FUNCTIONS = """
+
+@app.on_sqs_message(queue="orders")
+def take_orders(event):
+    pass
+
+
+@app.on_kinesis_record(stream="clicks", name="count_clicks")
+def anything(event):
+    pass
+
+
+@app.on_dynamodb_record(stream_arn="arn:aws:dynamodb:eu-central-1:123456789012:table/orders/stream/2026-01-01T00:00")
+def follow_orders(event):
+    pass
+
+
+@app.lambda_function()
+def plain(event, lambda_context):
+    pass
+"""
+SOURCES = {
+    "take_orders": ("orders", "sqs:ReceiveMessage, sqs:DeleteMessage, sqs:GetQueueAttributes"),
+    "count_clicks": ("stream/clicks", "kinesis:GetRecords, kinesis:GetShardIterator, kinesis:DescribeStream"),
+    "follow_orders": (
+        "table/orders/stream/2026-01-01T00:00",
+        "dynamodb:GetRecords, dynamodb:GetShardIterator, dynamodb:DescribeStream",
+    ),
+}
+READ_ONLY = "policy-production-on_event.json"
+
+
+def add_functions(stage: Stage, of_each: dict[str, object], **of_some: dict[str, object]) -> None:
+    """Adds the functions, with settings for each of them, and further ones for some."""
+    with (stage.folder / "app.py").open("a") as app:
+        app.write(OWN_FUNCTIONS)
+    path = stage.folder / ".chalice" / "config.json"
+    config = json.loads(path.read_text())
+    functions = config["stages"]["production"]["lambda_functions"]
+    for name in (*SOURCES, "plain", *of_some):
+        functions[name] = {**of_each, **of_some.get(name, {})}
+    path.write_text(json.dumps(config))
+
+
+def read_of_own(folder: Path, *more: dict[str, object]) -> None:
+    """policy-own.json: to evaluate, and more."""
+    policy = json.loads((folder / ".chalice" / READ_ONLY).read_text())
+    policy["Statement"] += more
+    (folder / ".chalice" / "policy-own.json").write_text(json.dumps(policy))
+
+
+@pytest.fixture
+def own_stage(configure: Configure, aws: Aws) -> Stage:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    aws.create_table("serverless-flags-production")
+    return configure(ORDERS_TABLE="orders")
+
+
+def test_functions_of_a_user_need_what_reads_their_sources_and_nothing_of_ours(own_stage: Stage) -> None:
+    read_of_own(own_stage.folder)
+    add_functions(own_stage, {"iam_policy_file": "policy-own.json", "lambda_memory_size": 512})
+    assert problems(own_stage) == [
+        f"policy-own.json does not allow {name} to read {resource}: it needs {actions}."
+        for name, (resource, actions) in SOURCES.items()
+    ]
+    read_of_own(own_stage.folder, allow(["sqs:*", "kinesis:*", "dynamodb:*"], "*"))
+    assert (problems(own_stage), warnings(own_stage)) == ([], [])
+
+
+def test_little_memory_a_policy_with_secrets_and_one_without_the_table_are_warnings(own_stage: Stage) -> None:
+    (own_stage.folder / ".chalice" / "policy-empty.json").write_text(
+        json.dumps({"Statement": [allow(["sqs:*", "kinesis:*", "dynamodb:*Stream", "dynamodb:Get*"], "*")]})
+    )
+    add_functions(
+        own_stage,
+        {"iam_policy_file": "policy-empty.json", "lambda_memory_size": 255},
+        plain={"iam_policy_file": "policy-production.json", "lambda_memory_size": 256},
+        take_orders={"lambda_memory_size": None},
+    )
+    assert problems(own_stage) == []
+    reason = (
+        "Lambda gives a function processor time by its memory, and with less than 256 MB a cold start takes seconds."
+    )
+    advice = "Set lambda_memory_size in .chalice/config.json."
+    no_table = "to use table/serverless-flags-production: flags would have their default values."
+    assert warnings(own_stage) == [
+        f"take_orders has 128 MB: {reason} {advice}",
+        f"count_clicks has 255 MB: {reason} {advice}",
+        f"follow_orders has 255 MB: {reason} {advice}",
+        (
+            "plain is deployed with policy-production.json, the API's, which may read the secrets and write the flags. "
+            "Give it an iam_policy_file; to evaluate, what policy-production-on_event.json allows is enough."
+        ),
+        f"policy-empty.json does not allow take_orders {no_table}",
+        f"policy-empty.json does not allow count_clicks {no_table}",
+        f"policy-empty.json does not allow follow_orders {no_table}",
+    ]
+
+
+def test_a_warning_does_not_stop_a_deployment(
+    own_stage: Stage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "Stage", lambda _name: own_stage)
+    read_of_own(own_stage.folder, allow(["sqs:*", "kinesis:*", "dynamodb:*"], "*"))
+    add_functions(own_stage, {"iam_policy_file": "policy-own.json"})
+    assert preflight.main(["production"]) == 0
+    assert [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()] == ["Warning"] * 4
+
+
+def test_a_function_in_the_configuration_that_is_not_in_the_app_is_told(own_stage: Stage) -> None:
+    read_of_own(own_stage.folder, allow(["sqs:*", "kinesis:*", "dynamodb:*"], "*"))
+    add_functions(own_stage, {"iam_policy_file": "policy-own.json"}, take_order={"lambda_timeout": 5})
+    (problem,) = problems(own_stage)
+    assert problem == (
+        "lambda_functions in .chalice/config.json names take_order, which app.py does not have; did you mean "
+        "take_orders?"
+    )
+
+
+def test_the_settings_and_the_policy_file_of_a_users_function_are_looked_at_too(own_stage: Stage) -> None:
+    variables = {"FLAGS_MAX_AGE_SECONDS": "soon"}
+    add_functions(own_stage, {"iam_policy_file": "policy-own.json"}, plain={"environment_variables": variables})
+    (problem,) = problems(own_stage)
+    assert problem == "FLAGS_MAX_AGE_SECONDS is 'soon'; expected a number of seconds, 0 or more."
+    edit_function(own_stage, "plain", {"lambda_memory_size": "512"})
+    assert problems(own_stage) == ["lambda_memory_size must be a number without quotes in .chalice/config.json."]
+    edit_function(own_stage, "plain", {})
+    assert "policy-own.json is not there; plain is deployed with that policy." in problems(own_stage)
+
+
+def edit_function(stage: Stage, name: str, settings: dict[str, object]) -> None:
+    path = stage.folder / ".chalice" / "config.json"
+    config = json.loads(path.read_text())
+    config["stages"]["production"]["lambda_functions"][name] = {"iam_policy_file": "policy-own.json", **settings}
+    path.write_text(json.dumps(config))
+
+
+def test_an_app_that_cannot_be_imported_is_one_line(configure: Configure) -> None:
+    stage = configure()
+    (stage.folder / "app.py").write_text("from chalicelib import nothing_of_the_sort")
+    with pytest.raises(StageError, match=r"^app\.py cannot be imported: ImportError: cannot import name 'nothing_of"):
+        problems(stage)
