@@ -34,6 +34,7 @@ def check(answer: Any, schemas: dict[int, dict[str, Any]], status: int | None = 
     jsonschema.validate(answer.json_body, schemas.get(answer.status_code, ofrep_schema.ERROR))
 
 
+@pytest.mark.no_cover
 def test_evaluations_are(parity_app: App, valkey: redis.Redis) -> None:
     valkey.hset("launchdarkly:features", "targets", "{broken")
     valkey.delete("launchdarkly:$sync")

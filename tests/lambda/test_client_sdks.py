@@ -6,11 +6,10 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Error, Page
 
 from tests.support import parity
 from tests.support.api_gateway import api_gateway
@@ -23,6 +22,9 @@ from tests.support.packages import lambda_runtime, unzip_read_only
 from tests.support.ports import free_port
 from tests.support.valkey import running_valkey
 from tests.support.webhooks import flag_entry, signature_of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 ID, MOBILE_KEY, SDK_KEY = "5f1a6c0e9b2d4c0a1b3e5d7f", "mob-2f6e1c1e", "sdk-2f6e1c1e"
 TOKEN, PAGE_TOKEN = "token-of-a-server", "token-of-a-page"
@@ -233,6 +235,8 @@ def test_the_browser_sdk_starts_from_our_bootstrap(served: Served, page: Page, s
 
 @pytest.mark.parametrize("sdk", VERSIONS)
 def test_the_browser_sdk_is_refused_with_another_environment_or_hash(served: Served, page: Page, sdk: str) -> None:
+    from playwright.sync_api import Error
+
     for environment in ("other", MOBILE_KEY):
         with pytest.raises(Error):
             start(page, sdk, served.url, ANNA, environment)
