@@ -7,8 +7,9 @@ STAGE ?= production
 STORE ?= redis
 LOG_DAYS ?= 30
 OUT ?= build/package
+ARCHITECTURE ?= x86_64
 
-.PHONY: help run test lint check pythons package bench token clean preflight deploy webhook undeploy
+.PHONY: help run test lint check pythons package wheel layer bench token clean preflight deploy webhook undeploy
 
 # A usable .venv is left alone, whichever Python it has, unless somebody names one: `make run PYTHON=python3.12`.
 MAKE_VENV = $(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),,--with-this-python)
@@ -84,6 +85,14 @@ package: .venv/installed
 	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(BIN)/chalice package --stage $(STAGE) $(OUT)
 	$(BIN)/python tools/normalize_package.py .chalice/deployments/*.zip $(OUT)/deployment.zip
 
+## wheel: the package serverless_flags, with which functions of other repositories read flags, in dist/
+wheel: .venv/installed
+	$(BIN)/python -m tools.build_wheel dist
+
+## layer: the same as a Lambda layer, in dist/, for PYTHON_VERSION=3.12 and ARCHITECTURE=x86_64 or arm64
+layer: .venv/installed
+	$(BIN)/python -m tools.build_layer dist --architecture $(ARCHITECTURE) $(addprefix --python-version ,$(PYTHON_VERSION))
+
 ## bench: measure everything side by side, STORE=redis or dynamodb; writes docs/benchmarks*.md and the chart
 bench: .venv/emulators-installed
 	$(BIN)/python -m benchmarks --store $(STORE) --write
@@ -116,4 +125,4 @@ token:
 
 ## clean: remove .venv and all that was built
 clean:
-	rm -rf .venv build vendor .chalice/deployments
+	rm -rf .venv build dist vendor .chalice/deployments

@@ -536,6 +536,11 @@ def evaluates_on_lambda(environment: Mapping[str, str] | None = None) -> bool:
     return variables.get("_HANDLER") in (_API, "app.on_event") and "AWS_LAMBDA_FUNCTION_NAME" in variables
 
 
+def is_on_lambda(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether this process is a Lambda function, of whatever app."""
+    return "AWS_LAMBDA_FUNCTION_NAME" in (os.environ if environment is None else environment)
+
+
 def is_to_be_restored(environment: Mapping[str, str] | None = None) -> bool:
     """Whether Lambda keeps an image of this process before its first event, and goes on from copies (SnapStart)."""
     variables = os.environ if environment is None else environment

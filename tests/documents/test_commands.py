@@ -19,6 +19,7 @@ import pytest
 import yaml
 from cfnlint.decode import cfn_yaml
 
+from chalicelib import VERSION
 from tests.support.app import App
 from tests.support.aws import Aws
 from tests.support.big_segments import RedisMembers
@@ -173,10 +174,21 @@ def run_git(command: Command, _: Path) -> None:
     assert (PROJECT / command.text.split()[-1]).exists()
 
 
+def use_what_was_built(command: Command, _: Path) -> None:
+    """The file is named as `make layer` and `make wheel` name it; tests/tools and tests/lambda build and use both."""
+    built = re.search(
+        r"dist/serverless_flags-([0-9.]+)-(py3-none-any\.whl|python3\.\d+-(x86_64|arm64)\.zip)(\s|$)", command.text
+    )
+    assert built is not None
+    assert built[1] == VERSION
+
+
 RUNNERS: dict[str, Callable[[Command, Path], None]] = {
     "make token": run_make_token,
     "make": run_with_make,
     "aws cloudformation deploy": deploy_template,
+    "aws s3 cp": use_what_was_built,
+    "pip install dist/": use_what_was_built,
     "aws": run_with_aws,
     "hash=": set_variable,
     "uv": run_uv,
@@ -229,6 +241,11 @@ def test_every_block_is_what_it_says(document: Path) -> None:
     for block, _ in blocks_of(document, "yaml"):
         yaml.safe_load(block)
     for block, _ in blocks_of(document, "json"):
-        lines = "{" + block.rstrip(",") + "}" if block.startswith('"') else block
-        values = [lines] if block.startswith('"') else lines.splitlines()
-        assert all(json.loads(value) is not None for value in values)
+        assert all(json.loads(value) is not None for value in json_values(block))
+
+
+def json_values(block: str) -> list[str]:
+    """A part of an object, one value, or one in each line."""
+    if block.startswith('"'):
+        return ["{" + block.rstrip(",") + "}"]
+    return [block] if block.startswith("{\n") else block.splitlines()
