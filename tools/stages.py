@@ -74,6 +74,10 @@ class Stage:
         """Where the API was deployed to, with a slash at its end. Raises StageError before the first deploy."""
         return self._deployed("rest_api_url")[0]
 
+    def rest_api_id(self) -> str:
+        """API Gateway's name of the API. Raises StageError before the first deploy."""
+        return self._deployed("rest_api_id")[0]
+
     def deployed_functions(self) -> list[str]:
         """What Lambda calls the functions that were deployed. Raises StageError before the first deploy."""
         return [arn.rpartition(":")[2] for arn in self._deployed("lambda_arn")]

@@ -10,6 +10,9 @@ from tests.support.aws import Aws
 from tests.support.data import PROJECT, boolean_flag
 from tests.support.deployment import ENVIRONMENTS, TOKEN, USER, Deployed, Deployments, Json
 from tests.support.valkey import running_valkey
+from tools.gateway_responses import gateway_responses
+
+ORIGIN = "https://app.example.com"
 
 
 def check_the_whole_way(deployed: Deployed) -> None:
@@ -49,8 +52,9 @@ def check_the_whole_way(deployed: Deployed) -> None:
 @pytest.mark.parametrize("stage", ENVIRONMENTS)
 def test_a_stage_is_deployed_used_and_deleted(deployments: Deployments, account: Aws, stage: str) -> None:
     account.create_table(f"serverless-flags-{stage}")
-    deployed = deployments.deploy(stage, {})
+    deployed = deployments.deploy(stage, {"CORS_ALLOW_ORIGIN": ORIGIN})
     check_the_whole_way(deployed)
+    check_what_the_gateway_says_by_itself(account, stage)
     check_the_functions(account, deployed)
     check_the_package(deployed)
     deployed.project.make("undeploy")
@@ -70,6 +74,26 @@ def test_a_stage_with_redis_in_a_vpc_is_deployed_used_and_deleted(deployments: D
         assert json.loads(vpc) == [subnet]
         deployed.project.make("undeploy")
     assert left_of_functions(account) == ([], [], [], [])
+
+
+def check_what_the_gateway_says_by_itself(account: Aws, stage: str) -> None:
+    """In the deployment that the stage serves, which is the last one."""
+    gateway = account.client("apigateway")
+    (api,) = gateway.get_rest_apis()["items"]
+    responses = {each["responseType"]: each for each in gateway.get_gateway_responses(restApiId=api["id"])["items"]}
+    assert responses.keys() == gateway_responses(ORIGIN).keys()
+    assert responses["THROTTLED"]["responseParameters"] == {
+        "gatewayresponse.header.Access-Control-Allow-Origin": f"'{ORIGIN}'",
+        "gatewayresponse.header.Access-Control-Expose-Headers": (
+            "'ETag, Retry-After, X-Flags-Revision, X-Flags-Stale, X-Flags-Synced-At'"
+        ),
+        "gatewayresponse.header.Retry-After": "'1'",
+    }
+    body = responses["THROTTLED"]["responseTemplates"]["application/json"]
+    assert json.loads(body)["Code"] == "TooManyRequestsError"
+    deployments = sorted(gateway.get_deployments(restApiId=api["id"])["items"], key=lambda each: each["createdDate"])
+    served = gateway.get_stage(restApiId=api["id"], stageName=stage)["deploymentId"]
+    assert (len(deployments), served) == (2, deployments[-1]["id"])
 
 
 def check_the_functions(account: Aws, deployed: Deployed) -> None:
