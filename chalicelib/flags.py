@@ -117,9 +117,12 @@ def one_revision() -> Iterator[LDClient]:
     Whatever happens meanwhile, all of its answers are of that revision, also after the block for whoever keeps it.
     While there is nothing to evaluate from, it is a client that answers with default values.
     """
-    answers = _overridden() or _wiring.wiring.recent_flags.fresh_answers()
+    overridden = _overridden()
+    if overridden is not None:
+        yield overridden.new_client()
+        return
     try:
-        yield answers.new_client()
+        yield _wiring.wiring.recent_flags.fresh_answers().new_client()
     finally:
         _wiring.wiring.end_invocation()
 
