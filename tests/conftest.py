@@ -20,6 +20,7 @@ from tests.support.app import QUICK, App, Environment, LoadApp, import_app
 from tests.support.aws import Aws
 from tests.support.data import example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.fronts import REST
 from tests.support.valkey import ValkeyServer, running_valkey
 
 settings.register_profile("tests", deadline=None)  # no test is about how long it takes
@@ -132,7 +133,13 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
 
 
 @pytest.fixture
-def load_app(monkeypatch: pytest.MonkeyPatch) -> LoadApp:
+def front() -> str:
+    """The door through which ``App.client.http`` comes; in `http/`, some tests go through each of FRONTS."""
+    return REST
+
+
+@pytest.fixture
+def load_app(monkeypatch: pytest.MonkeyPatch, front: str) -> LoadApp:
     """Imports ``app.py`` anew, so that nothing is left of another test, with exactly this environment."""
 
     def load(environment: Environment, timing: Timing = QUICK) -> App:
@@ -143,7 +150,7 @@ def load_app(monkeypatch: pytest.MonkeyPatch) -> LoadApp:
         monkeypatch.setitem(sys.modules, "app", None)  # what there was comes back after the test
         module = import_app()
         module.wiring.timing = timing
-        return App(module)
+        return App(module, front)
 
     return load
 
