@@ -7,8 +7,9 @@ STAGE ?= production
 STORE ?= redis
 LOG_DAYS ?= 30
 OUT ?= build/package
+ARCHITECTURE ?= x86_64
 
-.PHONY: help run test lint check package bench token clean preflight deploy webhook undeploy
+.PHONY: help run test lint check pythons package wheel layer bench token clean preflight deploy webhook undeploy
 
 # A usable .venv is left alone, whichever Python it has, unless somebody names one: `make run PYTHON=python3.12`.
 MAKE_VENV = $(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),,--with-this-python)
@@ -46,13 +47,13 @@ FORCE:
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm ci --prefix tests/emulators --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-## run: the app on http://127.0.0.1:8000, with an embedded Valkey that is filled from examples/flags.json
-run: .venv/run-installed  # without the reloader, which would restart for an edited flag file as for any other
-	exec $(BIN)/chalice local --stage local --port $(PORT) --no-autoreload
+## run: the app on http://127.0.0.1:8000 (or PORT=), with an embedded Valkey that is filled from examples/flags.json
+run: .venv/run-installed
+	@exec $(BIN)/python -m tools.run_local --port $(PORT)
 
 ## test: the whole suite, real servers included
 test: .venv/emulators-installed
-	@echo "About 2,400 tests with real servers, in several processes. On 2 cores this takes about 5 minutes."
+	@echo "About 2,700 tests with real servers, in several processes. On 2 cores this takes about 5 minutes."
 	PYTHONUNBUFFERED=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov
 
 ## lint: lint, format and types
@@ -65,11 +66,28 @@ lint: .venv/installed
 check: lint
 	$(BIN)/python -m pytest -q tests/unit
 
+## pythons: make check with each supported Python that there is, in copies of the last commit below build/
+pythons:
+	@for minor in 10 11 12 13 14; do \
+	  python=python3.$$minor; copy=build/$$python; \
+	  $$python -c pass 2>/dev/null || { echo "$$python is not installed."; continue; }; \
+	  echo "$$python:"; rm -rf $$copy; mkdir -p $$copy; git archive HEAD | tar -x -C $$copy; \
+	  $(MAKE) -C $$copy check PYTHON=$$python || exit 1; \
+	done
+
 ## package: the deployment package of STAGE with compiled bytecode, in OUT
 package: .venv/installed
 	$(BIN)/python tools/build_bytecode.py
 	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(BIN)/chalice package --stage $(STAGE) $(OUT)
 	$(BIN)/python tools/normalize_package.py .chalice/deployments/*.zip $(OUT)/deployment.zip
+
+## wheel: the package serverless_flags, with which functions of other repositories read flags, in dist/
+wheel: .venv/installed
+	$(BIN)/python -m tools.build_wheel dist
+
+## layer: the same as a Lambda layer, in dist/, for PYTHON_VERSION=3.12 and ARCHITECTURE=x86_64 or arm64
+layer: .venv/installed
+	$(BIN)/python -m tools.build_layer dist --architecture $(ARCHITECTURE) $(addprefix --python-version ,$(PYTHON_VERSION))
 
 ## bench: measure everything side by side, STORE=redis or dynamodb; writes docs/benchmarks*.md and the chart
 bench: .venv/emulators-installed
@@ -103,4 +121,4 @@ token:
 
 ## clean: remove .venv and all that was built
 clean:
-	rm -rf .venv build vendor .chalice/deployments
+	rm -rf .venv build dist vendor .chalice/deployments

@@ -210,11 +210,18 @@ class Wiring:
 
         What fails here is left to the first request, as if nothing had been tried. Nothing in direct mode.
         """
+        self._read_ahead(lambda: self.snapshots.current())
+
+    def read_flags_ahead(self) -> None:
+        """The same for what ``flags`` answers from."""
+        self._read_ahead(lambda: self.recent_flags.read_ahead())
+
+    def _read_ahead(self, read: Callable[[], object]) -> None:
         with self.lock:
             try:
                 if self.settings.direct_mode:
                     return
-                self.snapshots.current()
+                read()
                 if is_to_be_restored():
                     self.reader.close()
             except Exception:

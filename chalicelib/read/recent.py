@@ -198,15 +198,23 @@ class RecentFlags:
             self._held = self._ask()
             return self._held
 
+    def read_ahead(self) -> None:
+        """Have the answers of now ready, for whoever asks first. Raises what asking the store raises."""
+        with self._lock:
+            self._held = self._ask_store()
+
     def _ask(self) -> Answers:
         if isinstance(self._held, NoFlags):
             self._held.count()
-        asked_at = self._clock()
         try:
-            source = self._current()
-            self._until = asked_at + self._seconds_to_keep(source)
+            return self._ask_store()
         except Exception as error:  # whatever it is, the caller's flags have their defaults
             return self._nothing(error)
+
+    def _ask_store(self) -> Answers:
+        asked_at = self._clock()
+        source = self._current()
+        self._until = asked_at + self._seconds_to_keep(source)
         self._failure = None
         if source.provenance.stale:
             emit({"StaleAnswers": 1})

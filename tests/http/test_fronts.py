@@ -132,10 +132,19 @@ def test_a_load_balancer_without_multi_value_headers_answers_in_its_own_shape(ke
 # What routes of a user's own send and are sent.
 
 
+def add_route(app: App, path: str, **options: Any) -> Callable[[Callable[[], Any]], None]:
+    """``@app.route``, which declares no types."""
+
+    def add(view: Callable[[], Any]) -> None:
+        app.module.app.route(path, **options)(view)
+
+    return add
+
+
 def with_a_jar(app: App) -> App:
     """A route that takes and sets cookies, and sends bytes."""
 
-    @app.module.app.route("/jar", methods=["GET", "POST"])
+    @add_route(app, "/jar", methods=["GET", "POST"])
     def jar() -> Response:
         request = app.module.app.current_request
         headers = {
@@ -219,7 +228,7 @@ def test_with_iam_a_load_balancer_lets_nobody_in_and_says_why(signed_app: App, p
 def test_a_route_that_only_api_gateway_guards_is_shut_at_every_other_door(app: App, front: str, option: str) -> None:
     guard = IAMAuthorizer() if option == "authorizer" else True
 
-    @app.module.app.route("/guarded", **{option: guard})
+    @add_route(app, "/guarded", **{option: guard})
     def guarded() -> Json:
         return {"secret": True}
 
@@ -236,7 +245,7 @@ def test_a_route_that_only_api_gateway_guards_is_shut_at_every_other_door(app: A
 
 @pytest.mark.parametrize("front", DOORS)
 def test_browsers_may_ask_for_a_route_with_chalices_cors(app: App, front: str) -> None:
-    @app.module.app.route("/open", methods=["GET"], cors=True)
+    @add_route(app, "/open", methods=["GET"], cors=True)
     def open_to_all() -> Json:
         return {}
 
@@ -247,7 +256,7 @@ def test_browsers_may_ask_for_a_route_with_chalices_cors(app: App, front: str) -
 
 
 def test_a_fixed_path_comes_before_a_parameter(app: App) -> None:
-    @app.module.app.route("/evaluate/all", methods=["POST"])
+    @add_route(app, "/evaluate/all", methods=["POST"])
     def fixed() -> Json:
         return {"fixed": True}
 

@@ -20,6 +20,11 @@ USES = {
         for name in ("ldclient", "ldclient.impl.util", "semver", "pyrfc3339"):
             assert type(sys.modules[name]).__name__ == "_Waiting", name
         assert "ldclient.client" not in sys.modules and "urllib3" not in sys.modules""",
+    "a context alone": """
+        from ldclient import Context
+        import ldclient
+        assert Context is ours.Context is ldclient.Context and "ldclient.client" not in sys.modules
+        assert ldclient.LDClient is sys.modules["ldclient.client"].LDClient and ldclient.Context is Context""",
     "the package's names are those of its modules": """
         before = sys.modules["ldclient"]
         from ldclient import Config, Context, LDClient
