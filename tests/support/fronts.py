@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from chalice.local import LambdaContext
-from chalice.test import HTTPResponse
+from chalice.test import HTTPResponse, TestHTTPClient
 
 Json = dict[str, Any]
 
@@ -24,7 +24,7 @@ STAGE = "prod"
 SIGNER = "arn:aws:iam::123456789012:user/anna"
 
 
-class FrontClient:
+class FrontClient(TestHTTPClient):
     """As ``chalice.test.Client.http``, by way of another door than the REST API."""
 
     def __init__(self, app: Any, front: str, signer: str | None = None) -> None:
@@ -36,11 +36,6 @@ class FrontClient:
     def request(self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"") -> HTTPResponse:
         event = event_of(self._front, method, path, headers or {}, body, self._signer)
         return response_of(self._front, self._app(event, LambdaContext("api_handler", 256, max_runtime_ms=30_000)))
-
-    def __getattr__(self, method: str) -> Callable[..., HTTPResponse]:
-        if method not in ("get", "post", "put", "patch", "options", "delete", "head"):
-            raise AttributeError(method)
-        return lambda path, **sent: self.request(method.upper(), path, **sent)
 
 
 def event_of(
