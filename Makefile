@@ -102,10 +102,11 @@ preflight: .venv/installed
 	@$(NAMED_STAGE)
 	$(BIN)/python -m tools.preflight $(STAGE)
 
-## deploy: check STAGE, deploy its package with `chalice deploy`, fill its store
+## deploy: check STAGE, deploy its package with `chalice deploy`, fill its store; FRONT=url adds a function URL
 deploy: preflight package
 	$(BIN)/chalice deploy --stage $(STAGE)
 	$(BIN)/python -m tools.after_deploy $(STAGE) --log-days $(LOG_DAYS)
+	$(BIN)/python -m tools.function_url $(STAGE) $(if $(FRONT),--front $(FRONT))
 
 ## webhook: have LaunchDarkly announce changes to the deployed STAGE (needs LAUNCHDARKLY_ACCESS_TOKEN)
 webhook: .venv/installed

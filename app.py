@@ -39,7 +39,7 @@ from chalicelib.api.answers import (
     with_what_to_send,
 )
 from chalicelib.api.cors import cors_headers, preflight_headers
-from chalicelib.api.gateway import incoming, seconds_left
+from chalicelib.api.gateway import incoming, is_of_rest_api, seconds_left
 from chalicelib.api.request import (
     Asked,
     Incoming,
@@ -59,7 +59,21 @@ from chalicelib.runtime.metrics import emit, measured_refresh
 if TYPE_CHECKING:
     from chalicelib.read.direct import DirectFlags
 
-app = Chalice(app_name="serverless-flags", configure_logs=False)
+
+class FrontDoors(Chalice):
+    """The app behind API Gateway's REST API, a function URL, an HTTP API and a load balancer."""
+
+    def __call__(self, event: Any, context: Any) -> Any:
+        """The answer to a request, in the shape of the door through which it came."""
+        if is_of_rest_api(event):
+            return super().__call__(event, context)
+        from chalicelib.api.fronts import answer_at_the_door
+
+        call = functools.partial(super().__call__, context=context)
+        return answer_at_the_door(event, self.routes, checked_by_app=_AUTHORIZER, call=call)
+
+
+app = FrontDoors(app_name="serverless-flags", configure_logs=False)
 log_as_json()
 
 EVALUATION_PATHS = (

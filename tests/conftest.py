@@ -21,6 +21,7 @@ from tests.support.aws import Aws
 from tests.support.browser import MISSING, find_chromium, running_browser
 from tests.support.data import example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.fronts import REST
 from tests.support.valkey import ValkeyServer, running_valkey
 
 if TYPE_CHECKING:
@@ -140,7 +141,13 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
 
 
 @pytest.fixture
-def load_app(monkeypatch: pytest.MonkeyPatch) -> LoadApp:
+def front() -> str:
+    """The door through which ``App.client.http`` comes; in `http/`, some tests go through each of FRONTS."""
+    return REST
+
+
+@pytest.fixture
+def load_app(monkeypatch: pytest.MonkeyPatch, front: str) -> LoadApp:
     """Imports ``app.py`` anew, so that nothing is left of another test, with exactly this environment."""
 
     def load(environment: Environment, timing: Timing = QUICK) -> App:
@@ -151,7 +158,7 @@ def load_app(monkeypatch: pytest.MonkeyPatch) -> LoadApp:
         monkeypatch.setitem(sys.modules, "app", None)  # what there was comes back after the test
         module = import_app()
         module.wiring.timing = timing
-        return App(module)
+        return App(module, front)
 
     return load
 

@@ -74,7 +74,9 @@ def check_mobile_key(settings: Settings, headers: Mapping[str, str]) -> None:
 
 
 def _check_signed_by_iam(request_context: Mapping[str, Any]) -> Access:
-    """API Gateway has checked the signature. No caller means that it was not deployed to: `chalice local`, say."""
+    """The front door has checked the signature. No caller means that it was not told to: `chalice local`, say."""
+    if "elb" in request_context:
+        raise InvalidToken("A load balancer checks no AWS signatures, which this app asks for; call its other address.")
     if not (request_context.get("identity") or {}).get("userArn"):
         raise InvalidToken("The request must be signed with AWS Signature Version 4.")
     return Access.ALL_FLAGS

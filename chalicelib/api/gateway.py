@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from chalice.app import Request
 
 
+def is_of_rest_api(event: Any) -> bool:
+    """Whether Chalice takes the event as it is: not one of another front door (``Any``: whatever Lambda was sent)."""
+    context = event.get("requestContext", ()) if isinstance(event, dict) else ()
+    return "http" not in context and "elb" not in context
+
+
 def incoming(request: Request) -> Incoming:
     """The request; its body is only decoded when somebody reads it."""
     query = request.query_params

@@ -332,6 +332,7 @@ OWN_ROUTES = {*yaml.safe_load((PROJECT / "docs" / "openapi.yaml").read_text())["
 """Users may have routes behind the same check."""
 
 
+@pytest.mark.rest_api
 @pytest.mark.parametrize("auth", ["iam", "token"])
 def test_api_gateway_checks_signatures_where_the_stage_says_iam_and_only_of_evaluations(
     tmp_path: Path, auth: str
@@ -355,6 +356,7 @@ def test_api_gateway_checks_signatures_where_the_stage_says_iam_and_only_of_eval
     )
 
 
+@pytest.mark.rest_api
 @pytest.mark.parametrize("path", BODIES)
 @pytest.mark.filterwarnings("ignore:IAMAuthorizer is not a supported in local mode")
 def test_iam_needs_the_caller_that_only_api_gateway_can_name(
@@ -385,6 +387,7 @@ def as_signed_by(app: App, user_arn: str | None, path: str) -> Any:
     return app.module.app(event, None)
 
 
+@pytest.mark.rest_api
 def test_make_token_prints_a_token_and_the_digest_that_lets_it_in(
     load_app: LoadApp, environment_with_tokens: Environment
 ) -> None:

@@ -162,6 +162,7 @@ def test_a_preflight_of_an_app_without_settings_says_what_is_missing(load_app: L
     )
 
 
+@pytest.mark.rest_api
 def test_chalice_local_answers_browsers_the_same(tmp_path: Path) -> None:
     environment = {
         "REDIS_URL": "embedded",

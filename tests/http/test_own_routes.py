@@ -40,7 +40,7 @@ def with_own_routes(app: App) -> App:
     def teapot() -> Response:
         return Response("short and stout", {"Content-Type": "text/plain"}, 418)
 
-    return App(app.module)
+    return App(app.module, app.front)
 
 
 @pytest.fixture
@@ -71,6 +71,7 @@ def test_without_authorisation_it_is_open(load_app: LoadApp) -> None:
     assert own_routes.client.http.get("/teapot").status_code == 418
 
 
+@pytest.mark.rest_api
 @pytest.mark.filterwarnings("ignore:IAMAuthorizer is not a supported in local mode")
 def test_with_iam_api_gateway_checks_it_and_nobody_else_can_stand_in(load_app: LoadApp) -> None:
     own_routes = with_own_routes(load_app({"REDIS_URL": "redis://never-asked", "EVALUATE_AUTH": "iam"}))

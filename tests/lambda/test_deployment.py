@@ -9,6 +9,7 @@ import pytest
 from tests.support.aws import Aws
 from tests.support.data import PROJECT, boolean_flag
 from tests.support.deployment import ENVIRONMENTS, TOKEN, USER, Deployed, Deployments, Json
+from tests.support.fronts import BALANCER, HTTP, URL
 from tests.support.valkey import running_valkey
 from tools.gateway_responses import gateway_responses
 
@@ -49,12 +50,24 @@ def check_the_whole_way(deployed: Deployed) -> None:
     assert (again["status"], again["changed"], again["revision"]) == ("refreshed", False, refreshed["revision"])
 
 
+def check_the_other_doors(account: Aws, deployed: Deployed) -> None:
+    """One function answers all of them: the function URL that was deployed, and events of the others."""
+    url = account.client("lambda").get_function_url_config(FunctionName=deployed.name)
+    assert (url["AuthType"], url["FunctionUrl"] in deployed.output) == ("NONE", True)
+    through_api_gateway = deployed.evaluate_flag("shiny")
+    for front in (URL, HTTP, BALANCER):
+        headers = {"content-type": "application/json", "authorization": f"Bearer {TOKEN}"}
+        assert deployed.post_through(front, "/evaluate/shiny", USER, headers) == through_api_gateway
+        assert deployed.post_through(front, "/evaluate/shiny", USER, {})[0] == 401
+
+
 @pytest.mark.parametrize("stage", ENVIRONMENTS)
 def test_a_stage_is_deployed_used_and_deleted(deployments: Deployments, account: Aws, stage: str) -> None:
     account.create_table(f"serverless-flags-{stage}")
-    deployed = deployments.deploy(stage, {"CORS_ALLOW_ORIGIN": ORIGIN})
+    deployed = deployments.deploy(stage, {"CORS_ALLOW_ORIGIN": ORIGIN}, front="url")
     check_the_whole_way(deployed)
     check_what_the_gateway_says_by_itself(account, stage)
+    check_the_other_doors(account, deployed)
     check_the_functions(account, deployed)
     check_the_package(deployed)
     deployed.project.make("undeploy")

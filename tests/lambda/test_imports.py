@@ -26,6 +26,7 @@ NOT_FOR_EVALUATIONS = frozenset(
         "botocore",
         "certifi",
         "chalicelib.api.explorer",
+        "chalicelib.api.fronts",
         "chalicelib.flag_file",
         "chalicelib.read.big_segments",
         "chalicelib.read.explanation",
@@ -79,6 +80,13 @@ CALLS = {
     "headers": {}, "pathParameters": {"environment_id": "5f1a", "context": "eyJrZXkiOiAiYW5uYSJ9"},
     "multiValueQueryStringParameters": None, "stageVariables": None, "isBase64Encoded": False, "body": None,
 }, None)["body"])["new-checkout"]""",
+    "a request through a function URL": """json.loads(app.app({
+    "version": "2.0", "routeKey": "$default", "rawPath": "/evaluate/new-checkout", "rawQueryString": "",
+    "headers": {"content-type": "application/json"}, "isBase64Encoded": False, "body": json.dumps({"key": "anna"}),
+    "requestContext": {
+        "domainName": "abc.lambda-url.us-east-1.on.aws", "http": {"method": "POST", "path": "/evaluate/new-checkout"}
+    },
+}, None)["body"])""",
     "a function of one's own": """{
     "value": __import__("chalicelib.flags").flags.variation("new-checkout", {"key": "anna"}, default=False)
 }""",
@@ -116,7 +124,8 @@ def test_an_evaluation_imports_nothing_that_only_others_need(
     answer, modules, waiting = _in_a_fresh_process(EVALUATION.replace("{call}", call), environment)
 
     assert answer["value"] is True
-    assert [name for name in modules if not _prefixes(name).isdisjoint(NOT_FOR_EVALUATIONS - for_versions)] == []
+    its_own = ["chalicelib.api.fronts"] if '"2.0"' in call else []
+    assert [name for name in modules if not _prefixes(name).isdisjoint(NOT_FOR_EVALUATIONS - for_versions)] == its_own
     assert waiting == [name for name in WAITING if name not in for_versions]
 
 

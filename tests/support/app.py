@@ -16,17 +16,21 @@ import chalicelib.wiring
 from chalicelib.timing import Timing
 from chalicelib.wiring import Wiring
 from tests.support.data import PROJECT
+from tests.support.fronts import REST, FrontClient
 
 Json = dict[str, Any]
 Environment = dict[str, str]
 
 
 class App:
-    """A freshly imported app with an environment of its own, called as API Gateway and Lambda call it."""
+    """A freshly imported app with an environment of its own, called as a front door (of FRONTS) and Lambda call it."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, front: str = REST) -> None:
         self.module = module
+        self.front = front
         self.client = Client(module.app, stage_name="test")
+        if front != REST:
+            self.client._http_client = FrontClient(module.app, front)
 
     def post(self, path: str, body: object = None, headers: dict[str, str] | None = None) -> Any:
         """The answer (``status_code``, ``headers``, ``json_body``); a body that is not bytes is sent as JSON."""

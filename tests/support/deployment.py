@@ -17,6 +17,7 @@ from tests.support.app import import_app
 from tests.support.aws import Aws
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.fronts import event_of, response_of
 from tests.support.lambda_runtime import api_event
 from tests.support.packages import make
 from tests.support.webhooks import flag_entry, signature_of
@@ -60,6 +61,12 @@ class Deployed:
     def evaluate_flag(self, key: str) -> tuple[int, Json]:
         return self.post("/evaluate/{flag_key}", USER, {"authorization": f"Bearer {TOKEN}"}, flag_key=key)
 
+    def post_through(self, front: str, path: str, body: object, headers: dict[str, str]) -> tuple[int, Json]:
+        """The status and body of a request through another front door."""
+        event = event_of(front, "POST", path, headers, json.dumps(body).encode())
+        answer = response_of(front, self.invoke("api_handler", event))
+        return answer.status_code, answer.json_body
+
     def announce(self, key: str, version: int) -> tuple[int, Json]:
         """A signed webhook about a flag, as LaunchDarkly sends it."""
         entry = flag_entry(key, version, environment=ENVIRONMENTS[self.project.stage])
@@ -83,7 +90,7 @@ class Deployments:
         """The same, of another packaged project."""
         return Deployments(self.account, self._service, self._launchdarkly, packaged, self._folder)
 
-    def deploy(self, stage: str, variables: dict[str, str | None], **settings: object) -> Deployed:
+    def deploy(self, stage: str, variables: dict[str, str | None], front: str = "api", **settings: object) -> Deployed:
         """What the README tells: secrets into SSM, a token into config.json, `make deploy`; there is one flag."""
         self._launchdarkly.replace(by_key(boolean_flag("shiny", 1, value=False)))
         self.account.put_secret(f"/serverless-flags/{stage}/sdk-key", "sdk-key")
@@ -95,7 +102,7 @@ class Deployments:
         token = {"EVALUATE_TOKEN_SHA256": hashlib.sha256(TOKEN.encode()).hexdigest()}
         project.configure({**uris, **token, **variables}, **settings)
         self._service.stop()
-        return Deployed(project, self._service, self._launchdarkly, project.make("deploy"))
+        return Deployed(project, self._service, self._launchdarkly, project.make("deploy", f"FRONT={front}"))
 
     def _create_queues(self) -> None:
         """Those that handlers which somebody has added to the app listen to: they must be there before a deployment."""
@@ -134,10 +141,10 @@ class Project:
             for policy in path.parent.glob(f"policy-{self.stage}*.json"):
                 policy.write_text(json.dumps(_in_a_vpc(json.loads(policy.read_text()))))
 
-    def make(self, target: str) -> str:
+    def make(self, target: str, *options: str) -> str:
         """`make TARGET` for the stage; what it printed. The package is there, and is the same for all stages."""
         stage = f"STAGE={self.stage}"
-        return make(self.folder, target, stage, "--old-file", "package", environment=self._aws.environment)
+        return make(self.folder, target, stage, *options, "--old-file", "package", environment=self._aws.environment)
 
 
 @contextmanager
