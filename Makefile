@@ -8,12 +8,15 @@ STORE ?= redis
 LOG_DAYS ?= 30
 OUT ?= build/package
 
-.PHONY: help run test check package bench token clean preflight deploy webhook undeploy
+.PHONY: help run test check package bench token clean preflight deploy webhook record undeploy
 
 # A usable .venv is left alone, whichever Python it has, unless somebody names one: `make run PYTHON=python3.12`.
 MAKE_VENV = $(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),,--with-this-python)
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 NAMED_STAGE = test "$(origin STAGE)" != file || { echo "Which stage? For example: STAGE=dev"; exit 1; }
+
+# Where a stage has two APIs, because it was once deployed from two clones: API=abc123 says which one is meant.
+THIS_API = $(if $(API),--rest-api $(API))
 
 ## help: this list
 help:
@@ -79,18 +82,24 @@ preflight: .venv/installed
 
 ## deploy: check STAGE, deploy its package with `chalice deploy`, fill its store
 deploy: preflight package
+	$(BIN)/python -m tools.deployment $(STAGE) $(THIS_API)
 	$(BIN)/chalice deploy --stage $(STAGE)
-	$(BIN)/python -m tools.after_deploy $(STAGE) --log-days $(LOG_DAYS)
+	$(BIN)/python -m tools.after_deploy $(STAGE) --log-days $(LOG_DAYS) $(THIS_API)
 
 ## webhook: have LaunchDarkly announce changes to the deployed STAGE (needs LAUNCHDARKLY_ACCESS_TOKEN)
 webhook: .venv/installed
 	@$(NAMED_STAGE)
-	$(BIN)/python -m tools.register_webhook $(STAGE) $(OPTIONS)
+	$(BIN)/python -m tools.register_webhook $(STAGE) $(THIS_API) $(OPTIONS)
+
+## record: write Chalice's record of the deployed STAGE, for `chalice invoke`, `chalice logs` and `chalice url`
+record: .venv/installed
+	@$(NAMED_STAGE)
+	@$(BIN)/python -m tools.deployment $(STAGE) $(THIS_API)
 
 ## undeploy: delete what deploy created of STAGE, but its logs
 undeploy: .venv/installed
 	@$(NAMED_STAGE)
-	@$(BIN)/python -m tools.stages $(STAGE)
+	@$(BIN)/python -m tools.deployment $(STAGE) --to-delete $(THIS_API)
 	$(BIN)/chalice delete --stage $(STAGE)
 	@echo "The table, the SSM parameters, the logs and LaunchDarkly's webhook are still there."
 

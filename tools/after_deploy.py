@@ -14,8 +14,9 @@ import sys
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
+from tools.command_line import run
+from tools.deployment import find
 from tools.stages import FUNCTIONS, Stage, StageError
 
 
@@ -23,20 +24,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="after_deploy", description="Finish the deployment of a stage.")
     parser.add_argument("stage", help="a stage of .chalice/config.json")
     parser.add_argument("--log-days", type=int, default=30, help="how long the functions' logs are kept")
+    parser.add_argument("--rest-api", help="the ID of the API that is the stage's, where there are several")
     options = parser.parse_args(arguments)
-    try:
+
+    def finish() -> None:
         stage = Stage(options.stage)
-        url = stage.url()
+        deployment = find(stage, options.rest_api)
         _expire_logs(stage, options.log_days)
         print(_first_fill(stage))
-    except StageError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except (ClientError, BotoCoreError) as error:
-        print(f"AWS: {error}", file=sys.stderr)
-        return 1
-    print(_next_steps(stage, url))
-    return 0
+        print(_next_steps(stage, deployment.url))
+
+    return run(finish)
 
 
 def _expire_logs(stage: Stage, days: int) -> None:

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 
 import boto3
 import requests
-from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.config import EnvironmentResource, load_settings
-from chalicelib.errors import ConfigurationError
+from tools.command_line import run
+from tools.deployment import find
 from tools.stages import Stage, StageError
 
 Json = dict[str, Any]
@@ -41,20 +41,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="register_webhook", description="Register a stage's webhook.")
     parser.add_argument("stage", help="a stage of .chalice/config.json")
     parser.add_argument("--url", help="the app's address; default: where chalice deployed the stage")
+    parser.add_argument("--rest-api", help="the ID of the API that is the stage's, where there are several")
     parser.add_argument("--api", default="https://app.launchdarkly.com", help="LaunchDarkly's API, for EU or federal")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     options = parser.parse_args(arguments)
-    try:
+
+    def register() -> None:
         stage = Stage(options.stage)
-        webhook = Webhook.of_stage(stage, options.url or stage.url())
+        webhook = Webhook.of_stage(stage, options.url or find(stage, options.rest_api).url)
         _take(steps(LaunchDarkly(options.api, _access_token()), webhook), dry_run=options.dry_run)
-    except (StageError, ConfigurationError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except (ClientError, BotoCoreError) as error:
-        print(f"AWS: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return run(register)
 
 
 def _take(found: list[Step], *, dry_run: bool) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +17,6 @@ class StageError(Exception):
     """A command cannot go on; the message says why and what to do."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """`python -m tools.stages production`: whether there is such a stage."""
-    parser = argparse.ArgumentParser(prog="stages", description="Say whether a stage is configured.")
-    parser.add_argument("stage", help="a stage of .chalice/config.json")
-    try:
-        Stage(parser.parse_args(arguments).stage)
-    except StageError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
 @dataclass(frozen=True)
 class Stage:
     """One stage of the project in ``folder``. Raises StageError where the configuration has no such stage."""
@@ -42,9 +28,19 @@ class Stage:
         _ = self._config
 
     @property
+    def app(self) -> str:
+        """The app's name, which is also that of every stage's API."""
+        return str(self._config["app_name"])
+
+    @property
     def deployment(self) -> str:
         """``<app>-<stage>``, with which the name of every function begins."""
-        return f"{self._config['app_name']}-{self.name}"
+        return f"{self.app}-{self.name}"
+
+    @property
+    def api_stage(self) -> str:
+        """API Gateway's stage, which the address ends with."""
+        return str(self.setting("api_gateway_stage") or "api")
 
     def function_name(self, function: str) -> str:
         """On Lambda; Chalice gives the API's function no name of its own."""
@@ -64,17 +60,10 @@ class Stage:
     def policy_file(self, function: str) -> Path:
         return self.folder / ".chalice" / (self._scoped(function).iam_policy_file or f"policy-{self.name}.json")
 
-    def url(self) -> str:
-        """Where the API was deployed to, with a slash at its end. Raises StageError before the first deploy."""
-        not_deployed = f"Stage {self.name!r} is not deployed from here: make deploy STAGE={self.name}"
-        try:
-            deployed = json.loads((self.folder / ".chalice" / "deployed" / f"{self.name}.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            raise StageError(not_deployed) from None
-        urls = [str(each["rest_api_url"]) for each in deployed.get("resources", []) if "rest_api_url" in each]
-        if not urls:  # it was, and then undeployed
-            raise StageError(not_deployed)
-        return urls[0]
+    @property
+    def record_file(self) -> Path:
+        """Where Chalice keeps what it has deployed, in this clone alone; tools/deployment.py writes it too."""
+        return self.folder / ".chalice" / "deployed" / f"{self.name}.json"
 
     def _scoped(self, function: str) -> Config:
         return Config(chalice_stage=self.name, function_name=function, config_from_disk=self._config)
@@ -97,7 +86,3 @@ class Stage:
             stages = ", ".join(config["stages"])
             raise StageError(f"There is no stage {self.name!r} in .chalice/config.json; it has: {stages}.")
         return config
-
-
-if __name__ == "__main__":
-    sys.exit(main())

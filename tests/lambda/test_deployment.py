@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from cfnlint.decode import cfn_yaml
 
 from tests.support.aws import Aws
 from tests.support.data import PROJECT, boolean_flag
-from tests.support.deployment import ENVIRONMENTS, TOKEN, USER, Deployed, Deployments, Json
+from tests.support.deployment import TOKEN, USER, Deployed, Deployments, Json
 from tests.support.valkey import running_valkey
 
 
@@ -47,14 +46,31 @@ def check_the_whole_way(deployed: Deployed) -> None:
     assert (again["status"], again["changed"], again["revision"]) == ("refreshed", False, refreshed["revision"])
 
 
-@pytest.mark.parametrize("stage", ENVIRONMENTS)
-def test_a_stage_is_deployed_used_and_deleted(deployments: Deployments, account: Aws, stage: str) -> None:
-    account.create_table(f"serverless-flags-{stage}")
-    deployed = deployments.deploy(stage, {})
+def test_a_stage_is_deployed_used_and_deleted(deployments: Deployments, account: Aws) -> None:
+    account.create_table("serverless-flags-dev")
+    deployed = deployments.deploy("dev", {})
     check_the_whole_way(deployed)
     check_the_functions(account, deployed)
     check_the_package(deployed)
     deployed.project.make("undeploy")
+    assert left_of_functions(account) == ([], [], [], [])
+
+
+def test_every_clone_deploys_and_deletes_one_and_the_same_stage(deployments: Deployments, account: Aws) -> None:
+    account.create_table("serverless-flags-production")
+    deployed = deployments.deploy("production", {})
+    (api,) = left_of_functions(account)[2]
+    url = f"https://{api['id']}.execute-api.eu-central-1.amazonaws.com/production/"
+    assert f"Deployed to {url}" in deployed.output
+
+    output = deployments.another_clone(deployed.project).make("deploy")
+    assert f"Deployed to {url}" in output
+    assert [each["id"] for each in left_of_functions(account)[2]] == [api["id"]]
+    check_the_whole_way(deployed)
+    check_the_functions(account, deployed)
+
+    output = deployments.another_clone(deployed.project).make("undeploy")
+    assert f"  rest api {url}" in output
     assert left_of_functions(account) == ([], [], [], [])
 
 

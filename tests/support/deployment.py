@@ -90,6 +90,11 @@ class Deployments:
         self._service.stop()
         return Deployed(project, self._service, self._launchdarkly, project.make("deploy"))
 
+    def another_clone(self, project: Project) -> Project:
+        """Of the same commit: without what git ignores, Chalice's record of what is deployed above all."""
+        folder = self._folder / f"{project.stage}-{time.monotonic_ns()}"
+        return Project(project.folder, folder, project.stage, self.account)
+
     def _create_queues(self) -> None:
         """Those that handlers which somebody has added to the app listen to: they must be there before a deployment."""
         for source in import_app().app.event_sources:
@@ -112,7 +117,7 @@ class Project:
         self.folder = folder
         self.stage = stage
         self._aws = aws
-        shutil.copytree(packaged, folder)
+        shutil.copytree(packaged, folder, ignore=shutil.ignore_patterns("deployed"))
 
     def configure(self, variables: dict[str, str | None], **settings: object) -> None:
         """Change the stage in config.json; a variable that is None is taken out."""

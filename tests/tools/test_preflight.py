@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.aws import Aws
 from tests.tools.conftest import Configure
-from tools import after_deploy, preflight, register_webhook, stages
+from tools import after_deploy, deployment, preflight, register_webhook
 from tools.preflight import problems
 from tools.stages import Stage, StageError
 
@@ -276,7 +276,7 @@ def test_a_missing_comma_is_one_line_for_every_command(
     configure()
     path = tmp_path / ".chalice" / "config.json"
     path.write_text('{"version": "2.0"\n "stages": {}}')
-    for command in (preflight, register_webhook, after_deploy, stages):
+    for command in (preflight, register_webhook, after_deploy, deployment):
         monkeypatch.setattr(command, "Stage", functools.partial(Stage, folder=tmp_path))
         assert command.main(["production"]) == 1
         assert capsys.readouterr() == (
@@ -294,21 +294,8 @@ def test_a_configuration_without_stages_is_told(tmp_path: Path, content: str) ->
 
 
 def test_a_stage_that_is_not_there_is_an_error_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in (preflight, register_webhook, after_deploy, stages):
+    for command in (preflight, register_webhook, after_deploy, deployment):
         assert command.main(["staging"]) == 1
         assert capsys.readouterr().err == (
             "There is no stage 'staging' in .chalice/config.json; it has: local, dev, production.\n"
         )
-    assert stages.main(["production"]) == 0
-
-
-@pytest.mark.parametrize("deployed", [None, '{"resources": []}', "{}", "{"])
-def test_after_an_undeploy_there_is_no_address(configure: Configure, tmp_path: Path, deployed: str | None) -> None:
-    stage = configure()
-    folder = tmp_path / ".chalice" / "deployed"
-    folder.mkdir(exist_ok=True)
-    if deployed is not None:
-        (folder / "production.json").write_text(deployed)
-    with pytest.raises(StageError) as raised:
-        stage.url()
-    assert str(raised.value) == "Stage 'production' is not deployed from here: make deploy STAGE=production"
