@@ -8,7 +8,7 @@ STORE ?= redis
 LOG_DAYS ?= 30
 OUT ?= build/package
 
-.PHONY: help run test check package bench token clean preflight deploy webhook record undeploy
+.PHONY: help run test check package bench token clean stage infrastructure monitoring preflight deploy webhook record undeploy
 
 # A usable .venv is left alone, whichever Python it has, unless somebody names one: `make run PYTHON=python3.12`.
 MAKE_VENV = $(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),,--with-this-python)
@@ -74,6 +74,27 @@ package: .venv/installed
 ## bench: measure everything side by side, STORE=redis or dynamodb; writes docs/benchmarks*.md and the chart
 bench: .venv/emulators-installed
 	$(BIN)/python -m benchmarks --store $(STORE) --write
+
+# What somebody has said on the command line, as an option; a shell may have variables of these names for something else.
+SAID = $(if $(findstring command,$(origin $(1))),$(2) '$($(1))')
+
+## stage: write STAGE, for ENVIRONMENT=proj/default:env/production, with STORE=dynamodb or redis
+stage: .venv/installed
+	@$(NAMED_STAGE)
+	@$(BIN)/python -m tools.new_stage $(STAGE) $(call SAID,STORE,--store) $(call SAID,ENVIRONMENT,--environment) \
+	  $(call SAID,REDIS_URL,--redis-url) $(call SAID,PREFIX,--prefix) $(call SAID,SUBNETS,--subnets) \
+	  $(call SAID,SECURITY_GROUPS,--security-groups) $(if $(OVERWRITE),--overwrite)
+
+## infrastructure: deploy the table that STAGE needs, or the cache, in VPC= and SUBNETS=
+infrastructure: .venv/installed
+	@$(NAMED_STAGE)
+	@$(BIN)/python -m tools.infrastructure $(STAGE) $(call SAID,STORE,--store) $(call SAID,VPC,--vpc) \
+	  $(call SAID,SUBNETS,--subnets)
+
+## monitoring: deploy the alarms and the dashboard of STAGE; ALARM_EMAIL= is told
+monitoring: .venv/installed
+	@$(NAMED_STAGE)
+	@$(BIN)/python -m tools.infrastructure $(STAGE) --monitoring $(call SAID,ALARM_EMAIL,--alarm-email)
 
 ## preflight: whether STAGE can be deployed; changes nothing
 preflight: .venv/installed

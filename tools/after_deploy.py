@@ -16,8 +16,8 @@ import boto3
 from botocore.config import Config
 
 from tools.command_line import run
-from tools.deployment import find
-from tools.stages import FUNCTIONS, Stage, StageError
+from tools.deployment import Deployment, find
+from tools.stages import Stage, StageError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,17 +30,18 @@ def main(arguments: list[str] | None = None) -> int:
     def finish() -> None:
         stage = Stage(options.stage)
         deployment = find(stage, options.rest_api)
-        _expire_logs(stage, options.log_days)
+        _expire_logs(deployment, options.log_days)
         print(_first_fill(stage))
         print(_next_steps(stage, deployment.url))
 
     return run(finish)
 
 
-def _expire_logs(stage: Stage, days: int) -> None:
+def _expire_logs(deployment: Deployment, days: int) -> None:
+    """Of every function, also of those that the user has added."""
     logs = boto3.client("logs")
-    for function in FUNCTIONS:
-        group = f"/aws/lambda/{stage.function_name(function)}"
+    for function in deployment.functions.values():
+        group = f"/aws/lambda/{function['FunctionName']}"
         with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
             logs.create_log_group(logGroupName=group)
         logs.put_retention_policy(logGroupName=group, retentionInDays=days)

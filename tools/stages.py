@@ -70,19 +70,24 @@ class Stage:
 
     @property
     def _config(self) -> dict[str, Any]:
-        path = self.folder / ".chalice" / "config.json"
-        try:
-            config: dict[str, Any] = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise StageError("There is no .chalice/config.json here.") from None
-        except json.JSONDecodeError as error:
-            raise StageError(
-                f".chalice/config.json is not valid JSON at line {error.lineno} column {error.colno}; "
-                "is a comma missing in the line before?"
-            ) from None
-        if not isinstance(config, dict) or not isinstance(config.get("stages"), dict):
-            raise StageError(".chalice/config.json has no 'stages'.")
+        config = read_config(self.folder / ".chalice" / "config.json")
         if self.name not in config["stages"]:
             stages = ", ".join(config["stages"])
             raise StageError(f"There is no stage {self.name!r} in .chalice/config.json; it has: {stages}.")
         return config
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Chalice's configuration, which has ``stages``. Raises StageError where it cannot be read as that."""
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise StageError("There is no .chalice/config.json here.") from None
+    except json.JSONDecodeError as error:
+        raise StageError(
+            f".chalice/config.json is not valid JSON at line {error.lineno} column {error.colno}; "
+            "is a comma missing in the line before?"
+        ) from None
+    if not isinstance(config, dict) or not isinstance(config.get("stages"), dict):
+        raise StageError(".chalice/config.json has no 'stages'.")
+    return config
