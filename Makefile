@@ -8,7 +8,8 @@ STORE ?= redis
 LOG_DAYS ?= 30
 OUT ?= build/package
 
-.PHONY: help run test check package bench token clean stage infrastructure monitoring preflight deploy webhook record undeploy
+.PHONY: help run test check package bench token clean stage infrastructure monitoring preflight deploy webhook record undeploy \
+  status refresh flags logs rotate-sdk-key rotate-webhook-secret
 
 # A usable .venv is left alone, whichever Python it has, unless somebody names one: `make run PYTHON=python3.12`.
 MAKE_VENV = $(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),,--with-this-python)
@@ -20,7 +21,7 @@ THIS_API = $(if $(API),--rest-api $(API))
 
 ## help: this list
 help:
-	@awk '/^## / { target = $$2; sub(/:$$/, "", target); sub(/^## [^ ]+ /, ""); printf "make %-10s %s\n", target, $$0 }' Makefile
+	@awk '/^## / { target = $$2; sub(/:$$/, "", target); sub(/^## [^ ]+ /, ""); printf "make %-21s %s\n", target, $$0 }' Makefile
 
 .venv/python: FORCE
 	@$(MAKE_VENV)
@@ -111,6 +112,34 @@ deploy: preflight package
 webhook: .venv/installed
 	@$(NAMED_STAGE)
 	$(BIN)/python -m tools.register_webhook $(STAGE) $(THIS_API) $(OPTIONS)
+
+OPERATE = $(NAMED_STAGE); $(BIN)/python -m tools.operate --port $(PORT)
+
+## status: what is deployed of STAGE, and whether it can answer; STAGE=local asks the app of `make run`
+status: .venv/installed
+	@$(OPERATE) status $(STAGE)
+
+## refresh: have STAGE fetch from LaunchDarkly now; FORCE=1 also on the word of an empty data set
+refresh: .venv/installed
+	@$(OPERATE) refresh $(STAGE) $(if $(FORCE),--force)
+
+## flags: what is in the store of STAGE, one line a flag; FLAG=x shows it whole
+flags: .venv/installed
+	@$(OPERATE) flags $(STAGE) $(call SAID,FLAG,--flag) $(call SAID,REDIS_URL,--redis-url)
+
+## logs: what the functions of STAGE have logged in the last MINUTES=10; FILTER= is CloudWatch's pattern
+logs: .venv/installed
+	@$(OPERATE) logs $(STAGE) $(call SAID,MINUTES,--minutes) $(call SAID,FILTER,--filter)
+
+## rotate-sdk-key: a new SDK key for STAGE; the old one goes on for GRACE_MINUTES=60 (needs LAUNCHDARKLY_ACCESS_TOKEN)
+rotate-sdk-key: .venv/installed
+	@$(NAMED_STAGE)
+	@$(BIN)/python -m tools.rotate sdk-key $(STAGE) $(call SAID,GRACE_MINUTES,--grace-minutes) $(OPTIONS)
+
+## rotate-webhook-secret: a new secret for the webhook of STAGE (needs LAUNCHDARKLY_ACCESS_TOKEN)
+rotate-webhook-secret: .venv/installed
+	@$(NAMED_STAGE)
+	@$(BIN)/python -m tools.rotate webhook-secret $(STAGE) $(OPTIONS)
 
 ## record: write Chalice's record of the deployed STAGE, for `chalice invoke`, `chalice logs` and `chalice url`
 record: .venv/installed

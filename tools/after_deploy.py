@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 
 import boto3
-from botocore.config import Config
 
 from tools.command_line import run
 from tools.deployment import Deployment, find
+from tools.invocations import invoke
 from tools.stages import Stage, StageError
 
 
@@ -31,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         stage = Stage(options.stage)
         deployment = find(stage, options.rest_api)
         _expire_logs(deployment, options.log_days)
-        print(_first_fill(stage))
+        print(_first_fill(deployment))
         print(_next_steps(stage, deployment.url))
 
     return run(finish)
@@ -47,13 +46,12 @@ def _expire_logs(deployment: Deployment, days: int) -> None:
         logs.put_retention_policy(logGroupName=group, retentionInDays=days)
 
 
-def _first_fill(stage: Stage) -> str:
+def _first_fill(deployment: Deployment) -> str:
     """Run reconcile now, not in up to five minutes. Raises StageError with the function's own message."""
-    client = boto3.client("lambda", config=Config(read_timeout=90, retries={"total_max_attempts": 1}))
-    answer = client.invoke(FunctionName=stage.function_name("reconcile"), Payload=b"{}")
-    outcome = json.loads(answer["Payload"].read())
-    if "FunctionError" in answer:
-        raise StageError(f"Deployed, but the store could not be filled. {outcome.get('errorMessage')}")
+    try:
+        outcome = invoke(deployment.function_name("reconcile"), {})
+    except StageError as error:
+        raise StageError(f"Deployed, but the store could not be filled. {error}") from None
     if outcome["status"] == "ignored":
         return str(outcome["reason"])
     return f"The store holds {outcome['flags']} flags and {outcome['segments']} segments."

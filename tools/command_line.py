@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.errors import ConfigurationError
+from chalicelib.errors import FlagsError
 from tools.stages import StageError
 
 
@@ -15,7 +15,7 @@ def run(command: Callable[[], object]) -> int:
     """The exit status of ``command``, whose result does not matter."""
     try:
         command()
-    except (StageError, ConfigurationError) as error:
+    except (StageError, FlagsError) as error:
         print(error, file=sys.stderr)
         return 1
     except (ClientError, BotoCoreError) as error:

@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     def register() -> None:
         stage = Stage(options.stage)
         webhook = Webhook.of_stage(stage, options.url or find(stage, options.rest_api).url)
-        _take(steps(LaunchDarkly(options.api, _access_token()), webhook), dry_run=options.dry_run)
+        _take(steps(LaunchDarkly(options.api, access_token()), webhook), dry_run=options.dry_run)
 
     return run(register)
 
@@ -63,7 +63,8 @@ def _take(found: list[Step], *, dry_run: bool) -> None:
         print("nothing to do")
 
 
-def _access_token() -> str:
+def access_token() -> str:
+    """LaunchDarkly's, of whoever runs this. Raises StageError."""
     token = os.environ.get("LAUNCHDARKLY_ACCESS_TOKEN")
     if not token:
         raise StageError("LAUNCHDARKLY_ACCESS_TOKEN is not set; create an API access token in LaunchDarkly.")
@@ -90,6 +91,14 @@ class Webhook:
         url = url.rstrip("/") + "/webhook"
         return cls(stage.deployment, url, settings.environment, settings.webhook_secret.parameter)
 
+    def among(self, webhooks: list[Json]) -> Json | None:
+        """By address, or by name when the app was deployed anew and has another address."""
+        for field, value in (("url", self.url), ("name", self.name)):
+            for each in webhooks:
+                if each.get(field) == value:
+                    return each
+        return None
+
     def fields(self) -> Json:
         """What LaunchDarkly has to hold, beside the secret and the name."""
         environment = f"proj/{self.environment.project}:env/{self.environment.environment}"
@@ -114,6 +123,14 @@ class LaunchDarkly:
 
     def check_environment(self, environment: EnvironmentResource) -> None:
         self._call("GET", f"/projects/{environment.project}/environments/{environment.environment}")
+
+    def reset_sdk_key(self, environment: EnvironmentResource, old_until_ms: int) -> str:
+        """The new SDK key; the old one is accepted until then (Unix time in milliseconds)."""
+        path = f"/projects/{environment.project}/environments/{environment.environment}/apiKey?expiry={old_until_ms}"
+        answer = self._call("POST", path)
+        if not isinstance(answer.get("apiKey"), str):
+            raise StageError("LaunchDarkly has reset the SDK key, and has not said what it is; look there.")
+        return str(answer["apiKey"])
 
     def webhooks(self) -> list[Json]:
         items: list[Json] = self._call("GET", "/webhooks").get("items", [])
@@ -149,7 +166,7 @@ class Step(NamedTuple):
 def steps(launchdarkly: LaunchDarkly, webhook: Webhook) -> list[Step]:
     """What brings SSM and LaunchDarkly to what the stage needs, in order; changes nothing. Raises StageError."""
     launchdarkly.check_environment(webhook.environment)
-    existing = _existing(launchdarkly.webhooks(), webhook)
+    existing = webhook.among(launchdarkly.webhooks())
     known = _read_secret(webhook.secret_parameter)
     secret = known or secrets.token_hex(32)
     found = []
@@ -164,15 +181,6 @@ def steps(launchdarkly: LaunchDarkly, webhook: Webhook) -> list[Step]:
         update = functools.partial(launchdarkly.update, existing["_id"], patch)
         found.append(Step(f"update {fields} of the webhook {existing['_id']}", update))
     return found
-
-
-def _existing(webhooks: list[Json], webhook: Webhook) -> Json | None:
-    """By address, or by name when the app was deployed anew and has another address."""
-    for field, value in (("url", webhook.url), ("name", webhook.name)):
-        for each in webhooks:
-            if each.get(field) == value:
-                return each
-    return None
 
 
 def _patch(existing: Json, webhook: Webhook, secret: str, *, secret_is_new: bool) -> list[Json]:

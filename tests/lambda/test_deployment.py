@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 
+import pytest
 from cfnlint.decode import cfn_yaml
 
 from tests.support.aws import Aws
 from tests.support.data import PROJECT, boolean_flag
 from tests.support.deployment import TOKEN, USER, Deployed, Deployments, Json
 from tests.support.valkey import running_valkey
+from tools import operate
+from tools.stages import Stage
 
 
 def check_the_whole_way(deployed: Deployed) -> None:
@@ -46,12 +50,15 @@ def check_the_whole_way(deployed: Deployed) -> None:
     assert (again["status"], again["changed"], again["revision"]) == ("refreshed", False, refreshed["revision"])
 
 
-def test_a_stage_is_deployed_used_and_deleted(deployments: Deployments, account: Aws) -> None:
+def test_a_stage_is_deployed_used_and_deleted(
+    deployments: Deployments, account: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     account.create_table("serverless-flags-dev")
     deployed = deployments.deploy("dev", {})
     check_the_whole_way(deployed)
     check_the_functions(account, deployed)
     check_the_package(deployed)
+    check_what_looks_after_it(account, deployed, monkeypatch, capsys)
     deployed.project.make("undeploy")
     assert left_of_functions(account) == ([], [], [], [])
 
@@ -118,6 +125,32 @@ def check_the_package(deployed: Deployed) -> None:
     assert {"app.py", "chalice", "chalicelib", "ldclient", "redis", "__pycache__"} <= names
     assert names & {"boto3", "botocore", "moto", "pytest", "tests", "tools", "benchmarks", "examples"} == set()
     assert list((package / "chalicelib").glob("__pycache__/config.*.pyc"))
+
+
+def check_what_looks_after_it(
+    account: Aws, deployed: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make status`, `refresh`, `flags` and `logs`, without the time that `make` takes."""
+    for name, value in account.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(operate, "Stage", lambda name: Stage(name, deployed.project.folder))
+    logs = account.client("logs")
+    group = {"logGroupName": f"/aws/lambda/{deployed.name}-reconcile", "logStreamName": "instance"}
+    logs.create_log_stream(**group)
+    logs.put_log_events(**group, logEvents=[{"timestamp": int(time.time() * 1000), "message": '{"status": 200}\n'}])
+    capsys.readouterr()
+
+    assert operate.main(["status", "dev"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{deployed.name} in account 123456789012 in eu-central-1"
+    assert f"{deployed.name}-reconcile-event: rate(5 minutes), enabled" in lines
+    assert '  "status": "healthy",' in lines
+    assert operate.main(["refresh", "dev", "--force"]) == 0
+    assert capsys.readouterr().out.startswith("1 flags and 0 segments, unchanged, revision ")
+    assert operate.main(["flags", "dev"]) == 0
+    assert capsys.readouterr().out.split()[:4] == ["shiny", "on", "version", "2"]
+    assert operate.main(["logs", "dev"]) == 0
+    assert capsys.readouterr().out.endswith('Z reconcile: {"status": 200}\n')
 
 
 def functions_of(account: Aws) -> list[Json]:
