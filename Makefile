@@ -97,10 +97,10 @@ monitoring: .venv/installed
 	@$(NAMED_STAGE)
 	@$(BIN)/python -m tools.infrastructure $(STAGE) --monitoring $(call SAID,ALARM_EMAIL,--alarm-email)
 
-## preflight: whether STAGE can be deployed; changes nothing
+## preflight: whether STAGE can be deployed; changes nothing. RUNTIME=python3.12 says that another Python is meant
 preflight: .venv/installed
 	@$(NAMED_STAGE)
-	$(BIN)/python -m tools.preflight $(STAGE)
+	$(BIN)/python -m tools.preflight $(STAGE) $(call SAID,RUNTIME,--runtime)
 
 ## deploy: check STAGE, deploy its package with `chalice deploy`, fill its store
 deploy: preflight package

@@ -8,9 +8,8 @@ start pays for the imports up here.
 from __future__ import annotations
 
 from chalicelib.config import evaluates_on_lambda, is_behind_iam
-from chalicelib.wiring import Wiring
+from chalicelib.wiring import wiring
 
-wiring = Wiring()
 if evaluates_on_lambda():
     wiring.begin_to_read()  # first of all: the network answers while the rest is imported
 
@@ -18,12 +17,13 @@ import functools
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from chalice.app import Chalice, IAMAuthorizer, LambdaFunctionEvent, Rate, Request, Response
 
 from chalicelib import RECONCILE_MINUTES, errors
+from chalicelib.api.access import check_full_access
 from chalicelib.api.answers import (
     Answer,
     Json,
@@ -144,6 +144,30 @@ def _allowed_origin() -> str | None:
         return wiring.settings.cors_allow_origin
     except errors.ConfigurationError:  # the answer says so already
         return None
+
+
+def protected_route(path: str, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``@app.route`` for a route of your own whose callers have to prove themselves as those of ``/evaluate`` do.
+
+    By a token of ``EVALUATE_TOKEN_SHA256``, by API Gateway with ``EVALUATE_AUTH=iam``, or not at all with ``none``.
+    The view and the ``options`` are as Chalice takes them (``Any``: it declares no types).
+    """
+
+    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(view)
+        def check_and_view(*arguments: Any, **parameters: Any) -> Any:
+            request = _current_request.get()
+            try:
+                check_full_access(wiring.settings, request.headers, request.context)
+            except errors.FlagsError as error:
+                refusal = _noted(error)
+                return Response(refusal.body, dict(refusal.headers), refusal.status)
+            return view(*arguments, **parameters)
+
+        route: Callable[..., Any] = app.route(path, authorizer=_AUTHORIZER, **options)(check_and_view)
+        return route
+
+    return decorate
 
 
 # Routes.

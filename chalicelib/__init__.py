@@ -1,4 +1,4 @@
-"""The parts of serverless-flags. Importing any of them does nothing; only ``app.py`` builds things."""
+"""The parts of serverless-flags. Importing any of them does nothing; only ``wiring.py`` builds things."""
 
 VERSION = "1.0.0"
 

@@ -258,6 +258,13 @@ class Settings:
         "How long a data set that others wrote is taken for current.",
         expected="a number of seconds, 0 or more",
     )
+    flags_max_age_seconds = Variable(
+        "FLAGS_MAX_AGE_SECONDS",
+        _seconds,
+        1.0,
+        "How old an answer of `flags` in a function of your own may be.",
+        expected="a number of seconds, 0 or more",
+    )
     evaluate_auth = Variable(
         "EVALUATE_AUTH",
         _choice("token", "iam", "none"),
@@ -333,6 +340,9 @@ ROWS: tuple[Variable[Any], ...] = tuple(row for row in vars(Settings).values() i
 VARIABLES = frozenset(name for row in ROWS for name in row.names)
 """Every variable that means something here, so that a misspelt one can be told from another's."""
 
+_API = "app.app"
+"""The handler of the function that has all routes, as Chalice names it."""
+
 _FOR_AWS = re.compile(r"AWS_\w+|HTTPS?_PROXY", re.IGNORECASE)
 _FOR_LAUNCHDARKLY = ("http_proxy", "https_proxy", "no_proxy")
 
@@ -375,15 +385,22 @@ def _check_digests(settings: Settings) -> None:
 
 
 def deployment_name(environment: Mapping[str, str] | None = None) -> str | None:
-    """``<app>-<stage>``, with which Chalice begins the name of a function; None where this is no Lambda function."""
-    function = (os.environ if environment is None else environment).get("AWS_LAMBDA_FUNCTION_NAME")
-    return None if function is None else function.removesuffix("-on_event").removesuffix("-reconcile")
+    """``<app>-<stage>``, with which Chalice begins the name of each function, also of those that users have added.
+
+    None where this is no Lambda function. Where this package is part of another function, that function's name.
+    """
+    variables = os.environ if environment is None else environment
+    function = variables.get("AWS_LAMBDA_FUNCTION_NAME")
+    # The API's function has no name of its own. The others' have no dash in theirs, which Chalice forbids.
+    if function is None or variables.get("_HANDLER", _API) == _API or not __name__.startswith("chalicelib."):
+        return function
+    return function.rpartition("-")[0] or function
 
 
 def evaluates_on_lambda(environment: Mapping[str, str] | None = None) -> bool:
     """Whether this process is a Lambda function of the app whose events want flags, and not a refresh."""
     variables = os.environ if environment is None else environment
-    return variables.get("_HANDLER") in ("app.app", "app.on_event") and "AWS_LAMBDA_FUNCTION_NAME" in variables
+    return variables.get("_HANDLER") in (_API, "app.on_event") and "AWS_LAMBDA_FUNCTION_NAME" in variables
 
 
 def is_to_be_restored(environment: Mapping[str, str] | None = None) -> bool:

@@ -1,4 +1,4 @@
-"""The parts of one function instance, wired together. The only place, with ``app.py``, that builds them.
+"""The parts of one function instance, wired together. The only place that builds them.
 
 Each part is built on first use and imported then: an evaluation never loads what only a refresh needs.
 """
@@ -18,6 +18,7 @@ from .timing import Timing
 
 if TYPE_CHECKING:
     from .read.direct import DirectFlags
+    from .read.recent import RecentFlags
     from .read.snapshots import Snapshot, Snapshots
     from .refresh.refresher import Refresher
     from .stores.ahead import FirstRead
@@ -110,6 +111,13 @@ class Wiring:
         return connect_directly(self.settings, self.timing)
 
     @part
+    def recent_flags(self) -> RecentFlags:
+        """What ``flags`` answers from."""
+        from .read.recent import RecentFlags
+
+        return RecentFlags(self.current_flags, lambda: self.settings.flags_max_age_seconds, self.timing)
+
+    @part
     def refresher(self) -> Refresher:
         return self._refresher(self.timing)
 
@@ -177,3 +185,7 @@ class Wiring:
         except FlagsError:
             return None
         return None if record is None else max(0.0, time.time() - record.synced_at_ms / 1000)
+
+
+wiring = Wiring()
+"""That of this process: ``app.py`` and ``flags`` have their parts in common. It has built none yet."""

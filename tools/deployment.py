@@ -151,6 +151,16 @@ def find(stage: Stage, api_id: str | None = None) -> Deployment:
     )
 
 
+def deployed_runtime(stage: Stage) -> str | None:
+    """Lambda's name of the API's runtime, such as python3.12; None where it is not deployed."""
+    client = boto3.client("lambda")
+    try:
+        function = client.get_function_configuration(FunctionName=stage.function_name("api_handler"))
+    except client.exceptions.ResourceNotFoundException:
+        return None
+    return str(function["Runtime"])
+
+
 def recorded_resources(stage: Stage) -> list[Json]:
     """What Chalice's record here says, which may be out of date, of another account, or not there at all."""
     try:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,15 +19,22 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.config import VARIABLES, SecretSource, Settings, load_settings
 from chalicelib.errors import ConfigurationError
 from chalicelib.secrets import checked_secret
+from tools.deployment import deployed_runtime
+from tools.functions import Function, functions_of
+from tools.network import problems_of_address, problems_of_reach, types_of_network
 from tools.policies import Needed, Policy
 from tools.stages import FUNCTIONS, Stage, StageError
 
 _OURS = ("LAUNCHDARKLY_", "EVALUATE_", "EVALUATION_")
-"""How the names of settings begin that cannot be somebody else's."""
+"""How the names of settings begin that cannot be somebody else's. Users call what is theirs otherwise."""
 
 _STRINGS = ("api_gateway_stage", "iam_policy_file")
 _NUMBERS = ("lambda_memory_size", "lambda_timeout", "reserved_concurrency")
 _NETWORK = ("ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DeleteNetworkInterface")
+
+_CHALICES_MEMORY = 128
+"""In MB, for a function whose memory nobody has set."""
+_LEAST_MEMORY = 256
 
 _KEYS = [{"AttributeName": "namespace", "KeyType": "HASH"}, {"AttributeName": "key", "KeyType": "RANGE"}]
 
@@ -36,26 +42,99 @@ _KEYS = [{"AttributeName": "namespace", "KeyType": "HASH"}, {"AttributeName": "k
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="preflight", description="Check a stage before it is deployed.")
     parser.add_argument("stage", help="a stage of .chalice/config.json")
+    parser.add_argument(
+        "--runtime", help="the runtime to deploy, such as python3.12, where the deployed one is another"
+    )
+    options = parser.parse_args(arguments)
     try:
-        found = problems(Stage(parser.parse_args(arguments).stage))
+        stage = Stage(options.stage)
+        found = problems(stage) or problems_of_runtime(stage, options.runtime)
+        noticed = [] if found else warnings(stage)
     except StageError as error:
-        found = [str(error)]
-    for problem in found:
-        print(problem, file=sys.stderr)
+        found, noticed = [str(error)], []
+    except (BotoCoreError, ClientError) as error:
+        found, noticed = [f"AWS cannot be asked: {error}"], []
+    for line in [*found, *(f"Warning: {warning}" for warning in noticed)]:
+        print(line, file=sys.stderr)
     return 1 if found else 0
 
 
 def problems(stage: Stage) -> list[str]:
-    """What would not work, one line each: of the settings, and where these are sound, of what they name."""
-    found = _unique(line for function in FUNCTIONS for line in _of_types(stage, function))
+    """What would not work, one line each: of the settings, and where these are sound, of what they name.
+
+    Of every function that would be deployed, also of those that the user has added.
+    """
+    functions = functions_of(stage.folder)
+    names = [function.name for function in functions]
+    found = _unique(line for name in names for line in _of_types(stage, name))
     if found:
         return found
-    environments = [stage.environment(function) for function in FUNCTIONS]
+    environments = [stage.environment(name) for name in names]
     found = _unique(line for environment in environments for line in _of_settings(environment))
     if found:
         return found
     settings = load_settings(environments[0])
-    return [*_of_network(stage, settings), *_of_policies(stage, settings), *_of_account(settings)]
+    return [
+        *_of_names(stage, names),
+        *problems_of_address(stage, settings),
+        *_unique(_of_policies(stage, functions, settings)),
+        *_of_account(stage, settings),
+    ]
+
+
+def problems_of_runtime(stage: Stage, intended: str | None) -> list[str]:
+    """Chalice deploys for the Python that it runs with, whichever that is; None intends what is deployed already."""
+    local = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    if intended is not None:
+        other = f"This is {local} and not {intended}; deploy with that Python: PYTHON={intended}"
+        return [] if intended == local else [other]
+    deployed = deployed_runtime(stage)
+    if deployed in (None, local):
+        return []
+    difference = f"Stage {stage.name!r} runs {deployed} and this is {local}, to which deploying would change it."
+    return [f"{difference} Keep it with PYTHON={deployed}, or change it with RUNTIME={local}."]
+
+
+def warnings(stage: Stage) -> list[str]:
+    """What works, and may not be meant so, one line each. To be asked where there are no problems."""
+    functions = functions_of(stage.folder)
+    settings = load_settings(stage.environment())
+    return [
+        *(line for function in functions for line in _of_memory(stage, function.name)),
+        *(line for function in functions if not function.is_ours for line in _of_own_policy(stage, function, settings)),
+    ]
+
+
+def _of_names(stage: Stage, names: list[str]) -> Iterator[str]:
+    """Chalice says nothing of settings for a function that is not there."""
+    for name in stage.functions_in_config:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {close[0]}?" if close else "."
+            yield f"lambda_functions in .chalice/config.json names {name}, which app.py does not have{hint}"
+
+
+def _of_memory(stage: Stage, name: str) -> Iterator[str]:
+    memory = stage.setting("lambda_memory_size", name) or _CHALICES_MEMORY
+    if memory < _LEAST_MEMORY:
+        yield (
+            f"{name} has {memory} MB: Lambda gives a function processor time by its memory, and with less than "
+            f"{_LEAST_MEMORY} MB a cold start takes seconds. Set lambda_memory_size in .chalice/config.json."
+        )
+
+
+def _of_own_policy(stage: Stage, function: Function, settings: Settings) -> Iterator[str]:
+    """A function that evaluates reads flags, and has no use for what a refresh may do."""
+    name, path = function.name, stage.policy_file(function.name)
+    if path == stage.policy_file("api_handler"):
+        yield (
+            f"{name} is deployed with {path.name}, the API's, which may read the secrets and write the flags. Give it "
+            f"an iam_policy_file; to evaluate, what policy-{stage.name}-on_event.json allows is enough."
+        )
+        yield from _of_source(path, function)
+    for needed in _needed_to_evaluate(settings):
+        if not Policy(path).allows(needed, boto3.session.Session().region_name):
+            yield f"{path.name} does not allow {name} to use {needed.resource}: flags would have their default values."
 
 
 def _of_types(stage: Stage, function: str) -> Iterator[str]:
@@ -68,6 +147,7 @@ def _of_types(stage: Stage, function: str) -> Iterator[str]:
             value = stage.setting(name, function)
             if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
                 yield f"{name} must be {expected} in .chalice/config.json."
+    yield from types_of_network(stage, function)
 
 
 def _as_json_string(value: Any) -> str:
@@ -77,10 +157,11 @@ def _as_json_string(value: Any) -> str:
 def _of_settings(environment: dict[str, str]) -> Iterator[str]:
     """A stage may have variables of its user, and of tracers and proxies; only what looks like ours is checked."""
     for name in environment:
-        if name not in VARIABLES:
-            close = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.85)
-            if close or name.startswith(_OURS):
-                yield f"{name} is no setting of this app{f'; did you mean {close[0]}?' if close else '.'}"
+        meant = _meant_by(name, environment)
+        if meant is not None:
+            yield f"{name} is no setting of this app; did you mean {meant}?"
+        elif name.startswith(_OURS) and name not in VARIABLES:
+            yield f"{name} is no setting of this app."
     try:
         settings = load_settings(environment)
     except ConfigurationError as error:
@@ -91,6 +172,22 @@ def _of_settings(environment: dict[str, str]) -> Iterator[str]:
         yield "REDIS_URL is 'embedded', which is for development; nothing on Lambda starts that server."
     if settings.evaluate_auth == "token" and not settings.token_digests | settings.client_token_digests:
         yield "EVALUATE_TOKEN_SHA256 is empty: every evaluation over HTTP would be refused. Set it, or EVALUATE_AUTH."
+
+
+def _meant_by(name: str, environment: dict[str, str]) -> str | None:
+    """The setting that the name is a misspelling of, if it is one.
+
+    A name that begins or ends with a setting's is none: so users call what is theirs, ``DYNAMODB_TABLE_ORDERS`` or
+    ``SESSIONS_REDIS_URL``. One that is cut short, ``FLAGS_MAX_AGE``, is, unless the setting is there as well.
+    """
+    if name in VARIABLES:
+        return None
+    is_longer = any(name.startswith(f"{each}_") or name.endswith(f"_{each}") for each in VARIABLES)
+    if is_longer and not name.startswith(_OURS):
+        return None
+    close = difflib.get_close_matches(name, sorted(VARIABLES), n=1, cutoff=0.85)
+    cut_short = [each for each in sorted(VARIABLES - set(environment)) if "_" in name and each.startswith(f"{name}_")]
+    return next(iter([*close, *cut_short]), None)
 
 
 def _of_secrets(settings: Settings) -> Iterator[str]:
@@ -104,44 +201,32 @@ def _of_secrets(settings: Settings) -> Iterator[str]:
             yield f"{secret.variable}_PARAMETER is not set; it names the SSM parameter that holds the secret."
 
 
-def _of_network(stage: Stage, settings: Settings) -> Iterator[str]:
-    """A cache is reached from its own network, unless it is one on the internet, by TLS."""
-    if settings.redis_url is None or all(stage.setting(name) for name in ("subnet_ids", "security_group_ids")):
-        return
-    url = urlsplit(settings.redis_url)
-    if url.scheme == "unix":
-        yield "REDIS_URL is a socket; nothing on Lambda listens there."
-    elif url.scheme != "rediss" or not _is_public(url.hostname or ""):
-        yield (
-            "REDIS_URL is set, but the stage has no subnet_ids and security_group_ids: outside of the cache's VPC no "
-            "function reaches it."
-        )
-
-
-def _is_public(host: str) -> bool:
-    """Whether the name may be one of the internet: ElastiCache's are private."""
-    try:
-        return ip_address(host).is_global
-    except ValueError:
-        return "." in host and not host.endswith((".cache.amazonaws.com", ".internal", ".local"))
-
-
-def _of_policies(stage: Stage, settings: Settings) -> Iterator[str]:
+def _of_policies(stage: Stage, functions: Iterable[Function], settings: Settings) -> Iterator[str]:
     """A table or parameter that was renamed in config.json alone would be denied at run time."""
     region = boto3.session.Session().region_name
-    for function in FUNCTIONS:
-        path = stage.policy_file(function)
+    for function in functions:
+        path = stage.policy_file(function.name)
         if not path.exists():
-            yield f"{path.name} is not there; {function} is deployed with that policy."
+            yield f"{path.name} is not there; {function.name} is deployed with that policy."
             continue
         try:
             policy = Policy(path)
         except StageError as error:
             yield str(error)
             continue
-        for needed in _needed(function, stage, settings):
+        for needed in _needed(function.name, stage, settings):
             if not policy.allows(needed, region):
-                yield f"{path.name} does not allow {function} to {_use(needed)}"
+                yield f"{path.name} does not allow {function.name} to {_use(needed)}"
+        if path != stage.policy_file("api_handler"):
+            yield from _of_source(path, function)
+
+
+def _of_source(path: Path, function: Function) -> Iterator[str]:
+    policy, region = Policy(path), boto3.session.Session().region_name
+    for needed in function.source:
+        if not policy.allows(needed, region):
+            actions = ", ".join(needed.actions)
+            yield f"{path.name} does not allow {function.name} to read {needed.resource}: it needs {actions}."
 
 
 def _use(needed: Needed) -> str:
@@ -152,15 +237,26 @@ def _use(needed: Needed) -> str:
 
 def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]:
     secrets = {"api_handler": (settings.sdk_key, settings.webhook_secret), "reconcile": (settings.sdk_key,)}
-    if settings.dynamodb_table is not None:
-        reads: tuple[str, ...] = ("dynamodb:GetItem", "dynamodb:Query")
-        writes = () if function == "on_event" else ("dynamodb:BatchWriteItem", "dynamodb:UpdateItem")
-        yield Needed(reads + writes, f"table/{settings.dynamodb_table}")
+    if function in FUNCTIONS:
+        yield from _needed_to_evaluate(settings)
+    if function in secrets and settings.dynamodb_table is not None:
+        yield Needed(("dynamodb:BatchWriteItem", "dynamodb:UpdateItem"), f"table/{settings.dynamodb_table}")
     for secret in secrets.get(function, ()):
-        if secret.parameter is not None:
-            yield Needed(("ssm:GetParameter",), _resource_of_parameter(secret.parameter))
+        yield from _needed_for_secret(secret)
     if stage.setting("subnet_ids", function):
         yield Needed(_NETWORK, "*")
+
+
+def _needed_to_evaluate(settings: Settings) -> Iterator[Needed]:
+    if settings.dynamodb_table is not None:
+        yield Needed(("dynamodb:GetItem", "dynamodb:Query"), f"table/{settings.dynamodb_table}")
+    if settings.direct_mode:
+        yield from _needed_for_secret(settings.sdk_key)
+
+
+def _needed_for_secret(secret: SecretSource) -> Iterator[Needed]:
+    if secret.parameter is not None:
+        yield Needed(("ssm:GetParameter",), _resource_of_parameter(secret.parameter))
 
 
 def _resource_of_parameter(parameter: str) -> str:
@@ -170,9 +266,13 @@ def _resource_of_parameter(parameter: str) -> str:
     return f"parameter/{parameter.partition(':')[0].lstrip('/')}"
 
 
-def _of_account(settings: Settings) -> list[str]:
+def _of_account(stage: Stage, settings: Settings) -> list[str]:
     try:
-        return [*_of_parameter(settings.sdk_key), *_of_table(settings.dynamodb_table)]
+        return [
+            *_of_parameter(settings.sdk_key),
+            *_of_table(settings.dynamodb_table),
+            *problems_of_reach(stage, settings),
+        ]
     except ClientError as error:
         return [f"AWS refuses to be asked: {error}"]
     except BotoCoreError as error:

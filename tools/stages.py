@@ -54,8 +54,14 @@ class Stage:
     def setting(self, name: str, function: str = FUNCTIONS[0]) -> Any:
         """What Chalice reads for this key of its own: of the function, the stage or the whole app."""
         stage = self._config["stages"][self.name]
-        scopes = (stage.get("lambda_functions", {}).get(function, {}), stage, self._config)
+        scopes = [each for scope in (stage, self._config) for each in (_of_function(scope, function), scope)]
         return next((scope[name] for scope in scopes if name in scope), None)
+
+    @property
+    def functions_in_config(self) -> list[str]:
+        """The functions that have settings of their own, of the stage or for all stages."""
+        scopes = (self._config, self._config["stages"][self.name])
+        return list(dict.fromkeys(name for scope in scopes for name in scope.get("lambda_functions", {})))
 
     def policy_file(self, function: str) -> Path:
         return self.folder / ".chalice" / (self._scoped(function).iam_policy_file or f"policy-{self.name}.json")
@@ -91,3 +97,8 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("stages"), dict):
         raise StageError(".chalice/config.json has no 'stages'.")
     return config
+
+
+def _of_function(scope: dict[str, Any], function: str) -> dict[str, Any]:
+    settings: dict[str, Any] = scope.get("lambda_functions", {}).get(function, {})
+    return settings

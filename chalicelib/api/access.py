@@ -35,6 +35,12 @@ def check_access(settings: Settings, headers: Mapping[str, str], request_context
     return _check_token(settings, headers)
 
 
+def check_full_access(settings: Settings, headers: Mapping[str, str], request_context: Mapping[str, Any]) -> None:
+    """Raises InvalidToken unless the caller may see every flag: a token in a browser is no secret."""
+    if check_access(settings, headers, request_context) is not Access.ALL_FLAGS:
+        raise InvalidToken("The token is for flags alone; this route needs one of EVALUATE_TOKEN_SHA256.")
+
+
 def may_read_status(settings: Settings, headers: Mapping[str, str]) -> bool:
     """Whether the caller learns what ``/status`` knows, or only whether all is well. Raises InvalidToken.
 

@@ -3,27 +3,28 @@
 Every LaunchDarkly client of the app is made here, so what each may do on the network is stated once. A fetch
 needs none: it reads the stream itself.
 
-A client is a reference cycle, which only the garbage collector frees. So the one of direct mode does not own
-the feature store that it is given: the caller keeps it, and its data set goes when the caller lets go of it.
-The client of daemon mode is handed out, so it owns its data set; an evaluation needs none.
+A client is a reference cycle, which only the garbage collector frees. So none of those that are made here holds
+its data set. In direct mode the caller keeps it. The client of daemon mode is handed out, and whoever keeps it for
+ever must get the right answers for ever: what is handed out is a copy of the client, which is in no cycle and holds
+the data set. When it goes, the data set goes at once, and what is left for the collector is small.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 from weakref import proxy
 
 from ldclient.client import LDClient
 from ldclient.config import Config
-from ldclient.interfaces import FeatureStore
+from ldclient.interfaces import EventProcessor, FeatureStore
 
 from ..config import Settings
 from ..errors import UnreadableItem
 from ..secrets import read_secret
-from .evaluators import FixedFeatureStore
-from .sdk import VersionedDataKind
+from .sdk import FEATURES, SEGMENTS, VersionedDataKind
 
 _DAEMON_MODE_KEY = "daemon-mode-has-no-sdk-key"
 """The SDK wants a key even where it never contacts LaunchDarkly."""
@@ -32,39 +33,89 @@ Callback = Callable[[Any], Any]
 """The SDK's store interface hands every result through one of these (untyped there)."""
 
 
-def daemon_client(feature_store: FixedFeatureStore) -> LDClient:
-    """A client that evaluates from ``feature_store`` alone: no connection, no events, no thread.
+class Items(Protocol):
+    """Flags and segments that do not change any more."""
 
-    It keeps the feature store for as long as it lives itself, which the garbage collector ends.
+    def get(self, kind: VersionedDataKind, key: str) -> Any:
+        """The SDK's model of the item, or None when there is none. May raise."""
+
+    def all(self, kind: VersionedDataKind) -> dict[str, Any]:
+        """Every readable item by key."""
+
+
+def daemon_client(items: Items) -> LDClient:
+    """A client that evaluates from these items alone: no connection, no events, no thread.
+
+    It keeps them for as long as it lives itself. Closing it changes nothing.
     """
+    return _client_over(items, send_events=False)
+
+
+def pinned_client(feature_store: FeatureStore, streaming: LDClient) -> LDClient:
+    """A client over what ``feature_store`` holds now, whose events go the way of the ``streaming`` one."""
+    items = _Items({kind: feature_store.all(kind, lambda items: items) for kind in (FEATURES, SEGMENTS)})
+    return _client_over(items, send_events=True, event_processor_class=lambda _config: _EventsOf(streaming))
+
+
+def client_without_flags() -> LDClient:
+    """A client that answers with default values, and the reason ``CLIENT_NOT_READY``: it is offline."""
+    return LDClient(Config(_DAEMON_MODE_KEY, offline=True), start_wait=0)
+
+
+def _client_over(items: Items, **events: Any) -> LDClient:
+    """(``Any``: the SDK's Config declares no types for its callables.)"""
     logging.getLogger("ldclient.util").addFilter(_is_news)
-    return LDClient(
-        Config(
-            _DAEMON_MODE_KEY,
-            feature_store=_AsFeatureStore(feature_store),
-            use_ldd=True,
-            send_events=False,
-            diagnostic_opt_out=True,
-        ),
-        start_wait=0,
-    )
+    store = _AsFeatureStore(proxy(items))
+    config = Config(_DAEMON_MODE_KEY, feature_store=store, use_ldd=True, diagnostic_opt_out=True, **events)
+    client = copy.copy(LDClient(config, start_wait=0))
+    vars(client)["items"] = items
+    return client
+
+
+class _Items:
+    """Models in memory."""
+
+    def __init__(self, items: Mapping[VersionedDataKind, dict[str, Any]]) -> None:
+        self._items = items
+
+    def get(self, kind: VersionedDataKind, key: str) -> Any:
+        return self._items[kind].get(key)
+
+    def all(self, kind: VersionedDataKind) -> dict[str, Any]:
+        return self._items[kind]
+
+
+class _EventsOf(EventProcessor):
+    """Sends events as another client does, and does not end with the one that has it."""
+
+    def __init__(self, client: LDClient) -> None:
+        self._client = client
+
+    def send_event(self, event: Any) -> None:
+        self._client._send_event(event)
+
+    def flush(self) -> None:
+        self._client.flush()
+
+    def stop(self) -> None:
+        """The other client goes on."""
 
 
 class _AsFeatureStore(FeatureStore):
     """A data set as the SDK's clients want it. In daemon mode nothing is written to it."""
 
-    def __init__(self, feature_store: FixedFeatureStore) -> None:
-        self._feature_store = feature_store
+    def __init__(self, items: Items) -> None:
+        self._items = items
 
     @property
     def initialized(self) -> bool:
         return True
 
     def get(self, kind: VersionedDataKind, key: str, callback: Callback = lambda item: item) -> Any:
-        return callback(self._feature_store.get(kind, key))
+        return callback(self._items.get(kind, key))
 
     def all(self, kind: VersionedDataKind, callback: Callback = lambda items: items) -> Any:
-        return callback(self._feature_store.all(kind))
+        return callback(self._items.all(kind))
 
     def init(self, all_data: object) -> None:
         raise NotImplementedError

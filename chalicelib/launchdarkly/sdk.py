@@ -46,7 +46,7 @@ with (
     lending("semver", VersionInfo=_SemanticVersion),
 ):
     from ldclient.context import Context
-    from ldclient.evaluation import BigSegmentsStatus, EvaluationDetail
+    from ldclient.evaluation import BigSegmentsStatus, EvaluationDetail, FeatureFlagsState
     from ldclient.versioned_data_kind import FEATURES, SEGMENTS, VersionedDataKind
 
     try:
@@ -63,5 +63,6 @@ __all__ = [
     "EvaluationDetail",
     "Evaluator",
     "EventFactory",
+    "FeatureFlagsState",
     "VersionedDataKind",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InvalidContext
@@ -46,6 +47,21 @@ def parse_context(data: object) -> Context:
     if not context.valid:
         raise InvalidContext(f"Invalid context: {context.error}.")
     return context
+
+
+def context_or_invalid(data: object) -> Context:
+    """The SDK's context of a context or legacy user JSON; what is wrong makes it an invalid one, with its ``error``.
+
+    A ``Context`` is returned as it is. Raises nothing: what is no JSON at all is an invalid context too.
+    """
+    if isinstance(data, Context):
+        return data
+    try:
+        return parse_context(dict(data) if isinstance(data, Mapping) else data)
+    except InvalidContext as error:
+        return Context(None, "", error=str(error))
+    except Exception as error:  # a number of DynamoDB's, say, or a set
+        return Context(None, "", error=f"A context must hold nothing but JSON ({type(error).__name__}).")
 
 
 def check_limits(data: dict[str, Any], levels: int = MAX_LEVELS) -> None:

@@ -9,7 +9,7 @@ from ldclient.client import LDClient
 from ldclient.feature_store import InMemoryFeatureStore
 
 from ..config import Settings
-from ..launchdarkly.clients import direct_client
+from ..launchdarkly.clients import direct_client, pinned_client
 from ..launchdarkly.evaluators import ClientEvaluator
 from ..launchdarkly.sdk import VersionedDataKind
 from ..timing import Timing
@@ -58,6 +58,10 @@ class DirectFlags(NamedTuple):
     @property
     def provenance(self) -> Provenance:
         return Provenance()
+
+    def client_of_now(self) -> LDClient:
+        """A client over what has been received until now, whose events are sent like those of the other."""
+        return pinned_client(self.feature_store, self.client)
 
 
 def connect_directly(settings: Settings, timing: Timing) -> DirectFlags:

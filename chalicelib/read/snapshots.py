@@ -105,7 +105,8 @@ class Snapshots:
         try:
             self._snapshot = self._fresh()
         except StoreUnavailable as failure:
-            if self._failure is None:
+            # Without a snapshot nothing is served: whoever asked says so.
+            if self._failure is None and self._snapshot is not None:
                 logger.error("serving without the store: %s", failure)
             self._failure = str(failure)
             self._retry_at = self._clock() + self._pause_after(failure)

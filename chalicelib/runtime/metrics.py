@@ -7,6 +7,8 @@ Namespace ``ServerlessFlags``, dimension ``Deployment`` (``<app>-<stage>``):
 - ``DataAgeSeconds``: age of what the store held when it ended; left out while the store cannot tell.
 - ``StaleAnswers``: 1 for each answer from memory because the store is out of reach.
 - ``StoreErrors``: 1 for each evaluation refused because there is nothing to evaluate from.
+- ``DefaultsServed``: how many answers of `flags` were default values because there is nothing to evaluate from,
+  counted up and written once a second at most; of a client that `one_revision` gives, the client alone counts.
 
 An evaluation that goes well writes no line: CloudWatch charges for each byte.
 
@@ -30,6 +32,7 @@ _UNITS = {
     "DataAgeSeconds": "Seconds",
     "StaleAnswers": "Count",
     "StoreErrors": "Count",
+    "DefaultsServed": "Count",
 }
 
 

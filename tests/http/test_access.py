@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ldclient.impl.evaluator import Evaluator
 
 from chalicelib.read.evaluation import Options, etag
@@ -327,6 +328,10 @@ def api_of_stage(folder: Path, auth: str) -> dict[str, Any]:
     return described
 
 
+OWN_ROUTES = {*yaml.safe_load((PROJECT / "docs" / "openapi.yaml").read_text())["paths"]}
+"""Users may have routes behind the same check."""
+
+
 @pytest.mark.parametrize("auth", ["iam", "token"])
 def test_api_gateway_checks_signatures_where_the_stage_says_iam_and_only_of_evaluations(
     tmp_path: Path, auth: str
@@ -335,7 +340,7 @@ def test_api_gateway_checks_signatures_where_the_stage_says_iam_and_only_of_eval
         f"{method} {path}"
         for path, methods in api_of_stage(tmp_path, auth).items()
         for method, described in methods.items()
-        if described.get("security") == [{"sigv4": []}]
+        if path in OWN_ROUTES and described.get("security") == [{"sigv4": []}]
     }
     assert signed == (
         {

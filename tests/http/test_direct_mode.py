@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from ldclient.context import Context
 
+from chalicelib import flags
 from chalicelib.errors import FetchTimedOut
 from chalicelib.timing import Timing
 from tests.support.app import App, Environment, LoadApp
@@ -14,6 +17,7 @@ from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
 from tests.support.waiting import eventually
 
 USER = {"kind": "user", "key": "vip-customer"}
+VIP = Context.create("vip-customer")
 IMPATIENT = Timing(direct_start_seconds=0.1)
 IGNORED = {"status": "ignored", "reason": "EVALUATION_MODE is 'direct': there is no store to refresh."}
 NOT_YET = (
@@ -153,3 +157,51 @@ def test_without_an_sdk_key_the_log_says_what_to_set(
     assert caplog.messages == [
         "ConfigurationError: LAUNCHDARKLY_SDK_KEY is not set; set it or LAUNCHDARKLY_SDK_KEY_PARAMETER."
     ]
+
+
+def test_flags_in_a_function_of_ones_own_follow_the_stream_and_a_client_keeps_its_moment(
+    load_direct_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("shiny", 1, value=False)))
+    app = load_direct_app(direct)
+    assert flags.variation("shiny", USER, default=None) is False
+    assert flags.all_flags_state(USER).to_values_map() == {"shiny": False}
+
+    with flags.one_revision() as client, client:  # whoever closes it does not end the stream
+        launchdarkly.put_flag(boolean_flag("shiny", 2, value=True))
+        eventually(lambda: flags.variation("shiny", USER, default=None))
+        assert client.variation("shiny", VIP, None) is False
+    assert client.variation("shiny", VIP, None) is False
+    launchdarkly.put_flag(boolean_flag("shiny", 3, value=False))
+    eventually(lambda: flags.variation("shiny", USER, default=None) is False)
+    assert app.post("/evaluate/shiny", USER).json_body["version"] == 3
+
+
+def test_events_of_such_a_client_go_the_way_of_all_others(
+    load_direct_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("shiny")))
+    app = load_direct_app(direct)
+    sent: list[Any] = []
+    app.module.wiring.direct_flags.client._event_processor.send_event = sent.append
+    flags.variation("shiny", USER, default=False)
+    with flags.one_revision() as client:
+        client.variation("shiny", VIP, False)
+        client.track("purchase", VIP)
+    assert [type(event).__name__ for event in sent] == [
+        "EventInputEvaluation",
+        "EventInputEvaluation",
+        "EventInputCustom",
+    ]
+
+
+def test_flags_have_their_defaults_before_launchdarkly_has_delivered(
+    load_direct_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.fault = Fault.SILENT
+    load_direct_app(direct, IMPATIENT)
+    assert flags.variation_detail("shiny", USER, "default").reason == {"kind": "ERROR", "errorKind": "CLIENT_NOT_READY"}
+    assert flags.all_flags_state(USER).valid is False
+    with flags.one_revision() as client:
+        assert client.variation("shiny", VIP, "default") == "default"
+    assert launchdarkly.stream_count == 1

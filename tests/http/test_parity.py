@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from ldclient.client import LDClient
 from ldclient.config import Config
 from ldclient.context import Context
+from ldclient.migrations import OpTracker, Stage
 
+from chalicelib import flags
 from tests.support import parity
 from tests.support.app import App
 from tests.support.data import EXAMPLE_CONTEXTS, Json, example_data
@@ -90,6 +93,48 @@ def test_an_event_is_evaluated_as_the_sdk_does(parity_app: App, sdk: LDClient) -
         assert details_in({"circle one": one}) == {"circle one": details_of_the_sdk(sdk, context)["circle one"]}
 
 
+MIGRATION_FLAGS = ("off", "targets", "in, string", "values of every type", "missing")
+DEFAULT = object()
+
+
+@pytest.mark.parametrize("pinned", [False, True], ids=["flags", "one_revision"])
+def test_flags_in_a_function_of_ones_own_are_evaluated_as_the_sdk_does(
+    pinned: bool, parity_app: App, sdk: LDClient
+) -> None:
+    with flags.one_revision() as client:
+        own: Any = client if pinned else flags
+        for context in map(Context.from_dict, parity.CONTEXTS.values()):
+            for key in [*parity.FLAGS, "missing"]:
+                assert own.variation_detail(key, context, DEFAULT) == sdk.variation_detail(key, context, DEFAULT)
+                assert own.variation(key, context, DEFAULT) == sdk.variation(key, context, DEFAULT)
+
+
+ALL_FLAGS_OPTIONS: list[dict[str, bool]] = [
+    {},
+    {"with_reasons": True},
+    {"client_side_only": True},
+    {"details_only_for_tracked_flags": True, "with_reasons": True},
+]
+
+
+@pytest.mark.parametrize("options", ALL_FLAGS_OPTIONS, ids=str)
+def test_the_state_of_all_flags_is_the_sdks(options: dict[str, bool], parity_app: App, sdk: LDClient) -> None:
+    for context in map(Context.from_dict, parity.CONTEXTS.values()):
+        assert flags.all_flags_state(context, **options).to_json_dict() == (
+            sdk.all_flags_state(context, **options).to_json_dict()
+        )
+
+
+def test_migration_stages_are_the_sdks(parity_app: App, sdk: LDClient) -> None:
+    stages: set[Stage] = set()
+    for context in map(Context.from_dict, parity.CONTEXTS.values()):
+        for key in MIGRATION_FLAGS:
+            stage, tracker = flags.migration_variation(key, context, Stage.SHADOW)
+            assert (stage, type(tracker)) == (sdk.migration_variation(key, context, Stage.SHADOW)[0], OpTracker)
+            stages.add(stage)
+    assert stages == {Stage.OFF, Stage.SHADOW}
+
+
 # The table itself: each case is what its name says, or the comparison above would prove little.
 
 
@@ -138,8 +183,8 @@ def test_the_example_contexts_reach_every_rule_and_target_of_the_examples(
         for context in EXAMPLE_CONTEXTS
         for key, answer in app.evaluate(context, "?withReasons=true").items()
     }
-    flags = launchdarkly.flags.values()
-    assert reached >= {(flag["key"], rule["id"]) for flag in flags for rule in flag["rules"]}
-    assert reached >= {(flag["key"], "TARGET_MATCH") for flag in flags if flag["targets"] or flag["contextTargets"]}
+    examples = launchdarkly.flags.values()
+    assert reached >= {(flag["key"], rule["id"]) for flag in examples for rule in flag["rules"]}
+    assert reached >= {(flag["key"], "TARGET_MATCH") for flag in examples if flag["targets"] or flag["contextTargets"]}
     assert reached >= {("one-click-payment", kind) for kind in ("PREREQUISITE_FAILED", "FALLTHROUGH")}
     assert ("maintenance-mode", "OFF") in reached

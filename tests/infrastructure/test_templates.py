@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from cfnlint.decode import cfn_yaml
 
+from chalicelib import flags
 from chalicelib.config import deployment_name
 from chalicelib.timing import Timing
 from tests.support.app import App, Environment, LoadApp
@@ -27,7 +28,12 @@ USER = {"kind": "user", "key": "anna"}
 
 def test_cfn_lint_has_nothing_to_say_about_the_templates() -> None:
     templates = sorted(str(path) for path in INFRASTRUCTURE.glob("*.yaml"))
-    assert {path.rpartition("/")[2] for path in templates} >= {"monitoring.yaml", "table.yaml", "valkey.yaml"}
+    assert {path.rpartition("/")[2] for path in templates} >= {
+        "function-alarms.yaml",
+        "monitoring.yaml",
+        "table.yaml",
+        "valkey.yaml",
+    }
     lint = subprocess.run([CFN_LINT, *templates], capture_output=True, text=True)
     assert (lint.returncode, lint.stdout, lint.stderr) == (0, "", "")
 
@@ -57,6 +63,8 @@ def test_the_app_sends_exactly_the_metrics_that_alarms_and_dashboard_watch(
 ) -> None:
     assert deployed_app.post("/evaluate", USER).status_code == 503
     assert sent(capsys) == [{"StoreErrors": 1}]
+    assert flags.variation("shiny", USER, default="default") == "default"
+    assert sent(capsys) == [{"DefaultsServed": 1}]
 
     launchdarkly.replace(by_key(boolean_flag("shiny")))
     deployed_app.webhook()
@@ -81,7 +89,7 @@ def test_the_app_sends_exactly_the_metrics_that_alarms_and_dashboard_watch(
     deployed_app.evaluate(USER)
     assert sent(capsys) == [{"StaleAnswers": 1}]
 
-    assert {*refreshed, "StoreErrors", "StaleAnswers"} == watched_metrics()
+    assert {*refreshed, "StoreErrors", "StaleAnswers", "DefaultsServed"} == watched_metrics()
 
 
 def test_a_failed_refresh_without_a_store_has_no_age(
@@ -99,10 +107,15 @@ def test_a_local_app_prints_no_metrics(app: App, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("suffix", ["", "-on_event", "-reconcile"])
-def test_all_functions_of_a_stage_count_as_one_deployment(suffix: str) -> None:
-    name = f"serverless-flags-production{suffix}"
-    assert deployment_name({"AWS_LAMBDA_FUNCTION_NAME": name}) == "serverless-flags-production"
+FUNCTIONS = {"app.app": "", "app.on_event": "-on_event", "app.reconcile": "-reconcile", "app.take_orders": "-orders"}
+
+
+@pytest.mark.parametrize(("handler", "suffix"), FUNCTIONS.items())
+@pytest.mark.parametrize("deployment", ["serverless-flags-production", "shop-blue-green"])
+def test_all_functions_of_a_stage_count_as_one_deployment(deployment: str, handler: str, suffix: str) -> None:
+    """Those that users have added too, whatever they call them."""
+    variables = {"AWS_LAMBDA_FUNCTION_NAME": deployment + suffix, "_HANDLER": handler}
+    assert deployment_name(variables) == deployment
 
 
 def age(values: dict[str, Any]) -> dict[str, Any]:

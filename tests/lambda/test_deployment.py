@@ -82,8 +82,7 @@ def test_every_clone_deploys_and_deletes_one_and_the_same_stage(deployments: Dep
 
 
 def test_a_stage_with_redis_in_a_vpc_is_deployed_used_and_deleted(deployments: Deployments, account: Aws) -> None:
-    subnet = account.client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
-    group = account.client("ec2").describe_security_groups()["SecurityGroups"][0]["GroupId"]
+    subnet, group = account.create_network()
     with running_valkey() as valkey:
         variables = {"DYNAMODB_TABLE": None, "REDIS_URL": valkey.url, "STORE_PREFIX": "{launchdarkly}"}
         deployed = deployments.deploy("production", variables, subnet_ids=[subnet], security_group_ids=[group])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,6 +70,9 @@ CALLS = {
     "multiValueQueryStringParameters": None, "stageVariables": None, "isBase64Encoded": False,
     "body": json.dumps({"key": "anna"}),
 }, None)["body"])""",
+    "a function of one's own": """{
+    "value": __import__("chalicelib.flags").flags.variation("new-checkout", {"key": "anna"}, default=False)
+}""",
 }
 
 
@@ -130,11 +134,37 @@ def _prefixes(name: str) -> set[str]:
     return {".".join(parts[:count]) for count in range(1, len(parts) + 1)}
 
 
-def _in_a_fresh_process(program: str, environment: Environment) -> Any:
+def _in_a_fresh_process(program: str, environment: Environment, folder: Path = PROJECT) -> Any:
     """What it prints last, as JSON."""
     variables = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **environment}
     ran = subprocess.run(
-        [sys.executable, "-c", program], cwd=PROJECT, env=variables, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program], cwd=folder, env=variables, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout.splitlines()[-1])
+
+
+ELSEWHERE = """
+import json, sys
+from serverless_flags import flags
+from serverless_flags.testing import override
+value = flags.variation("new-checkout", {"key": "anna"}, default=None)
+with flags.one_revision() as client:
+    pinned = client.variation("new-checkout", flags.Context.create("anna"), None)
+with override(new_checkout="overridden"):
+    overridden = flags.variation("new-checkout", {"key": "anna"}, default="")
+print(json.dumps([[value, pinned, overridden], sorted(sys.modules)]))
+"""
+
+
+def test_the_same_folder_serves_under_another_name_without_chalice(
+    app: App, environment: Environment, launchdarkly: FakeLaunchDarkly, tmp_path: Path
+) -> None:
+    launchdarkly.replace(**example_data())
+    app.webhook()
+    shutil.copytree(PROJECT / "chalicelib", tmp_path / "serverless_flags")
+
+    values, modules = _in_a_fresh_process(ELSEWHERE, environment, tmp_path)
+
+    assert values == [True, True, "overridden"]
+    assert {name.partition(".")[0] for name in modules} & {"app", "chalice", "chalicelib"} == set()

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from chalice.test import Client
 
+import chalicelib.wiring
 from chalicelib.timing import Timing
+from chalicelib.wiring import Wiring
 from tests.support.data import PROJECT
 
 Json = dict[str, Any]
@@ -49,7 +51,11 @@ class App:
 
 
 def import_app() -> Any:
-    """A new module from ``app.py``, in ``sys.modules`` as `app`; its environment is that of the process."""
+    """A new module from ``app.py``, in ``sys.modules`` as `app`, with parts of its own that ``flags`` shares.
+
+    Its environment is that of the process.
+    """
+    chalicelib.wiring.wiring = Wiring()
     spec = importlib.util.spec_from_file_location("app", PROJECT / "app.py")
     assert spec is not None
     assert spec.loader is not None

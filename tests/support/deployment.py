@@ -76,6 +76,10 @@ class Deployments:
         self._launchdarkly = launchdarkly
         self._folder = folder
 
+    def of_package(self, packaged: Path) -> Deployments:
+        """The same, of another packaged project."""
+        return Deployments(self.account, self._service, self._launchdarkly, packaged, self._folder)
+
     def deploy(self, stage: str, variables: dict[str, str | None], **settings: object) -> Deployed:
         """What the README tells: secrets into SSM, a token into config.json, `make deploy`; there is one flag."""
         self._launchdarkly.replace(by_key(boolean_flag("shiny", 1, value=False)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import boto3
 import pytest
@@ -76,12 +76,6 @@ def test_an_address_says_what_the_cache_needs(tmp_path: Path, url: str, prefix: 
     assert list(problems_of_address(stage, load_settings(stage.environment()))) == lines
 
 
-class Network(NamedTuple):
-    vpc: str
-    subnet: str
-    group: str
-
-
 @pytest.fixture(scope="module")
 def account() -> Iterator[Aws]:
     with Aws() as aws:
@@ -89,15 +83,11 @@ def account() -> Iterator[Aws]:
 
 
 @pytest.fixture
-def network(account: Aws, monkeypatch: pytest.MonkeyPatch) -> Network:
-    """A VPC with one subnet, which has no way out, and a security group that lets everything out."""
+def network(account: Aws, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """A subnet and a security group that have all that functions need."""
     for name, value in account.environment.items():
         monkeypatch.setenv(name, value)
-    ec2 = boto3.client("ec2")
-    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
-    group = ec2.create_security_group(GroupName="functions", Description="functions", VpcId=vpc)["GroupId"]
-    return Network(vpc, subnet, group)
+    return account.create_network()
 
 
 def reach(tmp_path: Path, subnets: list[str], groups: list[str]) -> list[str]:
@@ -106,56 +96,51 @@ def reach(tmp_path: Path, subnets: list[str], groups: list[str]) -> list[str]:
     return list(problems_of_reach(stage, load_settings(stage.environment())))
 
 
-def test_functions_need_a_way_out_that_is_no_internet_gateway(tmp_path: Path, network: Network) -> None:
+def test_functions_need_a_way_out_that_is_no_internet_gateway(tmp_path: Path, network: tuple[str, str]) -> None:
+    subnet, group = network
+
     def lines(way: str) -> list[str]:
         outcome = "so functions there reach neither LaunchDarkly nor SSM; take private subnets with a NAT gateway."
-        return [f"{network.subnet} routes what leaves its VPC to {way}, {outcome}"]
+        return [f"{subnet} routes what leaves its VPC to {way}, {outcome}"]
 
-    assert reach(tmp_path, [network.subnet], [network.group]) == lines("nothing")
+    assert reach(tmp_path, [subnet], [group]) == []
     ec2 = boto3.client("ec2")
-    (main,) = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [network.vpc]}])["RouteTables"]
+    filters = [{"Name": "association.subnet-id", "Values": [subnet]}]
+    (own,) = ec2.describe_route_tables(Filters=filters)["RouteTables"]
+    ec2.disassociate_route_table(AssociationId=own["Associations"][0]["RouteTableAssociationId"])
+    assert reach(tmp_path, [subnet], [group]) == lines("nothing")
+    filters = [{"Name": "vpc-id", "Values": [own["VpcId"]]}, {"Name": "association.main", "Values": ["true"]}]
+    (main,) = ec2.describe_route_tables(Filters=filters)["RouteTables"]
     gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
-    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=network.vpc)
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=own["VpcId"])
     to_the_internet = {"DestinationCidrBlock": "0.0.0.0/0", "GatewayId": gateway}
     ec2.create_route(RouteTableId=main["RouteTableId"], **to_the_internet)
-    assert reach(tmp_path, [network.subnet], [network.group]) == lines("an internet gateway, which serves no function")
-    give_nat(network)
-    assert reach(tmp_path, [network.subnet], [network.group]) == []
+    assert reach(tmp_path, [subnet], [group]) == lines("an internet gateway, which serves no function")
 
 
-def give_nat(network: Network) -> None:
-    """A route table of the subnet's own, which goes before the main one."""
+def test_security_groups_let_out_what_functions_need(tmp_path: Path, network: tuple[str, str]) -> None:
+    subnet, group = network
     ec2 = boto3.client("ec2")
-    table = ec2.create_route_table(VpcId=network.vpc)["RouteTable"]["RouteTableId"]
-    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
-    nat = ec2.create_nat_gateway(SubnetId=network.subnet, AllocationId=address)["NatGateway"]["NatGatewayId"]
-    ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", NatGatewayId=nat)
-    ec2.associate_route_table(RouteTableId=table, SubnetId=network.subnet)
-
-
-def test_security_groups_let_out_what_functions_need(tmp_path: Path, network: Network) -> None:
-    give_nat(network)
-    ec2 = boto3.client("ec2")
-    (group,) = ec2.describe_security_groups(GroupIds=[network.group])["SecurityGroups"]
-    ec2.revoke_security_group_egress(GroupId=network.group, IpPermissions=group["IpPermissionsEgress"])
+    (rules,) = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    ec2.revoke_security_group_egress(GroupId=group, IpPermissions=rules["IpPermissionsEgress"])
     line = "The security groups of config.json let nothing out to port {}, which functions need for {}."
-    assert reach(tmp_path, [network.subnet], [network.group]) == [
+    assert reach(tmp_path, [subnet], [group]) == [
         line.format(443, "LaunchDarkly and SSM"),
         line.format(6380, "the cache"),
     ]
     rule = {"IpProtocol": "tcp", "FromPort": 6379, "ToPort": 6380, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-    ec2.authorize_security_group_egress(GroupId=network.group, IpPermissions=[rule])
-    assert reach(tmp_path, [network.subnet], [network.group]) == [line.format(443, "LaunchDarkly and SSM")]
+    ec2.authorize_security_group_egress(GroupId=group, IpPermissions=[rule])
+    assert reach(tmp_path, [subnet], [group]) == [line.format(443, "LaunchDarkly and SSM")]
 
 
-def test_what_is_not_there_or_in_another_vpc_is_told(tmp_path: Path, network: Network) -> None:
-    (line,) = reach(tmp_path, ["subnet-0123456789abcdef0"], [network.group])
+def test_what_is_not_there_or_in_another_vpc_is_told(tmp_path: Path, account: Aws, network: tuple[str, str]) -> None:
+    subnet, group = network
+    (line,) = reach(tmp_path, ["subnet-0123456789abcdef0"], [group])
     assert line.startswith("config.json names what is not in eu-central-1: ")
     assert "subnet-0123456789abcdef0" in line
-    ec2 = boto3.client("ec2")
-    vpc = ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
-    other = ec2.create_security_group(GroupName="other", Description="other", VpcId=vpc)["GroupId"]
-    both = ", ".join(sorted([network.vpc, vpc]))
-    assert reach(tmp_path, [network.subnet], [other]) == [
+    _, other = account.create_network()
+    groups = boto3.client("ec2").describe_security_groups(GroupIds=[group, other])["SecurityGroups"]
+    both = ", ".join(sorted(each["VpcId"] for each in groups))
+    assert reach(tmp_path, [subnet], [other]) == [
         f"The subnets and security groups of config.json are in several VPCs: {both}."
     ]

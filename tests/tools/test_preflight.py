@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from pathlib import Path
 
 import boto3
@@ -12,7 +13,7 @@ import pytest
 from tests.support.aws import Aws
 from tests.tools.conftest import Configure
 from tools import after_deploy, deployment, preflight, register_webhook
-from tools.preflight import problems
+from tools.preflight import problems, problems_of_runtime, warnings
 from tools.stages import Stage, StageError
 
 SDK_KEY = "/serverless-flags/production/sdk-key"
@@ -94,7 +95,23 @@ def test_variables_of_others_are_none_of_our_business(configure: Configure, aws:
     aws.create_table("serverless-flags-production")
     others = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "DD_ENV", "OTEL_EXPORTER_OTLP_ENDPOINT", "SENTRY_DSN")
     users = ("ORDERS_TABLE", "LOG_COLOUR", "REDIS_HOST", "AWS_STS_REGIONAL_ENDPOINTS", "TZ", "PYTHONUTF8")
-    assert problems(configure(**dict.fromkeys((*others, *users), "http://127.0.0.1:1"))) == []
+    longer = ("DYNAMODB_TABLE_ORDERS", "MY_DYNAMODB_TABLE", "SESSIONS_REDIS_URL", "REDIS_URL_OF_SESSIONS")
+    assert problems(configure(**dict.fromkeys((*others, *users, *longer), "http://127.0.0.1:1"))) == []
+
+
+MISSPELT = {
+    "FLAGS_MAX_AGE_SECOND": "FLAGS_MAX_AGE_SECONDS",
+    "FLAG_MAX_AGE_SECONDS": "FLAGS_MAX_AGE_SECONDS",
+    "FLAGS_MAX_AGE": "FLAGS_MAX_AGE_SECONDS",
+    "STORE_CACHE": "STORE_CACHE_SECONDS",
+    "EVALUATE_CLIENT_TOKEN_SHA265": "EVALUATE_CLIENT_TOKEN_SHA256",
+    "LAUNCHDARKLY_BASE_URL": "LAUNCHDARKLY_BASE_URI",
+}
+
+
+@pytest.mark.parametrize(("name", "meant"), MISSPELT.items())
+def test_a_misspelt_setting_is_told(configure: Configure, name: str, meant: str) -> None:
+    assert problems(configure(**{name: "1"})) == [f"{name} is no setting of this app; did you mean {meant}?"]
 
 
 @pytest.mark.parametrize("suffix", [":1", ":current"])
@@ -157,7 +174,7 @@ OUT_OF_REACH = (
 )
 CACHES: list[tuple[str, list[str]]] = [
     ("redis://cache:6379", [OUT_OF_REACH]),
-    ("rediss://x.serverless.euc1.cache.amazonaws.com:6379", [OUT_OF_REACH]),
+    ("rediss://master.x.euc1.cache.amazonaws.com:6379", [OUT_OF_REACH]),
     ("rediss://10.0.0.7:6379", [OUT_OF_REACH]),
     ("redis://cache.example.com:6379", [OUT_OF_REACH]),
     ("unix:///run/valkey.sock", ["REDIS_URL is a socket; nothing on Lambda listens there."]),
@@ -176,13 +193,50 @@ def test_a_cache_that_no_function_would_reach_is_told(
 def test_in_a_network_every_function_may_connect_to_it(configure: Configure, aws: Aws, tmp_path: Path) -> None:
     aws.put_secret(SDK_KEY, "sdk-key")
     stage = configure(REDIS_URL="redis://cache:6379", DYNAMODB_TABLE=None)
-    edit_config(tmp_path, {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]})
+    subnet, group = aws.create_network()
+    edit_config(tmp_path, {"subnet_ids": [subnet], "security_group_ids": [group]})
     needs = "ec2:CreateNetworkInterface, ec2:DescribeNetworkInterfaces, ec2:DeleteNetworkInterface on *."
     assert problems(stage) == [
         f"policy-production{suffix}.json does not allow {function} to connect to the subnets of config.json: "
         f"it needs {needs}"
         for function, suffix in (("api_handler", ""), ("on_event", "-on_event"), ("reconcile", "-reconcile"))
     ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"subnet_ids": "subnet-1", "security_group_ids": ["sg-1"]}, "subnet_ids must be a list of strings in "),
+        ({"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}, "config.json names what is not in eu-central-1"),
+    ],
+)
+def test_what_is_wrong_with_the_network_is_told(
+    configure: Configure, aws: Aws, tmp_path: Path, settings: dict[str, object], line: str
+) -> None:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    stage = configure(REDIS_URL="redis://cache:6379", DYNAMODB_TABLE=None)
+    edit_config(tmp_path, settings)
+    assert any(problem.startswith(line) for problem in problems(stage))
+
+
+def test_another_python_changes_the_runtime_only_if_that_is_meant(
+    configure: Configure, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = configure()
+    local = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    other = "python3.10" if local != "python3.10" else "python3.14"
+    assert problems_of_runtime(stage, None) == []  # nothing is deployed
+    deployed = local
+    monkeypatch.setattr(preflight, "deployed_runtime", lambda _: deployed)
+    assert problems_of_runtime(stage, None) == []
+    assert problems_of_runtime(stage, other) == [
+        f"This is {local} and not {other}; deploy with that Python: PYTHON={other}"
+    ]
+    deployed = other
+    assert problems_of_runtime(stage, local) == []
+    difference = f"Stage 'production' runs {other} and this is {local}, to which deploying would change it."
+    keep = f"Keep it with PYTHON={other}, or change it with RUNTIME={local}."
+    assert problems_of_runtime(stage, None) == [f"{difference} {keep}"]
 
 
 @pytest.mark.parametrize(("variables", "lines"), SETTINGS)
@@ -299,3 +353,149 @@ def test_a_stage_that_is_not_there_is_an_error_of_every_command(capsys: pytest.C
         assert capsys.readouterr().err == (
             "There is no stage 'staging' in .chalice/config.json; it has: local, dev, production.\n"
         )
+
+
+# Functions that a user has added.
+
+OWN_FUNCTIONS = """
+
+@app.on_sqs_message(queue="orders")
+def take_orders(event):
+    pass
+
+
+@app.on_kinesis_record(stream="clicks", name="count_clicks")
+def anything(event):
+    pass
+
+
+@app.on_dynamodb_record(stream_arn="arn:aws:dynamodb:eu-central-1:123456789012:table/orders/stream/2026-01-01T00:00")
+def follow_orders(event):
+    pass
+
+
+@app.lambda_function()
+def plain(event, lambda_context):
+    pass
+"""
+SOURCES = {
+    "take_orders": ("orders", "sqs:ReceiveMessage, sqs:DeleteMessage, sqs:GetQueueAttributes"),
+    "count_clicks": ("stream/clicks", "kinesis:GetRecords, kinesis:GetShardIterator, kinesis:DescribeStream"),
+    "follow_orders": (
+        "table/orders/stream/2026-01-01T00:00",
+        "dynamodb:GetRecords, dynamodb:GetShardIterator, dynamodb:DescribeStream",
+    ),
+}
+READ_ONLY = "policy-production-on_event.json"
+
+
+def add_functions(stage: Stage, of_each: dict[str, object], **of_some: dict[str, object]) -> None:
+    """Adds the functions, with settings for each of them, and further ones for some."""
+    with (stage.folder / "app.py").open("a") as app:
+        app.write(OWN_FUNCTIONS)
+    path = stage.folder / ".chalice" / "config.json"
+    config = json.loads(path.read_text())
+    functions = config["stages"]["production"]["lambda_functions"]
+    for name in (*SOURCES, "plain", *of_some):
+        functions[name] = {**of_each, **of_some.get(name, {})}
+    path.write_text(json.dumps(config))
+
+
+def read_of_own(folder: Path, *more: dict[str, object]) -> None:
+    """policy-own.json: to evaluate, and more."""
+    policy = json.loads((folder / ".chalice" / READ_ONLY).read_text())
+    policy["Statement"] += more
+    (folder / ".chalice" / "policy-own.json").write_text(json.dumps(policy))
+
+
+@pytest.fixture
+def own_stage(configure: Configure, aws: Aws) -> Stage:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    aws.create_table("serverless-flags-production")
+    return configure(ORDERS_TABLE="orders")
+
+
+def test_functions_of_a_user_need_what_reads_their_sources_and_nothing_of_ours(own_stage: Stage) -> None:
+    read_of_own(own_stage.folder)
+    add_functions(own_stage, {"iam_policy_file": "policy-own.json", "lambda_memory_size": 512})
+    assert problems(own_stage) == [
+        f"policy-own.json does not allow {name} to read {resource}: it needs {actions}."
+        for name, (resource, actions) in SOURCES.items()
+    ]
+    read_of_own(own_stage.folder, allow(["sqs:*", "kinesis:*", "dynamodb:*"], "*"))
+    assert (problems(own_stage), warnings(own_stage)) == ([], [])
+
+
+def test_little_memory_a_policy_with_secrets_and_one_without_the_table_are_warnings(own_stage: Stage) -> None:
+    (own_stage.folder / ".chalice" / "policy-empty.json").write_text(
+        json.dumps({"Statement": [allow(["sqs:*", "kinesis:*", "dynamodb:*Stream", "dynamodb:Get*"], "*")]})
+    )
+    add_functions(
+        own_stage,
+        {"iam_policy_file": "policy-empty.json", "lambda_memory_size": 255},
+        plain={"iam_policy_file": "policy-production.json", "lambda_memory_size": 256},
+        take_orders={"lambda_memory_size": None},
+    )
+    assert problems(own_stage) == []
+    reason = (
+        "Lambda gives a function processor time by its memory, and with less than 256 MB a cold start takes seconds."
+    )
+    advice = "Set lambda_memory_size in .chalice/config.json."
+    no_table = "to use table/serverless-flags-production: flags would have their default values."
+    assert warnings(own_stage) == [
+        f"take_orders has 128 MB: {reason} {advice}",
+        f"count_clicks has 255 MB: {reason} {advice}",
+        f"follow_orders has 255 MB: {reason} {advice}",
+        (
+            "plain is deployed with policy-production.json, the API's, which may read the secrets and write the flags. "
+            "Give it an iam_policy_file; to evaluate, what policy-production-on_event.json allows is enough."
+        ),
+        f"policy-empty.json does not allow take_orders {no_table}",
+        f"policy-empty.json does not allow count_clicks {no_table}",
+        f"policy-empty.json does not allow follow_orders {no_table}",
+    ]
+
+
+def test_a_warning_does_not_stop_a_deployment(
+    own_stage: Stage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "Stage", lambda _name: own_stage)
+    read_of_own(own_stage.folder, allow(["sqs:*", "kinesis:*", "dynamodb:*"], "*"))
+    add_functions(own_stage, {"iam_policy_file": "policy-own.json"})
+    assert preflight.main(["production"]) == 0
+    assert [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()] == ["Warning"] * 4
+
+
+def test_a_function_in_the_configuration_that_is_not_in_the_app_is_told(own_stage: Stage) -> None:
+    read_of_own(own_stage.folder, allow(["sqs:*", "kinesis:*", "dynamodb:*"], "*"))
+    add_functions(own_stage, {"iam_policy_file": "policy-own.json"}, take_order={"lambda_timeout": 5})
+    (problem,) = problems(own_stage)
+    assert problem == (
+        "lambda_functions in .chalice/config.json names take_order, which app.py does not have; did you mean "
+        "take_orders?"
+    )
+
+
+def test_the_settings_and_the_policy_file_of_a_users_function_are_looked_at_too(own_stage: Stage) -> None:
+    variables = {"FLAGS_MAX_AGE_SECONDS": "soon"}
+    add_functions(own_stage, {"iam_policy_file": "policy-own.json"}, plain={"environment_variables": variables})
+    (problem,) = problems(own_stage)
+    assert problem == "FLAGS_MAX_AGE_SECONDS is 'soon'; expected a number of seconds, 0 or more."
+    edit_function(own_stage, "plain", {"lambda_memory_size": "512"})
+    assert problems(own_stage) == ["lambda_memory_size must be a number without quotes in .chalice/config.json."]
+    edit_function(own_stage, "plain", {})
+    assert "policy-own.json is not there; plain is deployed with that policy." in problems(own_stage)
+
+
+def edit_function(stage: Stage, name: str, settings: dict[str, object]) -> None:
+    path = stage.folder / ".chalice" / "config.json"
+    config = json.loads(path.read_text())
+    config["stages"]["production"]["lambda_functions"][name] = {"iam_policy_file": "policy-own.json", **settings}
+    path.write_text(json.dumps(config))
+
+
+def test_an_app_that_cannot_be_imported_is_one_line(configure: Configure) -> None:
+    stage = configure()
+    (stage.folder / "app.py").write_text("from chalicelib import nothing_of_the_sort")
+    with pytest.raises(StageError, match=r"^app\.py cannot be imported: ImportError: cannot import name 'nothing_of"):
+        problems(stage)

@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "dynamodb_table": None,
     "store_prefix": "launchdarkly",
     "store_cache_seconds": 15.0,
+    "flags_max_age_seconds": 1.0,
     "evaluate_auth": "token",
     "token_digests": frozenset(),
     "client_token_digests": frozenset(),
@@ -119,6 +120,8 @@ VALID: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"STORE_PREFIX": ""}, {"store_prefix": "launchdarkly"}),
     ({"STORE_CACHE_SECONDS": "0"}, {"store_cache_seconds": 0.0}),
     ({"STORE_CACHE_SECONDS": "2.5"}, {"store_cache_seconds": 2.5}),
+    ({"FLAGS_MAX_AGE_SECONDS": "0"}, {"flags_max_age_seconds": 0.0}),
+    ({"FLAGS_MAX_AGE_SECONDS": "60"}, {"flags_max_age_seconds": 60.0}),
     ({"EVALUATE_AUTH": "iam"}, {"evaluate_auth": "iam"}),
     ({"EVALUATE_AUTH": "none"}, {"evaluate_auth": "none"}),
     (
@@ -224,6 +227,10 @@ INVALID: list[tuple[dict[str, str], str]] = [
             f"STORE_CACHE_SECONDS is {seconds!r}; expected a number of seconds, 0 or more.",
         )
         for seconds in ("-1", "soon", "nan", "inf", "1e999", "15s")
+    ),
+    (
+        {"FLAGS_MAX_AGE_SECONDS": "-1"},
+        "FLAGS_MAX_AGE_SECONDS is '-1'; expected a number of seconds, 0 or more.",
     ),
     *(
         ({"EVALUATE_TOKEN_SHA256": digests}, _NOT_A_DIGEST)

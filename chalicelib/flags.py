@@ -1,0 +1,116 @@
+"""Flags in a function of your own, in the words of LaunchDarkly's SDK::
+
+    from chalicelib import flags  # elsewhere: from serverless_flags import flags
+
+    if flags.variation("new-pricing", Context.create("acme", "organization"), default=False):
+        ...
+
+The functions have the signatures and semantics of ``LDClient``: they never raise for something that fails at run
+time, and what cannot be evaluated has its default value. There is nothing to make, to keep or to close; an answer
+is at most ``FLAGS_MAX_AGE_SECONDS`` old. Importing this module does nothing.
+
+A context is the SDK's ``Context``, a context JSON such as ``{"kind": "user", "key": "anna"}``, or a legacy user JSON.
+``flags.Context`` is that of the SDK; ``from ldclient import Context`` gives the same, and makes a cold start import
+the whole SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from . import wiring as _wiring
+from .launchdarkly.sdk import Context, EvaluationDetail, FeatureFlagsState
+from .read.contexts import context_or_invalid
+
+if TYPE_CHECKING:
+    from ldclient.client import LDClient
+    from ldclient.migrations import OpTracker, Stage
+
+    from .read.recent import Answers
+
+__all__ = ["Context", "all_flags_state", "migration_variation", "one_revision", "variation", "variation_detail"]
+
+AnyContext = Context | Mapping[str, Any]
+"""The SDK's, or JSON (Any: JSON)."""
+
+Json = TypeVar("Json", bound=Mapping[str, Any])
+"""A JSON object: also a TypedDict."""
+
+_overrides: Callable[[], Answers | None] | None = None
+"""What the functions answer from in a test that overrides flags: ``testing`` puts it here."""
+
+
+@overload
+def variation(key: str, context: AnyContext, default: bool) -> bool: ...
+@overload
+def variation(key: str, context: AnyContext, default: int) -> int: ...
+@overload
+def variation(key: str, context: AnyContext, default: float) -> float: ...
+@overload
+def variation(key: str, context: AnyContext, default: str) -> str: ...
+@overload
+def variation(key: str, context: AnyContext, default: list[Any]) -> list[Any]: ...
+@overload
+def variation(key: str, context: AnyContext, default: dict[str, Any]) -> dict[str, Any]: ...
+@overload
+def variation(key: str, context: AnyContext, default: Json) -> Json: ...
+@overload
+def variation(key: str, context: AnyContext, default: None) -> Any: ...
+def variation(key: str, context: AnyContext, default: Any) -> Any:
+    """The value of the flag for this context, or ``default`` if it cannot be evaluated.
+
+    As in the SDK, the flag's value is not held against the default's type: keep both of one type.
+    """
+    return _answers().variation(key, context_or_invalid(context), default)
+
+
+def variation_detail(key: str, context: AnyContext, default: Any) -> EvaluationDetail:
+    """The value, its variation index and its reason, ``{"kind": "RULE_MATCH", ...}``.
+
+    With the default value the index is None, and the reason ``{"kind": "ERROR", "errorKind": ...}``:
+    ``CLIENT_NOT_READY`` without a store or before it was filled, ``FLAG_NOT_FOUND``, ``USER_NOT_SPECIFIED`` for an
+    invalid context, ``MALFORMED_FLAG``, ``EXCEPTION``; or ``OFF``, for a flag without an off variation.
+    """
+    return _answers().variation_detail(key, context_or_invalid(context), default)
+
+
+def all_flags_state(
+    context: AnyContext,
+    *,
+    client_side_only: bool = False,
+    with_reasons: bool = False,
+    details_only_for_tracked_flags: bool = False,
+) -> FeatureFlagsState:
+    """The state of all flags, for a front end; with ``valid`` False when there is none."""
+    return _answers().all_flags_state(
+        context_or_invalid(context),
+        client_side_only=client_side_only,
+        with_reasons=with_reasons,
+        details_only_for_tracked_flags=details_only_for_tracked_flags,
+    )
+
+
+def migration_variation(key: str, context: AnyContext, default_stage: Stage) -> tuple[Stage, OpTracker]:
+    """The stage of a migration flag, and the tracker of the operation."""
+    return _answers().migration_variation(key, context_or_invalid(context), default_stage)
+
+
+@contextmanager
+def one_revision() -> Iterator[LDClient]:
+    """An SDK client over one revision, for a whole invocation: the store is asked once, at the block's beginning.
+
+    Whatever happens meanwhile, all of its answers are of that revision, also after the block for whoever keeps it.
+    While there is nothing to evaluate from, it is a client that answers with default values.
+    """
+    answers = _overridden() or _wiring.wiring.recent_flags.fresh_answers()
+    yield answers.new_client()
+
+
+def _answers() -> Answers:
+    return _overridden() or _wiring.wiring.recent_flags.answers()
+
+
+def _overridden() -> Answers | None:
+    return None if _overrides is None else _overrides()
