@@ -7,6 +7,7 @@ STAGE ?= production
 STORE ?= redis
 LOG_DAYS ?= 30
 OUT ?= build/package
+FORMAT ?= cloudformation
 
 .PHONY: help run test check package bench token clean stage infrastructure monitoring preflight deploy webhook record undeploy \
   status refresh flags logs rotate-sdk-key rotate-webhook-secret
@@ -66,10 +67,11 @@ check: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit
 
-## package: the deployment package of STAGE with compiled bytecode, in OUT
+## package: the deployment package of STAGE with compiled bytecode and a template, in OUT; FORMAT=terraform for that
 package: .venv/installed
 	$(BIN)/python tools/build_bytecode.py
-	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(BIN)/chalice package --stage $(STAGE) $(OUT)
+	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(BIN)/chalice package --stage $(STAGE) --pkg-format $(FORMAT) $(OUT)
+	$(BIN)/python -m tools.mend_package $(STAGE) $(OUT)
 	$(BIN)/python tools/normalize_package.py .chalice/deployments/*.zip $(OUT)/deployment.zip
 
 ## bench: measure everything side by side, STORE=redis or dynamodb; writes docs/benchmarks*.md and the chart

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support.data import PROJECT
 
-_PARTS = ("app.py", "chalicelib", "requirements.txt", ".chalice", "examples", "tools", "Makefile")
+_PARTS = ("app.py", "chalicelib", "requirements.txt", ".chalice", "examples", "infrastructure", "tools", "Makefile")
 _LEFT_OVERS = shutil.ignore_patterns("__pycache__", "deployed", "deployments")
 
 

@@ -32,7 +32,6 @@ OUTPUTS = {
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone in which the commands write."""
     monkeypatch.setattr(new_stage, "PROJECT", copy_project(tmp_path))
-    (tmp_path / "infrastructure").symlink_to(PROJECT / "infrastructure")
     monkeypatch.setattr(infrastructure, "PROJECT", tmp_path)
     return tmp_path
 
