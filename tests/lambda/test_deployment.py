@@ -10,7 +10,7 @@ from cfnlint.decode import cfn_yaml
 
 from tests.support.aws import Aws
 from tests.support.data import PROJECT, boolean_flag
-from tests.support.deployment import TOKEN, USER, Deployed, Deployments, Json
+from tests.support.deployment import TOKEN, USER, Deployed, Deployments, Json, Project
 from tests.support.valkey import running_valkey
 from tools import operate
 from tools.stages import Stage
@@ -55,6 +55,7 @@ def test_a_stage_is_deployed_used_and_deleted(
 ) -> None:
     account.create_table("serverless-flags-dev")
     deployed = deployments.deploy("dev", {})
+    assert denied_to_the_deployer(deployed.project) == set()
     check_the_whole_way(deployed)
     check_the_functions(account, deployed)
     check_the_package(deployed)
@@ -70,14 +71,16 @@ def test_every_clone_deploys_and_deletes_one_and_the_same_stage(deployments: Dep
     url = f"https://{api['id']}.execute-api.eu-central-1.amazonaws.com/production/"
     assert f"Deployed to {url}" in deployed.output
 
-    output = deployments.another_clone(deployed.project).make("deploy")
-    assert f"Deployed to {url}" in output
+    clone = deployments.another_clone(deployed.project)
+    assert f"Deployed to {url}" in clone.make("deploy")
+    assert denied_to_the_deployer(clone) == set()
     assert [each["id"] for each in left_of_functions(account)[2]] == [api["id"]]
     check_the_whole_way(deployed)
     check_the_functions(account, deployed)
 
-    output = deployments.another_clone(deployed.project).make("undeploy")
-    assert f"  rest api {url}" in output
+    clone = deployments.another_clone(deployed.project)
+    assert f"  rest api {url}" in clone.make("undeploy")
+    assert denied_to_the_deployer(clone) == set()
     assert left_of_functions(account) == ([], [], [], [])
 
 
@@ -93,6 +96,15 @@ def test_a_stage_with_redis_in_a_vpc_is_deployed_used_and_deleted(deployments: D
         assert json.loads(vpc) == [subnet]
         deployed.project.make("undeploy")
     assert left_of_functions(account) == ([], [], [], [])
+
+
+def denied_to_the_deployer(project: Project) -> set[str]:
+    """What the last `make` has asked of AWS and the role of infrastructure/deployer.yaml may not do."""
+    assert {"lambda:ListFunctions", "apigateway:GET", "iam:GetRole", "sts:GetCallerIdentity"} <= project.calls
+    role = cfn_yaml.load(str(PROJECT / "infrastructure" / "deployer.yaml"))["Resources"]["DeployerRole"]["Properties"]
+    statements = role["Policies"][0]["PolicyDocument"]["Statement"]
+    lists = [each["Action"] if isinstance(each["Action"], list) else [each["Action"]] for each in statements]
+    return project.calls - {action for actions in lists for action in actions}
 
 
 def check_the_functions(account: Aws, deployed: Deployed) -> None:

@@ -19,6 +19,7 @@ from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.lambda_runtime import api_event
 from tests.support.packages import make
+from tests.support.recorded_calls import recorded_calls
 from tests.support.webhooks import flag_entry, signature_of
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ class Project:
     def __init__(self, packaged: Path, folder: Path, stage: str, aws: Aws) -> None:
         self.folder = folder
         self.stage = stage
+        self.calls: set[str] = set()
+        """The actions that AWS was asked for by the last `make`."""
         self._aws = aws
         shutil.copytree(packaged, folder, ignore=shutil.ignore_patterns("deployed"))
 
@@ -139,7 +142,8 @@ class Project:
     def make(self, target: str) -> str:
         """`make TARGET` for the stage; what it printed. The package is there, and is the same for all stages."""
         stage = f"STAGE={self.stage}"
-        return make(self.folder, target, stage, "--old-file", "package", environment=self._aws.environment)
+        with recorded_calls() as self.calls:
+            return make(self.folder, target, stage, "--old-file", "package", environment=self._aws.environment)
 
 
 @contextmanager
