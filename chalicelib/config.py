@@ -265,6 +265,27 @@ class Settings:
         "How old an answer of `flags` in a function of your own may be.",
         expected="a number of seconds, 0 or more",
     )
+    big_segments_redis_url = Variable(
+        "BIG_SEGMENTS_REDIS_URL",
+        _matching(r"(redis|rediss|unix)://.*"),
+        None,
+        "Where the memberships of big segments are, if not in the flag store.",
+        expected="a URL that starts with redis://, rediss:// or unix://",
+        private=True,
+    )
+    big_segments_table = Variable(
+        "BIG_SEGMENTS_TABLE", str, None, "The same, where they are in DynamoDB: the name of a table."
+    )
+    big_segments_prefix = Variable(
+        "BIG_SEGMENTS_PREFIX", _prefix, None, "What their keys begin with, if not with STORE_PREFIX; none as there."
+    )
+    big_segments_cache_seconds = Variable(
+        "BIG_SEGMENTS_CACHE_SECONDS",
+        _seconds,
+        5.0,
+        "How long the memberships of a context are taken for current.",
+        expected="a number of seconds, 0 or more",
+    )
     evaluate_auth = Variable(
         "EVALUATE_AUTH",
         _choice("token", "iam", "none"),
@@ -330,6 +351,11 @@ class Settings:
     def direct_mode(self) -> bool:
         return self.mode == "direct"
 
+    @property
+    def has_big_segments(self) -> bool:
+        """Whether there is a store that may hold memberships: the flag store, if no other one is named."""
+        return bool(self.big_segments_redis_url or self.big_segments_table or not self.direct_mode)
+
     def __repr__(self) -> str:
         shown = (f"{row.attribute}={row.__get__(self, Settings)!r}" for row in ROWS if not row.private)
         return f"Settings({', '.join(shown)})"
@@ -361,6 +387,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         proxies={name: variables[name] for name in _FOR_LAUNCHDARKLY if name in variables},
     )
     _check_store(settings)
+    _check_big_segments(settings)
     _check_digests(settings)
     return settings
 
@@ -375,6 +402,17 @@ def _check_store(settings: Settings) -> None:
         raise ConfigurationError("REDIS_URL and DYNAMODB_TABLE are both set; set exactly one of them.")
     elif not settings.redis_url and not settings.dynamodb_table:
         raise ConfigurationError("Neither REDIS_URL nor DYNAMODB_TABLE is set; daemon mode needs exactly one of them.")
+
+
+def _check_big_segments(settings: Settings) -> None:
+    """At most one store, and no prefix where there is none."""
+    if settings.big_segments_redis_url and settings.big_segments_table:
+        raise ConfigurationError("BIG_SEGMENTS_REDIS_URL and BIG_SEGMENTS_TABLE are both set; set at most one of them.")
+    if settings.big_segments_prefix is not None and not settings.has_big_segments:
+        raise ConfigurationError(
+            "BIG_SEGMENTS_PREFIX is set, but EVALUATION_MODE is 'direct', which has no flag store; set "
+            "BIG_SEGMENTS_REDIS_URL or BIG_SEGMENTS_TABLE as well, or unset it."
+        )
 
 
 def _check_digests(settings: Settings) -> None:

@@ -44,6 +44,11 @@ class Timing(NamedTuple):
     store_retry_seconds: float = 1.0
     """How long the read path leaves a store alone that has failed, so that not every request waits for it."""
 
+    big_segments_seconds: float = 0.9
+    """All that a request waits for memberships in big segments, less what it has waited for the flag store already."""
+    big_segments_least_seconds: float = 0.2
+    """Of that, so much is left in any case: a data set that took long to read says nothing about memberships."""
+
     # Connections to the stores, of both paths.
 
     silence_seconds: float = 0.5

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .config import Settings, is_to_be_restored, load_settings
@@ -17,11 +17,15 @@ from .stores.port import Reader, Writer
 from .timing import Timing
 
 if TYPE_CHECKING:
+    from .launchdarkly.evaluators import KnownMembership
+    from .patience import Patience
+    from .read.big_segments import BigSegments
     from .read.direct import DirectFlags
     from .read.recent import RecentFlags
     from .read.snapshots import Snapshot, Snapshots
     from .refresh.refresher import Refresher
     from .stores.ahead import FirstRead
+    from .stores.port import MembershipReader
 
 Part = TypeVar("Part")
 
@@ -102,13 +106,47 @@ class Wiring:
     def snapshots(self) -> Snapshots:
         from .read.snapshots import Snapshots
 
-        return Snapshots(self.reader, self.settings.store_cache_seconds, self.timing, first_read=self._first_read)
+        return Snapshots(
+            self.reader,
+            self.settings.store_cache_seconds,
+            self.timing,
+            first_read=self._first_read,
+            read_memberships=self._read_memberships,
+        )
+
+    def _read_memberships(self, keys: Collection[str], patience: Patience | None) -> Mapping[str, KnownMembership]:
+        """Builds what it takes when a flag asks for a big segment for the first time."""
+        return self.big_segments.memberships_of(keys, patience)
+
+    @part
+    def big_segments(self) -> BigSegments:
+        from .read.big_segments import BigSegments
+
+        keep_seconds = self.settings.big_segments_cache_seconds
+        return BigSegments(lambda: self._membership_reader, keep_seconds, self.timing)
+
+    @part
+    def _membership_reader(self) -> MembershipReader:
+        """Over the connection of the flag store, unless the settings name another one."""
+        settings, timing = self.settings, self.timing
+        prefix = settings.store_prefix if settings.big_segments_prefix is None else settings.big_segments_prefix
+        if settings.big_segments_table is not None:
+            from .stores.dynamodb.reader import DynamoDbReader
+
+            return DynamoDbReader(settings.big_segments_table, prefix, settings.aws, timing).memberships(prefix)
+        if settings.big_segments_redis_url is not None:
+            from .stores.redis.reader import RedisReader
+
+            name = "BIG_SEGMENTS_REDIS_URL"
+            return RedisReader(settings.big_segments_redis_url, prefix, timing, name).memberships(prefix)
+        return self.reader.memberships(prefix)
 
     @part
     def direct_flags(self) -> DirectFlags:
         from .read.direct import connect_directly
 
-        return connect_directly(self.settings, self.timing)
+        memberships = self._membership_reader if self.settings.has_big_segments else None
+        return connect_directly(self.settings, self.timing, memberships)
 
     @part
     def recent_flags(self) -> RecentFlags:
@@ -140,9 +178,15 @@ class Wiring:
     def current_flags(self) -> Snapshot | DirectFlags:
         """What a request evaluates from, from its start to its end.
 
-        Raises StoreUnavailable and StoreNotInitialized in daemon mode, ConfigurationError in both.
+        What it waits for the flag store it cannot wait for memberships in big segments. Raises StoreUnavailable and
+        StoreNotInitialized in daemon mode, ConfigurationError in both.
         """
-        return self.direct_flags if self.settings.direct_mode else self.snapshots.current()
+        if self.settings.direct_mode:
+            return self.direct_flags
+        begun = time.monotonic()
+        snapshot = self.snapshots.current()
+        seconds_left = self.timing.big_segments_seconds - (time.monotonic() - begun)
+        return snapshot.for_request(max(seconds_left, self.timing.big_segments_least_seconds))
 
     def begin_to_read(self) -> None:
         """Begin to read the data set, which waits for the network while the caller imports what evaluates it.

@@ -21,7 +21,7 @@ from tests.support.valkey import ValkeyServer, running_valkey
 settings.register_profile("tests", deadline=None)  # no test is about how long it takes
 settings.load_profile("tests")
 
-_OURS = ("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "AWS_")
+_OURS = ("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "AWS_", "BIG_SEGMENTS_")
 
 
 @pytest.hookimpl(optionalhook=True)  # without xdist

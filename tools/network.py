@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import boto3
 from botocore.exceptions import ClientError
@@ -22,6 +22,7 @@ Json = dict[str, Any]
 _LISTS = {"subnet_ids": "subnet", "security_group_ids": "sg"}
 """Chalice's names, and how AWS's names of these begin."""
 
+_HASH_TAG = re.compile(r"\{[^}]+\}")
 _TLS = 443
 _VALKEY = 6379
 
@@ -40,24 +41,30 @@ def types_of_network(stage: Stage, function: str) -> Iterator[str]:
 
 def problems_of_address(stage: Stage, settings: Settings) -> Iterator[str]:
     """A cache is reached from its own network, unless it is one on the internet, by TLS. No I/O."""
-    if settings.redis_url is None:
-        return
-    url = urlsplit(settings.redis_url)
-    host = url.hostname or ""
-    if url.scheme == "unix":
-        yield "REDIS_URL is a socket; nothing on Lambda listens there."
-    elif not all(stage.setting(name) for name in _LISTS) and (url.scheme != "rediss" or not _is_public(host)):
-        yield (
-            "REDIS_URL is set, but the stage has no subnet_ids and security_group_ids: outside of the cache's VPC no "
-            "function reaches it."
-        )
-    if _is_serverless(host) and url.scheme != "rediss":
-        yield "REDIS_URL must begin with rediss://: ElastiCache Serverless speaks TLS only."
-    if _is_cluster(host) and not re.search(r"\{[^}]+\}", settings.store_prefix):
+    has_network = all(stage.setting(name) for name in _LISTS)
+    for name, url in _addresses(settings):
+        host = url.hostname or ""
+        if url.scheme == "unix":
+            yield f"{name} is a socket; nothing on Lambda listens there."
+        elif not has_network and (url.scheme != "rediss" or not _is_public(host)):
+            yield (
+                f"{name} is set, but the stage has no subnet_ids and security_group_ids: outside of the cache's "
+                "VPC no function reaches it."
+            )
+        if _is_serverless(host) and url.scheme != "rediss":
+            yield f"{name} must begin with rediss://: ElastiCache Serverless speaks TLS only."
+    if _is_cluster(urlsplit(settings.redis_url or "").hostname or "") and not _HASH_TAG.search(settings.store_prefix):
         yield (
             "STORE_PREFIX must have a hash tag, such as {launchdarkly}: REDIS_URL is a cluster, which refuses a "
             "transaction over keys of several slots."
         )
+
+
+def _addresses(settings: Settings) -> Iterator[tuple[str, SplitResult]]:
+    """The caches that the functions use, by the settings' names."""
+    for row in (Settings.redis_url, Settings.big_segments_redis_url):
+        if url := settings.values[row.attribute]:
+            yield row.name, urlsplit(url)
 
 
 def _is_public(host: str) -> bool:
@@ -124,8 +131,7 @@ def _route_table(tables: list[Json], subnet: str) -> Json:
 def _of_rules(groups: list[Json], settings: Settings) -> Iterator[str]:
     rules = [rule for group in groups for rule in group["IpPermissionsEgress"]]
     ports = {_TLS: "LaunchDarkly and SSM"}
-    if settings.redis_url is not None:
-        ports[urlsplit(settings.redis_url).port or _VALKEY] = "the cache"
+    ports.update({url.port or _VALKEY: "the cache" for _, url in _addresses(settings)})
     for port, what in ports.items():
         if not any(_allows(rule, port) for rule in rules):
             yield f"The security groups of config.json let nothing out to port {port}, which functions need for {what}."

@@ -102,7 +102,9 @@ def policies(name: str, store: Store) -> dict[str, Json]:
         f"arn:*:logs:*:*:log-group:/aws/lambda/{APP}-{name}*",
     )
     table = f"arn:*:dynamodb:*:*:table/{store.table}"
-    reads = [_allow("ReadFlags", ["dynamodb:GetItem", "dynamodb:Query"], table)] if store.table else []
+    one_by_one = ["dynamodb:GetItem", "dynamodb:Query"]
+    reads = [_allow("ReadFlags", one_by_one, table)] if store.table else []
+    evaluates = [_allow("ReadFlags", ["dynamodb:BatchGetItem", *one_by_one], table)] if store.table else []
     writes = [_allow("WriteFlags", ["dynamodb:BatchWriteItem", "dynamodb:UpdateItem"], table)] if store.table else []
     interfaces = [f"ec2:{verb}NetworkInterface{s}" for verb, s in (("Create", ""), ("Describe", "s"), ("Delete", ""))]
     network = [_allow("ConnectToSubnets", interfaces, "*")] if store.network else []
@@ -110,8 +112,8 @@ def policies(name: str, store: Store) -> dict[str, Json]:
     api = _allow("ReadSecrets", ["ssm:GetParameter"], sdk_key, webhook_secret)
     reconcile = _allow("ReadSecrets", ["ssm:GetParameter"], sdk_key)
     statements = {
-        f"policy-{name}.json": [logs, *reads, *writes, *network, api],
-        f"policy-{name}-on_event.json": [logs, *reads, *network],
+        f"policy-{name}.json": [logs, *evaluates, *writes, *network, api],
+        f"policy-{name}-on_event.json": [logs, *evaluates, *network],
         f"policy-{name}-reconcile.json": [logs, *reads, *writes, *network, reconcile],
     }
     return {file: {"Version": "2012-10-17", "Statement": listed} for file, listed in statements.items()}

@@ -25,7 +25,7 @@ from tools.network import problems_of_address, problems_of_reach, types_of_netwo
 from tools.policies import Needed, Policy
 from tools.stages import FUNCTIONS, Stage, StageError
 
-_OURS = ("LAUNCHDARKLY_", "EVALUATE_", "EVALUATION_")
+_OURS = ("LAUNCHDARKLY_", "EVALUATE_", "EVALUATION_", "BIG_SEGMENTS_")
 """How the names of settings begin that cannot be somebody else's. Users call what is theirs otherwise."""
 
 _STRINGS = ("api_gateway_stage", "iam_policy_file")
@@ -132,7 +132,7 @@ def _of_own_policy(stage: Stage, function: Function, settings: Settings) -> Iter
             f"an iam_policy_file; to evaluate, what policy-{stage.name}-on_event.json allows is enough."
         )
         yield from _of_source(path, function)
-    for needed in _needed_to_evaluate(settings):
+    for needed in (*_needed_to_read(settings), *_needed_for_big_segments(settings)):
         if not Policy(path).allows(needed, boto3.session.Session().region_name):
             yield f"{path.name} does not allow {name} to use {needed.resource}: flags would have their default values."
 
@@ -238,7 +238,9 @@ def _use(needed: Needed) -> str:
 def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]:
     secrets = {"api_handler": (settings.sdk_key, settings.webhook_secret), "reconcile": (settings.sdk_key,)}
     if function in FUNCTIONS:
-        yield from _needed_to_evaluate(settings)
+        yield from _needed_to_read(settings)
+    if function in ("api_handler", "on_event"):
+        yield from _needed_for_big_segments(settings)
     if function in secrets and settings.dynamodb_table is not None:
         yield Needed(("dynamodb:BatchWriteItem", "dynamodb:UpdateItem"), f"table/{settings.dynamodb_table}")
     for secret in secrets.get(function, ()):
@@ -247,11 +249,16 @@ def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]
         yield Needed(_NETWORK, "*")
 
 
-def _needed_to_evaluate(settings: Settings) -> Iterator[Needed]:
+def _needed_to_read(settings: Settings) -> Iterator[Needed]:
     if settings.dynamodb_table is not None:
         yield Needed(("dynamodb:GetItem", "dynamodb:Query"), f"table/{settings.dynamodb_table}")
     if settings.direct_mode:
         yield from _needed_for_secret(settings.sdk_key)
+
+
+def _needed_for_big_segments(settings: Settings) -> Iterator[Needed]:
+    if settings.big_segments_table is not None:
+        yield Needed(("dynamodb:BatchGetItem",), f"table/{settings.big_segments_table}")
 
 
 def _needed_for_secret(secret: SecretSource) -> Iterator[Needed]:
@@ -268,9 +275,10 @@ def _resource_of_parameter(parameter: str) -> str:
 
 def _of_account(stage: Stage, settings: Settings) -> list[str]:
     try:
+        tables = dict.fromkeys((settings.dynamodb_table, settings.big_segments_table))
         return [
             *_of_parameter(settings.sdk_key),
-            *_of_table(settings.dynamodb_table),
+            *(line for table in tables for line in _of_table(table)),
             *problems_of_reach(stage, settings),
         ]
     except ClientError as error:

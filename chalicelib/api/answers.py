@@ -94,17 +94,24 @@ def provenance_fields(provenance: Provenance) -> Json:
 def evaluation_answer(
     source: Snapshot | DirectFlags, asked: Asked, evaluate: Callable[[], Json], key: str | None = None
 ) -> Answer:
-    """The evaluation of one flag (``key``) or of all; a 304 without evaluating when the caller holds it already.
+    """The evaluation of one flag (``key``) or of all; a 304 when the caller holds it already.
 
-    In direct mode, where no revision is known, there is no entity tag. Raises as ``look_up`` does.
+    The tag without memberships is that of answers for which no flag has asked for one: who holds it gets the
+    304 without an evaluation, because none will ask for this question either. In direct mode, where no revision
+    is known, there is no entity tag. Raises as ``look_up`` does.
     """
     headers = provenance_headers(source.provenance)
     if source.provenance.revision is None:
         return Answer(evaluate(), headers)
     if key is not None:
         look_up(source, key, asked.options)  # before any tag is compared: what does not exist has none
-    tag = etag(source.provenance.revision, asked.body, key, asked.options._asdict())
-    headers = {"ETag": tag, **headers}
+    question = source.provenance.revision, asked.body, key, asked.options._asdict()
+    tag = etag(*question)
     if matches_etag(asked.if_none_match, tag):
-        return Answer("", headers, 304)
-    return Answer(evaluate(), headers)
+        return Answer("", {"ETag": tag, **headers}, 304)
+    evaluated = evaluate()
+    if source.memberships is not None and source.memberships.known:
+        tag = etag(*question, source.memberships.known)
+        if matches_etag(asked.if_none_match, tag):
+            return Answer("", {"ETag": tag, **headers}, 304)
+    return Answer(evaluated, {"ETag": tag, **headers})

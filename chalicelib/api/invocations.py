@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..errors import InvalidContext, InvalidRequest
+from ..launchdarkly.sdk import Context
 from ..read.contexts import parse_context
 from ..read.evaluation import FlagSource, Options, evaluate_flag, evaluate_flags
 
@@ -115,11 +116,30 @@ def answer_event(source: FlagSource, request: EventRequest) -> dict[str, Any]:
         return {"flag": evaluate_flag(source, parse_context(request.contexts[0]), request.flag, request.options)}
     if not request.is_batch:
         return {"flags": evaluate_flags(source, parse_context(request.contexts[0]), request.options)}
-    return {"results": [_result(source, context, request.options) for context in request.contexts]}
+    return {"results": _results(source, request)}
 
 
-def _result(source: FlagSource, data: object, options: Options) -> dict[str, Any]:
+class _Subject(NamedTuple):
+    """One of the contexts of a batch, or what is wrong with it."""
+
+    context: Context | None
+    error: str = ""
+
+
+def _results(source: FlagSource, request: EventRequest) -> list[dict[str, Any]]:
+    subjects = [_parsed(context) for context in request.contexts]
+    if source.memberships is not None:
+        source.memberships.expect([each.context for each in subjects if each.context is not None])
+    return [
+        {"error": each.error}
+        if each.context is None
+        else {"flags": evaluate_flags(source, each.context, request.options)}
+        for each in subjects
+    ]
+
+
+def _parsed(data: object) -> _Subject:
     try:
-        return {"flags": evaluate_flags(source, parse_context(data), options)}
+        return _Subject(parse_context(data))
     except InvalidContext as error:
-        return {"error": str(error)}
+        return _Subject(None, str(error))

@@ -106,9 +106,15 @@ def _evaluation(key: str, answer: Mapping[str, Any], feature_store: ReadableFeat
         "key": key,
         "reason": _reason(reason, feature_store.get(FEATURES, key)),
         "variant": "" if variation is None else str(variation),
-        "metadata": {} if answer["version"] is None else {"version": answer["version"]},
+        "metadata": _metadata(answer),
         **({} if answer["value"] is None else {"value": answer["value"]}),
     }
+
+
+def _metadata(answer: Mapping[str, Any]) -> Json:
+    """What OpenFeature has no field for: the version, and the status of the big segments that the flag has asked."""
+    metadata = {"version": answer["version"], "bigSegmentsStatus": answer["reason"].get("bigSegmentsStatus")}
+    return {name: value for name, value in metadata.items() if value is not None}
 
 
 def _reason(reason: Mapping[str, Any], flag: Any) -> str:

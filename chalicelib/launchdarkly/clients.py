@@ -12,18 +12,20 @@ the data set. When it goes, the data set goes at once, and what is left for the 
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from weakref import proxy
 
 from ldclient.client import LDClient
-from ldclient.config import Config
-from ldclient.interfaces import EventProcessor, FeatureStore
+from ldclient.config import BigSegmentsConfig, Config
+from ldclient.interfaces import BigSegmentStore, EventProcessor, FeatureStore
 
 from ..config import Settings
 from ..errors import UnreadableItem
 from ..secrets import read_secret
+from .evaluators import FixedFeatureStore, KnownMembership, membership_of
 from .sdk import FEATURES, SEGMENTS, VersionedDataKind
 
 _DAEMON_MODE_KEY = "daemon-mode-has-no-sdk-key"
@@ -31,6 +33,10 @@ _DAEMON_MODE_KEY = "daemon-mode-has-no-sdk-key"
 
 Callback = Callable[[Any], Any]
 """The SDK's store interface hands every result through one of these (untyped there)."""
+
+
+ReadMembership = Callable[[str], KnownMembership]
+"""A context key -> what is known of its membership in big segments."""
 
 
 class Items(Protocol):
@@ -43,18 +49,22 @@ class Items(Protocol):
         """Every readable item by key."""
 
 
-def daemon_client(items: Items) -> LDClient:
-    """A client that evaluates from these items alone: no connection, no events, no thread.
+def daemon_client(feature_store: FixedFeatureStore, membership: ReadMembership | None = None) -> LDClient:
+    """A client that evaluates from ``feature_store`` alone: no connection, no events, no thread.
 
-    It keeps them for as long as it lives itself. Closing it changes nothing.
+    It keeps the feature store for as long as it lives itself. Closing it changes nothing. Memberships in big
+    segments it asks ``membership`` for, by default the feature store.
     """
-    return _client_over(items, send_events=False)
+    membership = membership or functools.partial(membership_of, proxy(feature_store))
+    return _client_over(feature_store, membership, send_events=False)
 
 
 def pinned_client(feature_store: FeatureStore, streaming: LDClient) -> LDClient:
     """A client over what ``feature_store`` holds now, whose events go the way of the ``streaming`` one."""
     items = _Items({kind: feature_store.all(kind, lambda items: items) for kind in (FEATURES, SEGMENTS)})
-    return _client_over(items, send_events=True, event_processor_class=lambda _config: _EventsOf(streaming))
+    membership: ReadMembership = _big_segments_of(streaming).get_user_membership
+    events = {"send_events": True, "event_processor_class": lambda _config: _EventsOf(streaming)}
+    return _client_over(items, membership, **events)
 
 
 def client_without_flags() -> LDClient:
@@ -62,14 +72,22 @@ def client_without_flags() -> LDClient:
     return LDClient(Config(_DAEMON_MODE_KEY, offline=True), start_wait=0)
 
 
-def _client_over(items: Items, **events: Any) -> LDClient:
+def _client_over(items: Items, membership: ReadMembership, **events: Any) -> LDClient:
     """(``Any``: the SDK's Config declares no types for its callables.)"""
     logging.getLogger("ldclient.util").addFilter(_is_news)
-    store = _AsFeatureStore(proxy(items))
-    config = Config(_DAEMON_MODE_KEY, feature_store=store, use_ldd=True, diagnostic_opt_out=True, **events)
+    config = Config(
+        _DAEMON_MODE_KEY, feature_store=_AsFeatureStore(proxy(items)), use_ldd=True, diagnostic_opt_out=True, **events
+    )
     client = copy.copy(LDClient(config, start_wait=0))
+    # A client that is given a store of big segments starts a thread that polls it, for as long as the client lives.
+    _big_segments_of(client).get_user_membership = membership
     vars(client)["items"] = items
     return client
+
+
+def _big_segments_of(client: LDClient) -> Any:
+    """(``Any``: the SDK keeps the class to itself.)"""
+    return client._LDClient__big_segment_store_manager  # type: ignore[attr-defined]
 
 
 class _Items:
@@ -132,7 +150,12 @@ def _is_news(record: logging.LogRecord) -> bool:
     return UnreadableItem.__name__ not in record.getMessage()
 
 
-def direct_client(settings: Settings, feature_store: FeatureStore, start_wait_seconds: float) -> LDClient:
+def direct_client(
+    settings: Settings,
+    feature_store: FeatureStore,
+    start_wait_seconds: float,
+    big_segments: BigSegmentStore | None = None,
+) -> LDClient:
     """The SDK as usual: streams from LaunchDarkly into ``feature_store`` and sends analytics events.
 
     Waits up to ``start_wait_seconds`` for the data set. Raises ConfigurationError without an SDK key.
@@ -140,6 +163,7 @@ def direct_client(settings: Settings, feature_store: FeatureStore, start_wait_se
     return LDClient(
         Config(
             feature_store=proxy(feature_store),
+            big_segments=BigSegmentsConfig(big_segments, context_cache_time=settings.big_segments_cache_seconds),
             send_events=settings.flag_file is None,
             **_source(settings),
         ),

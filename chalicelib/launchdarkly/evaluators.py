@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Collection, Iterable, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import FetchTimedOut, UnreadableItem
+from ..patience import Patience
 from .sdk import (
     FEATURES,
     SEGMENTS,
@@ -34,8 +37,63 @@ Json = dict[str, Any]
 """A JSON object (Any: JSON)."""
 
 
+Membership = dict[str, bool]
+"""Of a context in big segments: the segment's reference -> whether it is included, or excluded."""
+
+KnownMembership = tuple[Membership | None, str]
+"""What the SDK's evaluator takes: the membership, None where it is not known, and the status of its store."""
+
+ReadMemberships = Callable[[Collection[str], Patience | None], Mapping[str, KnownMembership]]
+"""(context keys, how long to wait for all of them) -> what is known of each. None: for as long as a request may."""
+
+
+def no_memberships(keys: Collection[str], _patience: Patience | None = None) -> dict[str, KnownMembership]:
+    """Where there is no store of them: a flag that needs one says so in its reason."""
+    return dict.fromkeys(keys, (None, BigSegmentsStatus.NOT_CONFIGURED))
+
+
+class Memberships:
+    """What one request learns of its contexts' memberships in big segments: each is read once, when a flag asks."""
+
+    def __init__(self, read: ReadMemberships, wait_seconds: float) -> None:
+        """``wait_seconds``: how long the request may wait for all of them; for each hundred contexts of a batch."""
+        self.known: dict[str, KnownMembership] = {}
+        """By context key: all that flags have asked for, and in a batch what they may ask for next."""
+        self._read = read
+        self._wait_seconds = wait_seconds
+        self._patience = Patience(wait_seconds)
+        self._expected: Collection[Context] = ()
+
+    def expect(self, contexts: Collection[Context]) -> None:
+        """These will be evaluated: when the first of them asks, the memberships of all of its kind are read."""
+        self._expected = contexts
+        self._patience.renew(self._wait_seconds * (1 + len(contexts) // 100))
+
+    def of(self, context_key: str) -> KnownMembership:
+        if context_key not in self.known:
+            kinds = [keys for keys in self._keys_by_kind.values() if context_key in keys]
+            wanted = dict.fromkeys([context_key, *(key for keys in kinds for key in keys)])
+            self.known.update(self._read([key for key in wanted if key not in self.known], self._patience))
+        return self.known[context_key]
+
+    @functools.cached_property
+    def _keys_by_kind(self) -> dict[str, dict[str, None]]:
+        """Of the expected contexts, each key once."""
+        keys: dict[str, dict[str, None]] = {}
+        for context in self._expected:
+            for index in range(context.individual_context_count):
+                individual = context.get_individual_context(index)
+                assert individual is not None  # there are so many
+                keys.setdefault(individual.kind, {})[individual.key] = None
+        return keys
+
+
 class FixedFeatureStore(Protocol):
     """The flags and segments of one moment, as the SDK's models. They do not change any more."""
+
+    @property
+    def read_memberships(self) -> ReadMemberships:
+        """Where the members of its big segments are, which do change."""
 
     @property
     def same_for_everybody(self) -> MutableMapping[tuple[str, bool], Json]:
@@ -64,9 +122,15 @@ class FlagEvaluator(Protocol):
         """
 
 
-def evaluator_over(feature_store: FixedFeatureStore) -> FlagEvaluator:
-    """The cheapest evaluator that there is."""
-    return ClientEvaluator(_client_over(feature_store)) if Evaluator is None else BareEvaluator(feature_store)
+def evaluator_over(feature_store: FixedFeatureStore, memberships: Memberships | None = None) -> FlagEvaluator:
+    """The cheapest evaluator that there is. ``memberships``: those of the request, if it is for one."""
+    if Evaluator is None:
+        return ClientEvaluator(_client_over(feature_store), memberships)
+    return BareEvaluator(feature_store, memberships)
+
+
+_memberships_of_request: ContextVar[Memberships | None] = ContextVar("memberships of the request", default=None)
+"""One client answers all requests."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -74,19 +138,39 @@ def _client_over(feature_store: FixedFeatureStore) -> LDClient:
     """One for all requests that are answered from this store; the collector frees it after the next one is made."""
     from .clients import daemon_client
 
-    return daemon_client(feature_store)
+    def membership_of_request(context_key: str) -> KnownMembership:
+        memberships = _memberships_of_request.get()
+        return membership_of(feature_store, context_key) if memberships is None else memberships.of(context_key)
+
+    return daemon_client(feature_store, membership_of_request)
+
+
+def membership_of(feature_store: FixedFeatureStore, context_key: str) -> KnownMembership:
+    """For an evaluation that is not part of a request."""
+    return feature_store.read_memberships([context_key], None)[context_key]
 
 
 class ClientEvaluator(NamedTuple):
     """By a client, which sends its analytics events if it is made to."""
 
     client: LDClient
+    memberships: Memberships | None = None
 
     def evaluate_flag(self, key: str, context: Context) -> EvaluationDetail:
-        return self.client.variation_detail(key, context, None)
+        with self._asking():
+            return self.client.variation_detail(key, context, None)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        token = _memberships_of_request.set(self.memberships)
+        try:
+            yield
+        finally:
+            _memberships_of_request.reset(token)
 
     def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
-        state = self.client.all_flags_state(context, with_reasons=with_reasons)
+        with self._asking():
+            state = self.client.all_flags_state(context, with_reasons=with_reasons)
         if not state.valid:
             raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
         values = state.to_json_dict()
@@ -98,12 +182,12 @@ class ClientEvaluator(NamedTuple):
 class BareEvaluator:
     """By the SDK's evaluator, over a feature store that is there and does not change."""
 
-    def __init__(self, feature_store: FixedFeatureStore) -> None:
+    def __init__(self, feature_store: FixedFeatureStore, memberships: Memberships | None = None) -> None:
         self._feature_store = feature_store
         self._evaluator = Evaluator(
             functools.partial(feature_store.get, FEATURES),
             functools.partial(feature_store.get, SEGMENTS),
-            _no_big_segments,
+            functools.partial(membership_of, feature_store) if memberships is None else memberships.of,
             logger,
         )
         # The evaluator makes an event for each prerequisite, which nobody sends.
@@ -153,11 +237,6 @@ class BareEvaluator:
             return _failed("EXCEPTION"), []
         assert result.detail is not None  # it is once the evaluator returns
         return result.detail, result.prerequisites
-
-
-def _no_big_segments(_context_key: str) -> tuple[None, str]:
-    """There is no store of them: a flag that needs one says so in its reason."""
-    return None, BigSegmentsStatus.NOT_CONFIGURED
 
 
 def _failed(error_kind: str) -> EvaluationDetail:

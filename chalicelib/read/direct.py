@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 
 from ldclient.client import LDClient
 from ldclient.feature_store import InMemoryFeatureStore
+from ldclient.interfaces import BigSegmentStore, BigSegmentStoreMetadata
 
 from ..config import Settings
+from ..errors import StoreUnavailable
 from ..launchdarkly.clients import direct_client, pinned_client
 from ..launchdarkly.evaluators import ClientEvaluator
 from ..launchdarkly.sdk import VersionedDataKind
+from ..stores.port import MembershipReader
 from ..timing import Timing
 from .feature_stores import bound_patterns_of
 from .snapshots import Provenance
@@ -45,11 +48,38 @@ def _bounded(kind: VersionedDataKind, item: Any) -> Any:
     return decoded
 
 
+class DirectBigSegments(BigSegmentStore):
+    """Memberships in big segments as the SDK's client asks for them, which keeps them, and polls by itself."""
+
+    def __init__(self, reader: MembershipReader, timing: Timing) -> None:
+        self._reader = reader
+        self._seconds = timing.big_segments_seconds
+
+    def get_metadata(self) -> BigSegmentStoreMetadata:
+        stored = self._reader.read((), self._seconds)
+        if not stored.is_synchronization_known:
+            raise StoreUnavailable(stored.failure)
+        return BigSegmentStoreMetadata(stored.synchronized_on_ms)
+
+    def get_membership(self, context_hash: str) -> dict[str, bool]:
+        stored = self._reader.read((context_hash,), self._seconds)
+        if context_hash not in stored.memberships:
+            raise StoreUnavailable(stored.failure)
+        return stored.memberships[context_hash]
+
+    def stop(self) -> None:
+        """The connection is the process's."""
+
+
 class DirectFlags(NamedTuple):
     """An SDK client that follows LaunchDarkly by itself, and the data it has received."""
 
     client: LDClient
     feature_store: DirectFeatureStore
+
+    @property
+    def memberships(self) -> None:
+        """The client keeps them to itself."""
 
     @property
     def evaluator(self) -> ClientEvaluator:
@@ -64,10 +94,12 @@ class DirectFlags(NamedTuple):
         return pinned_client(self.feature_store, self.client)
 
 
-def connect_directly(settings: Settings, timing: Timing) -> DirectFlags:
+def connect_directly(settings: Settings, timing: Timing, memberships: MembershipReader | None) -> DirectFlags:
     """Connect to LaunchDarkly and wait a few seconds for the data set; it may still arrive later.
 
-    Raises ConfigurationError without an SDK key.
+    ``memberships``: the store of big segments, if there is one. Raises ConfigurationError without an SDK key.
     """
     feature_store = DirectFeatureStore()
-    return DirectFlags(direct_client(settings, feature_store, timing.direct_start_seconds), feature_store)
+    big_segments = None if memberships is None else DirectBigSegments(memberships, timing)
+    client = direct_client(settings, feature_store, timing.direct_start_seconds, big_segments)
+    return DirectFlags(client, feature_store)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .. import VERSION
 from ..errors import FetchTimedOut, FlagNotFound, UnreadableItem
-from ..launchdarkly.evaluators import FlagEvaluator
+from ..launchdarkly.evaluators import FlagEvaluator, Memberships
 from ..launchdarkly.sdk import FEATURES, Context
 from .feature_stores import ReadableFeatureStore
 
@@ -38,6 +38,10 @@ class FlagSource(Protocol):
 
     @property
     def feature_store(self) -> ReadableFeatureStore: ...
+
+    @property
+    def memberships(self) -> Memberships | None:
+        """What the request learns of big segments; None where an SDK client keeps that to itself."""
 
 
 def evaluate_flag(source: FlagSource, context: Context, key: str, options: Options = Options()) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import Any, Protocol
 
 from ..errors import UnreadableItem
+from ..launchdarkly.evaluators import ReadMemberships, no_memberships
 from ..launchdarkly.items import decode_item, log_unreadable
 from ..launchdarkly.sdk import FEATURES, SEGMENTS, VersionedDataKind
 from ..runtime.collector import collector_paused
@@ -39,9 +40,15 @@ class SnapshotFeatureStore:
     the store is one bad flag in the answer, while the SDK's own stores fail whole on it.
     """
 
-    def __init__(self, texts: Mapping[str, Mapping[str, bytes]], previous: SnapshotFeatureStore | None = None) -> None:
+    def __init__(
+        self,
+        texts: Mapping[str, Mapping[str, bytes]],
+        previous: SnapshotFeatureStore | None = None,
+        read_memberships: ReadMemberships = no_memberships,
+    ) -> None:
         """``texts`` is kind -> key -> JSON text. What ``previous`` has decoded of the same text is taken over."""
         self._texts = texts
+        self.read_memberships = read_memberships
         self._decoded: dict[str, dict[str, Any]] = {
             kind: {} if previous is None else previous._decoded_of(kind, texts[kind])
             for kind in (FEATURES.namespace, SEGMENTS.namespace)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import FlagsError, StoreNotInitialized
+from ..launchdarkly.evaluators import evaluator_over
 from ..launchdarkly.sdk import FEATURES, Context, EvaluationDetail, FeatureFlagsState
 from ..runtime.clock import AgeingClock
 from ..runtime.logs import gate_evaluator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ldclient.client import LDClient
     from ldclient.migrations import OpTracker, Stage
 
-    from ..launchdarkly.evaluators import FixedFeatureStore, FlagEvaluator
+    from ..launchdarkly.evaluators import FixedFeatureStore
     from .direct import DirectFlags
 
 logger = logging.getLogger(__name__)
@@ -50,11 +51,11 @@ class Answers(Protocol):
 
 
 class StoredFlags:
-    """The flags of one revision."""
+    """The flags of one revision. Memberships in big segments are those of the moment, as of no request."""
 
-    def __init__(self, feature_store: FixedFeatureStore, evaluator: FlagEvaluator) -> None:
+    def __init__(self, feature_store: FixedFeatureStore) -> None:
         self.feature_store = feature_store
-        self._evaluator = evaluator
+        self._evaluator = evaluator_over(feature_store)
 
     def variation(self, key: str, context: Context, default: Any) -> Any:
         return self.variation_detail(key, context, default).value
@@ -236,7 +237,7 @@ class RecentFlags:
         held = self._held
         if isinstance(held, StoredFlags) and held.feature_store is source.feature_store:
             return held
-        return StoredFlags(source.feature_store, source.evaluator)
+        return StoredFlags(source.feature_store)
 
 
 def _failed(default: Any, error_kind: str) -> EvaluationDetail:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..data_set import FEATURES, KINDS, SEGMENTS, StoredDataSet, SyncRecord, revision_of, stored_item
 from ..errors import StoreNotInitialized, StoreTooSlow, StoreUnavailable
-from ..launchdarkly.evaluators import FlagEvaluator, evaluator_over
+from ..launchdarkly.evaluators import FlagEvaluator, Memberships, ReadMemberships, evaluator_over, no_memberships
 from ..runtime.clock import AgeingClock
 from ..stores.ahead import FirstRead
 from ..stores.port import Reader
@@ -39,7 +39,7 @@ class Snapshot(NamedTuple):
     """The whole data set of one revision. Immutable.
 
     ``record`` is None when a Relay Proxy or another SDK filled the store. ``stale`` says that the store
-    could not be asked whether this is still its content.
+    could not be asked whether this is still its content. ``memberships`` are those of the request that it is for.
     """
 
     feature_store: SnapshotFeatureStore
@@ -47,11 +47,16 @@ class Snapshot(NamedTuple):
     record: SyncRecord | None
     read_at: float
     stale: bool = False
+    memberships: Memberships | None = None
+
+    def for_request(self, wait_seconds: float) -> Snapshot:
+        """The same for one request, which may wait so long for memberships in big segments."""
+        return self._replace(memberships=Memberships(self.feature_store.read_memberships, wait_seconds))
 
     @property
     def evaluator(self) -> FlagEvaluator:
         """An evaluator over this data set: made for each request, because keeping it there would be a cycle."""
-        return evaluator_over(self.feature_store)
+        return evaluator_over(self.feature_store, self.memberships)
 
     @property
     def provenance(self) -> Provenance:
@@ -68,12 +73,15 @@ class Snapshots:
         timing: Timing = Timing(),
         clock: Callable[[], float] | None = None,
         first_read: FirstRead | None = None,
+        read_memberships: ReadMemberships = no_memberships,
     ) -> None:
         """``reuse_seconds``: how long a data set without a sync record is reused before it is read again.
 
         ``first_read``: what the first question to the store is answered with, if it has been asked already.
+        ``read_memberships``: where the members of big segments are, for each data set.
         """
         self._store = store
+        self._read_memberships = read_memberships
         self._reuse_seconds = reuse_seconds
         self._timing = timing
         self._clock = clock or AgeingClock()
@@ -196,7 +204,8 @@ class Snapshots:
         held, self._stored = self._snapshot, stored
         if held is not None and revision == held.revision:
             return held._replace(record=record, read_at=self._clock())
-        feature_store = SnapshotFeatureStore(stored.texts, None if held is None else held.feature_store)
+        previous = None if held is None else held.feature_store
+        feature_store = SnapshotFeatureStore(stored.texts, previous, self._read_memberships)
         return Snapshot(feature_store, revision, record, read_at=self._clock())
 
 

@@ -45,6 +45,39 @@ class Reader(Protocol):
     def read_some(self, keys: Mapping[str, Collection[str]]) -> Texts:
         """Those of the items of these keys, by kind, that there are; a small read."""
 
+    def memberships(self, prefix: str) -> MembershipReader:
+        """What reads memberships in big segments over the same connection; their keys begin with ``prefix``."""
+
+
+class StoredMemberships(NamedTuple):
+    """One read of memberships in big segments.
+
+    ``memberships``: by the hash of a context key, and in it by the segment's reference
+    (``<segment key>.g<generation>``) whether the context is included or excluded. What could not be read is left
+    out, and ``failure`` says why, in words for the log.
+    ``synchronized_on_ms``: when LaunchDarkly or a Relay Proxy last brought the store up to date, in Unix time; None
+    if never. It means nothing unless ``is_synchronization_known``.
+    """
+
+    memberships: Mapping[str, dict[str, bool]]
+    synchronized_on_ms: int | None
+    is_synchronization_known: bool
+    failure: str | None
+
+
+class MembershipReader(Protocol):
+    """Memberships in big segments, in the layout of LaunchDarkly's own stores of them. Thread-safe."""
+
+    at_once: int
+    """Of so many contexts at most one read is made."""
+
+    def read(self, hashes: Collection[str], within_seconds: float) -> StoredMemberships:
+        """What the store says of these hashes, in one round trip; of none, whether it is up to date.
+
+        ``hashes`` are the base64 of the SHA-256 of context keys, each once, and not more than ``at_once``.
+        Raises StoreUnavailable when nothing could be read in this time.
+        """
+
 
 REMEMBERED = 500
 """How many covered webhooks a store remembers, at least, for those that have not asked yet."""

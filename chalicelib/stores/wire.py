@@ -32,6 +32,10 @@ _MOST_BYTES = 1 << 29
 """Of one value: Redis' limit, and far more than DynamoDB answers with."""
 
 
+_MOST_RESERVED = 2 / 3
+"""Of a patience that is shorter than usual, for a second attempt: the kept connection gets its share."""
+
+
 class ExchangePatience(Patience):
     """For how long an exchange may still wait.
 
@@ -224,7 +228,7 @@ class Line:
             if (kept := self._kept()) is not None:
                 received = kept.received
                 try:
-                    with patience.reserving(reconnect_seconds):
+                    with patience.reserving(min(reconnect_seconds, patience.seconds_left * _MOST_RESERVED)):
                         return self._talk(talk, kept, patience)
                 except Refused:
                     pass

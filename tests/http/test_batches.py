@@ -7,6 +7,7 @@ import redis
 from tests.support.app import App
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.valkey import recorded_commands
 
 TARGETED = boolean_flag("shiny", targets=[{"values": ["user-7"], "variation": 1}])
 UNREADABLE = {"value": None, "reason": {"kind": "ERROR", "errorKind": "EXCEPTION"}}
@@ -21,12 +22,8 @@ def test_a_batch_of_thousands_reads_the_store_once(
     contexts: list[object] = [{"key": f"user-{number}"} for number in range(5000)]
     contexts[4321] = {"kind": "user"}
 
-    with valkey.monitor() as monitor:
+    with recorded_commands(valkey) as commands:
         answer = app.invoke("on_event", {"contexts": contexts, "flags": ["shiny"]})
-        valkey.echo("done")
-        commands = []
-        while "done" not in (command := monitor.next_command()["command"]):
-            commands.append(command)
 
     assert [command for command in commands if "launchdarkly" in command] == ["GET launchdarkly:$sync"]
     results = answer["results"]

@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 import pytest
 from ldclient.client import LDClient
-from ldclient.config import Config
+from ldclient.config import BigSegmentsConfig, Config
 from ldclient.context import Context
+from ldclient.integrations import Redis
 from ldclient.migrations import OpTracker, Stage
 
 from chalicelib import flags
@@ -29,9 +30,15 @@ def parity_app(app: App, launchdarkly: FakeLaunchDarkly) -> App:
 
 
 @pytest.fixture
-def sdk(launchdarkly: FakeLaunchDarkly, parity_app: App) -> Iterator[LDClient]:
-    """A plain SDK client that streams the same data into memory."""
-    config = Config("sdk-key", stream_uri=launchdarkly.uri, send_events=False, diagnostic_opt_out=True)
+def sdk(launchdarkly: FakeLaunchDarkly, parity_app: App, redis_url: str) -> Iterator[LDClient]:
+    """A plain SDK client that streams the same data into memory, and asks the same store for big segments."""
+    config = Config(
+        "sdk-key",
+        stream_uri=launchdarkly.uri,
+        send_events=False,
+        diagnostic_opt_out=True,
+        big_segments=BigSegmentsConfig(Redis.new_big_segment_store(redis_url)),
+    )
     with LDClient(config, start_wait=30) as client:
         assert client.is_initialized()
         yield client

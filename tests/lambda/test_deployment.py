@@ -113,9 +113,9 @@ def check_the_functions(account: Aws, deployed: Deployed) -> None:
     own = {name: (1024, 30), f"{name}-on_event": (1024, 60), f"{name}-reconcile": (512, 60)}
     assert {function: sizes[function] for function in own} == own  # beside those that somebody has added
     groups = account.client("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{name}")["logGroups"]
-    assert {each["logGroupName"].rpartition("/")[2]: each["retentionInDays"] for each in groups} == dict.fromkeys(
-        own, 30
-    )
+    days = {each["logGroupName"].rpartition("/")[2]: each["retentionInDays"] for each in groups}
+    assert {function: days[function] for function in own} == dict.fromkeys(own, 30)
+    assert set(days.values()) == {30}
     assert functions_watched(deployed.name) == set(own)
     rules = {rule["Name"]: rule["ScheduleExpression"] for rule in account.client("events").list_rules()["Rules"]}
     assert rules[f"{name}-reconcile-event"] == "rate(5 minutes)"

@@ -13,9 +13,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.aws import Aws
-from tests.support.data import PROJECT, boolean_flag
+from tests.support.big_segments import big_segment
+from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.deployment import FUNCTIONS, USER, Deployed, Deployments, enforced
 from tests.support.lambda_runtime import InvocationError
+from tests.support.parity import rule_flag, segment_match
 
 Policy = dict[str, Any]
 
@@ -53,6 +55,8 @@ def elsewhere(policy: Policy, sid: str) -> Policy:
 def deployed(deployments: Deployments) -> Iterator[Deployed]:
     deployments.account.create_table(f"serverless-flags-{STAGE}")
     deployed = deployments.deploy(STAGE, {})
+    deployed.launchdarkly.replace(by_key(rule_flag("in big", segment_match("big"))), by_key(big_segment("big")))
+    deployed.invoke("reconcile", {})
     yield deployed
     deployed.project.make("undeploy")
 
@@ -106,17 +110,22 @@ def of_logging(credentials: dict[str, str], group: str) -> list[str]:
 def of_use(deployed: Deployed, function: str) -> list[str]:
     try:
         if function == "on_event":
-            deployed.invoke("on_event", USER)
-            return []
+            return of_big_segments(deployed.invoke("on_event", {"context": USER, "flag": "in big"})["flag"])
         version = time.monotonic_ns()  # something has changed, so something is written
         deployed.launchdarkly.put_flag(boolean_flag("shiny", version))
         if function == "reconcile":
             deployed.invoke("reconcile", {})
             return []
-        answers = [deployed.announce("shiny", version), deployed.evaluate()]
+        answers = [deployed.announce("shiny", version), deployed.evaluate_flag("in big")]
     except InvocationError as error:
         return [str(error).partition("\n")[0]]
-    return [str(body) for status, body in answers if status != 200]
+    return [str(body) for status, body in answers if status != 200] or of_big_segments(answers[-1][1])
+
+
+def of_big_segments(evaluated: Policy) -> list[str]:
+    """A flag is evaluated also where the members of its big segment cannot be read."""
+    status = evaluated["reason"]["bigSegmentsStatus"]
+    return [status] if status == "STORE_ERROR" else []
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -135,7 +144,7 @@ def test_a_function_needs_each_action(deployed: Deployed, account: Aws, function
     assert [
         each
         for each in told
-        if not re.search("AccessDeniedException|lacks ssm:GetParameter|not configured correctly", each)
+        if not re.search("AccessDeniedException|STORE_ERROR|lacks ssm:GetParameter|not configured correctly", each)
     ] == []
 
 

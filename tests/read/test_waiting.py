@@ -17,8 +17,9 @@ from tests.read.conftest import Reader
 from tests.support.clock import Clock
 from tests.support.data import ANNA, boolean_flag
 from tests.support.network import Listener, Mode, Proxy
-from tests.support.stores import data_set, refresh_store
+from tests.support.stores import data_set, open_store, refresh_store
 from tests.support.valkey import ValkeyServer
+from tests.support.waiting import eventually
 
 
 def test_a_warm_request_reads_the_store_twice_at_most(reader: Reader, server: ValkeyServer) -> None:
@@ -105,3 +106,45 @@ def test_a_store_that_stays_away_is_a_new_error_for_every_request(server: Valkey
         errors.append(raised.value)
     assert len({id(error) for error in errors}) == len(errors)
     assert {str(error) for error in errors} == {"The flag store cannot be reached."}
+
+
+def test_memberships_are_asked_over_the_connection_that_is_held_however_little_time_is_left(
+    server: ValkeyServer, proxy: Proxy
+) -> None:
+    store = reader_at(proxy.url)
+    store.read_sync_record()
+    impatient = Timing().big_segments_least_seconds
+    assert impatient < Timing().redis_reconnect_seconds
+    assert store.memberships("launchdarkly").read(["hash"], impatient).memberships == {"hash": {}}
+    assert proxy.connections == 1
+
+
+@pytest.mark.parametrize("store", ["redis", "dynamodb"])
+def test_memberships_in_big_segments_are_waited_for_no_longer_than_the_request_may(
+    store: str, server: ValkeyServer, proxy: Proxy
+) -> None:
+    """However long this store may be waited for otherwise."""
+    patient = Timing(first_exchange_seconds=3600.0)
+    aws = {f"AWS_{name}": "testing" for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")}
+    environment = {
+        "redis": {"REDIS_URL": proxy.url},
+        "dynamodb": {
+            "DYNAMODB_TABLE": "flags",
+            "AWS_ENDPOINT_URL": proxy.url.replace("redis:", "http:"),
+            "AWS_DEFAULT_REGION": "us-east-1",
+            **aws,
+        },
+    }[store]
+    proxy.mode = Mode.SILENT
+    memberships = open_store(environment, patient).reader.memberships("launchdarkly")
+    told: list[str] = []
+
+    def read() -> None:
+        try:
+            memberships.read(["hash"], 0.1)
+        except StoreUnavailable as failure:
+            told.append(str(failure))
+
+    threading.Thread(target=read, daemon=True).start()
+    eventually(lambda: told)
+    assert "did not answer in time" in told[0]

@@ -8,8 +8,10 @@ import pytest
 import redis
 
 from tests.support.app import App, Environment, LoadApp
+from tests.support.big_segments import RedisMembers, big_segment
 from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.parity import MATCH, rule_flag, segment_match
 from tests.support.valkey import ValkeyServer
 from tests.support.webhooks import flag_entry
 
@@ -32,7 +34,7 @@ def restricted_app(
 
 
 def test_the_commands_in_the_readme_suffice(
-    restricted_app: App, launchdarkly: FakeLaunchDarkly, own_client: redis.Redis
+    restricted_app: App, launchdarkly: FakeLaunchDarkly, own_client: redis.Redis, own_valkey: ValkeyServer
 ) -> None:
     launchdarkly.replace(by_key(boolean_flag("shiny", 1), boolean_flag("gone", 1)))
     assert restricted_app.webhook(**flag_entry("shiny", 1))["status"] == "refreshed"
@@ -49,6 +51,10 @@ def test_the_commands_in_the_readme_suffice(
     own_client.set("launchdarkly:$lock", "for ever")
     own_client.pexpire("launchdarkly:$lock", 300)
     assert restricted_app.webhook(**flag_entry("shiny", 2))["status"] == "refreshed"
+    launchdarkly.replace(by_key(rule_flag("in big", segment_match("big"))), by_key(big_segment("big")))
+    RedisMembers(own_valkey.url).put("anna", ["big.g3"])
+    restricted_app.webhook()
+    assert restricted_app.evaluate(USER)["in big"]["value"] == MATCH
     denied = [entry for entry in own_client.acl_log() if entry["reason"] != "auth"]
     assert [entry["object"] for entry in denied if entry["object"] != "client|setinfo"] == []
 

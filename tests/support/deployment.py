@@ -58,6 +58,9 @@ class Deployed:
     def evaluate(self) -> tuple[int, Json]:
         return self.post("/evaluate", USER, {"authorization": f"Bearer {TOKEN}"})
 
+    def evaluate_flag(self, key: str) -> tuple[int, Json]:
+        return self.post("/evaluate/{flag_key}", USER, {"authorization": f"Bearer {TOKEN}"}, flag_key=key)
+
     def announce(self, key: str, version: int) -> tuple[int, Json]:
         """A signed webhook about a flag, as LaunchDarkly sends it."""
         entry = flag_entry(key, version, environment=ENVIRONMENTS[self.project.stage])

@@ -203,7 +203,7 @@ SEGMENTS: list[tuple[Json, set[str]]] = [
     (segment("weight of all", rules=[segment_rule(weight=100000)]), EVERYBODY),
     # The SDK's own word: the bucket of a context without that kind is below every weight.
     (segment("weight of none", rules=[segment_rule(weight=0)]), {"acme"}),
-    (segment("unbounded without a store", unbounded=True, generation=2), set()),
+    (segment("unbounded without members", unbounded=True, generation=2), set()),
 ]
 
 WEIGHTED_SEGMENTS = [

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from chalicelib.config import load_settings
 from chalicelib.data_set import DataSet, StoredDataSet, SyncRecord, Texts, fetched_item, revision_of, texts_of
 from chalicelib.refresh.refresher import Refresher
-from chalicelib.stores.port import Reader, Writer
+from chalicelib.stores.port import MembershipReader, Reader, Writer
 from chalicelib.timing import Timing
 from chalicelib.wiring import Wiring
 from tests.support.data import Json, by_key
@@ -79,6 +79,9 @@ class CountedReads:
     def read_some(self, keys: Mapping[str, Collection[str]]) -> Texts:
         self.count += 1
         return self._store.read_some(keys)
+
+    def memberships(self, prefix: str) -> MembershipReader:
+        return self._store.memberships(prefix)
 
     def close(self) -> None:
         self._store.close()

@@ -91,3 +91,18 @@ def running_valkey(**config: str) -> Iterator[ValkeyServer]:
             yield server
         finally:
             server.kill()
+
+
+@contextmanager
+def recorded_commands(client: redis.Redis) -> Iterator[list[str]]:
+    """The commands that the server gets in the block; the list is filled when it ends."""
+    commands: list[str] = []
+    with client.monitor() as monitor:
+
+        def until(mark: str) -> Iterator[str]:
+            client.echo(mark)
+            return iter(lambda: monitor.next_command()["command"], f"ECHO {mark}")
+
+        list(until("begun"))  # the commands with which this client connects, too
+        yield commands
+        commands += until("ended")

@@ -26,6 +26,10 @@ SETTINGS: list[tuple[dict[str, str | None], list[str]]] = [
     ),
     ({"LAUNCHDARKLY_COLOUR": "blue"}, ["LAUNCHDARKLY_COLOUR is no setting of this app."]),
     (
+        {"BIG_SEGMENT_TABLE": "big"},
+        ["BIG_SEGMENT_TABLE is no setting of this app; did you mean BIG_SEGMENTS_TABLE?"],
+    ),
+    (
         {"REDIS_URL": "redis://cache:6379"},
         ["REDIS_URL and DYNAMODB_TABLE are both set; set exactly one of them."],
     ),
@@ -190,6 +194,13 @@ def test_a_cache_that_no_function_would_reach_is_told(
     assert problems(configure(REDIS_URL=url, DYNAMODB_TABLE=None)) == lines
 
 
+def test_a_cache_of_big_segments_is_looked_at_as_well(configure: Configure, aws: Aws) -> None:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    aws.create_table("serverless-flags-production")
+    line = OUT_OF_REACH.replace("REDIS_URL", "BIG_SEGMENTS_REDIS_URL")
+    assert problems(configure(BIG_SEGMENTS_REDIS_URL="redis://cache:6379")) == [line]
+
+
 def test_in_a_network_every_function_may_connect_to_it(configure: Configure, aws: Aws, tmp_path: Path) -> None:
     aws.put_secret(SDK_KEY, "sdk-key")
     stage = configure(REDIS_URL="redis://cache:6379", DYNAMODB_TABLE=None)
@@ -254,6 +265,19 @@ def test_a_table_that_the_policies_do_not_name_is_told_for_every_function(config
         "policy-production-on_event.json does not allow on_event to use table/renamed, which config.json names.",
         "policy-production-reconcile.json does not allow reconcile to use table/renamed, which config.json names.",
     ]
+
+
+def test_a_table_of_big_segments_needs_its_own_place_in_the_policies_of_evaluations(
+    configure: Configure, aws: Aws
+) -> None:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    aws.create_table("serverless-flags-production")
+    told = problems(configure(BIG_SEGMENTS_TABLE="big"))
+    assert told[:2] == [
+        "policy-production.json does not allow api_handler to use table/big, which config.json names.",
+        "policy-production-on_event.json does not allow on_event to use table/big, which config.json names.",
+    ]
+    assert [line.partition(":")[0] for line in told[2:]] == ["There is no table big in eu-central-1"]
 
 
 def test_a_missing_parameter_and_a_missing_table_come_with_the_commands_that_create_them(

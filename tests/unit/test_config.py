@@ -27,6 +27,10 @@ DEFAULTS: dict[str, Any] = {
     "store_prefix": "launchdarkly",
     "store_cache_seconds": 15.0,
     "flags_max_age_seconds": 1.0,
+    "big_segments_redis_url": None,
+    "big_segments_table": None,
+    "big_segments_prefix": None,
+    "big_segments_cache_seconds": 5.0,
     "evaluate_auth": "token",
     "token_digests": frozenset(),
     "client_token_digests": frozenset(),
@@ -122,6 +126,15 @@ VALID: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"STORE_CACHE_SECONDS": "2.5"}, {"store_cache_seconds": 2.5}),
     ({"FLAGS_MAX_AGE_SECONDS": "0"}, {"flags_max_age_seconds": 0.0}),
     ({"FLAGS_MAX_AGE_SECONDS": "60"}, {"flags_max_age_seconds": 60.0}),
+    ({"BIG_SEGMENTS_REDIS_URL": "rediss://u:pw@big"}, {"big_segments_redis_url": "rediss://u:pw@big"}),
+    ({"BIG_SEGMENTS_TABLE": "big"}, {"big_segments_table": "big"}),
+    ({"BIG_SEGMENTS_PREFIX": "{big}"}, {"big_segments_prefix": "{big}"}),
+    ({"BIG_SEGMENTS_PREFIX": "none"}, {"big_segments_prefix": ""}),
+    ({"BIG_SEGMENTS_CACHE_SECONDS": "0"}, {"big_segments_cache_seconds": 0.0}),
+    (
+        {"EVALUATION_MODE": "direct", "REDIS_URL": "", "BIG_SEGMENTS_TABLE": "big", "BIG_SEGMENTS_PREFIX": "p"},
+        {"mode": "direct", "redis_url": None, "big_segments_table": "big", "big_segments_prefix": "p"},
+    ),
     ({"EVALUATE_AUTH": "iam"}, {"evaluate_auth": "iam"}),
     ({"EVALUATE_AUTH": "none"}, {"evaluate_auth": "none"}),
     (
@@ -188,6 +201,28 @@ INVALID: list[tuple[dict[str, str], str]] = [
     (
         {"LAUNCHDARKLY_WEBHOOK_SECRET": PASSWORD, "LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER": "/secret"},
         "LAUNCHDARKLY_WEBHOOK_SECRET and LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER are both set; set one of them.",
+    ),
+    (
+        {"BIG_SEGMENTS_REDIS_URL": "redis://big", "BIG_SEGMENTS_TABLE": "big"},
+        "BIG_SEGMENTS_REDIS_URL and BIG_SEGMENTS_TABLE are both set; set at most one of them.",
+    ),
+    *(
+        (
+            {"BIG_SEGMENTS_REDIS_URL": url},
+            f"BIG_SEGMENTS_REDIS_URL is {_NOT_SHOWN}; expected a URL that starts with redis://, rediss:// or unix://.",
+        )
+        for url in ("embedded", f"http://:{PASSWORD}@big")
+    ),
+    (
+        {"EVALUATION_MODE": "direct", "REDIS_URL": "", "BIG_SEGMENTS_PREFIX": "p"},
+        (
+            "BIG_SEGMENTS_PREFIX is set, but EVALUATION_MODE is 'direct', which has no flag store; set "
+            "BIG_SEGMENTS_REDIS_URL or BIG_SEGMENTS_TABLE as well, or unset it."
+        ),
+    ),
+    (
+        {"BIG_SEGMENTS_CACHE_SECONDS": "-1"},
+        "BIG_SEGMENTS_CACHE_SECONDS is '-1'; expected a number of seconds, 0 or more.",
     ),
     ({"EVALUATION_MODE": "Daemon"}, "EVALUATION_MODE is 'Daemon'; expected one of: daemon, direct."),
     (
@@ -279,6 +314,7 @@ def test_settings_can_be_logged_without_their_secrets() -> None:
             "LAUNCHDARKLY_SDK_KEY": PASSWORD,
             "LAUNCHDARKLY_WEBHOOK_SECRET": PASSWORD,
             "REDIS_URL": f"redis://:{PASSWORD}@localhost",
+            "BIG_SEGMENTS_REDIS_URL": f"redis://:{PASSWORD}@localhost",
             "AWS_SECRET_ACCESS_KEY": PASSWORD,
             "https_proxy": f"http://u:{PASSWORD}@proxy",
             "LAUNCHDARKLY_STREAM_URI": "http://relay:8030",

@@ -24,6 +24,7 @@ from chalicelib.data_set import StoredDataSet, SyncRecord, Texts, revision_of, t
 from chalicelib.errors import StoreUnavailable
 from chalicelib.read.recent import RecentFlags
 from chalicelib.read.snapshots import Snapshots
+from chalicelib.stores.port import MembershipReader
 from chalicelib.wiring import Wiring
 from tests.support.clock import Clock
 from tests.support.data import Json, boolean_flag
@@ -61,6 +62,9 @@ class MemoryStore:
 
     def read_some(self, keys: object) -> Texts:
         return {}
+
+    def memberships(self, prefix: str) -> MembershipReader:
+        raise NotImplementedError
 
     def close(self) -> None: ...
 

@@ -43,6 +43,7 @@ PARTS = (
     "DynamoDbReader",
     "DynamoDbWriter",
     "Snapshots",
+    "BigSegments",
     "Refresher",
     "Wiring",
     "Timing",

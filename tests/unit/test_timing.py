@@ -29,6 +29,17 @@ def test_a_request_waits_less_than_a_second_for_a_store_that_is_away() -> None:
     assert TIMING.dynamodb_held_seconds + TIMING.dynamodb_reconnect_seconds < 1
 
 
+def test_a_request_waits_less_than_a_second_for_two_stores_that_are_away() -> None:
+    """For the flag store, and then for that of big segments."""
+    assert TIMING.big_segments_least_seconds < TIMING.big_segments_seconds < 1
+    for seconds in (
+        TIMING.redis_held_seconds + TIMING.redis_reconnect_seconds,
+        TIMING.dynamodb_held_seconds + TIMING.dynamodb_reconnect_seconds,
+    ):
+        assert seconds + max(TIMING.big_segments_seconds - seconds, TIMING.big_segments_least_seconds) < 1
+    assert TIMING.next_address_seconds + TIMING.shortest_exchange_seconds < TIMING.big_segments_least_seconds
+
+
 def test_a_new_connection_gets_time_for_several_addresses_and_for_an_exchange() -> None:
     silent = 2 * TIMING.next_address_seconds  # the resolver, and one address
     for seconds in (TIMING.redis_reconnect_seconds, TIMING.dynamodb_reconnect_seconds, TIMING.redis_connect_seconds):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os.path
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from ...errors import StoreUnavailable
@@ -14,8 +15,16 @@ from ...errors import StoreUnavailable
 Json = dict[str, Any]
 """A request or an answer in DynamoDB's JSON (Any: JSON)."""
 
-Call = Callable[[str, Json], Json]
-"""(operation, request) -> answer. Raises RequestRefused, StoreUnavailable, or ConfigurationError."""
+
+class Call(Protocol):
+    """Sends requests."""
+
+    def __call__(self, operation: str, request: Json, within_seconds: float = math.inf) -> Json:
+        """The answer; ``within_seconds`` is less than it would be waited for otherwise, if it is less.
+
+        Raises RequestRefused, StoreUnavailable, or ConfigurationError.
+        """
+
 
 THROTTLED = ("ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded")
 

@@ -14,6 +14,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import math
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -31,7 +32,7 @@ def http_read_call(endpoint: Endpoint, timing: Timing) -> Call:
     """Requests of the read path, which learns within a second that DynamoDB is out of reach. Thread-safe."""
 
     def seconds_for(operation: str, was_open: bool) -> float:
-        if operation != "GetItem":
+        if operation == "Query":
             return timing.dynamodb_query_seconds
         again = timing.dynamodb_held_seconds + timing.dynamodb_reconnect_seconds
         return again if was_open else timing.first_exchange_seconds
@@ -67,8 +68,9 @@ class _Requests:
         self._reconnect_seconds = reconnect_seconds
         self._line = Line(peer_of(endpoint.url, timing), timing)
 
-    def __call__(self, operation: str, request: Json) -> Json:
-        patience = ExchangePatience(self._seconds_for(operation, self._line.was_open), self._timing)
+    def __call__(self, operation: str, request: Json, within_seconds: float = math.inf) -> Json:
+        seconds = min(self._seconds_for(operation, self._line.was_open), within_seconds)
+        patience = ExchangePatience(seconds, self._timing)
         try:
             return self._ask_until_processed(operation, json.dumps(request, default=_base64).encode(), patience)
         except CutOff as error:

@@ -1,6 +1,6 @@
 """The reader of a DynamoDB table: GetItem and Query, over a connection of its own where access is plain.
 
-IAM actions: ``dynamodb:GetItem`` and ``dynamodb:Query``.
+IAM actions: ``dynamodb:GetItem`` and ``dynamodb:Query``; for memberships in big segments ``dynamodb:BatchGetItem``.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from collections.abc import Collection, Mapping
 
 from ...data_set import StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
+from ..port import MembershipReader
 from ..snapshot import leads_from, open_changes, open_snapshot
 from .access import read_call
+from .endpoint import Json
 from .table import Table
 
 
@@ -47,8 +49,17 @@ class DynamoDbReader:
         found = {kind: {key: self._table.read_item(kind, key) for key in wanted} for kind, wanted in keys.items()}
         return {kind: {key: text for key, text in items.items() if text is not None} for kind, items in found.items()}
 
+    def memberships(self, prefix: str) -> MembershipReader:
+        from .memberships import DynamoDbMemberships  # only where a flag asks for a big segment
+
+        return DynamoDbMemberships(self._call, self._name, prefix, self._timing)
+
     def close(self) -> None:
         vars(self).pop("_table", None)  # which holds the connection, or AWS's client
+
+    def _call(self, operation: str, request: Json, within_seconds: float) -> Json:
+        """Over the connection that there is: another one after it was closed."""
+        return self._table.call(operation, request, within_seconds)
 
     @functools.cached_property
     def _table(self) -> Table:

@@ -6,6 +6,7 @@ attempt and each wait: a server that trickles its answer, or a resolver that is 
 
 from __future__ import annotations
 
+import math
 import time
 
 import botocore.session
@@ -33,11 +34,13 @@ def sdk_call(timing: Timing) -> Call:
 
 def sdk_read_call(timing: Timing) -> Call:
     """Requests of the read path, which learns within a second that DynamoDB is out of reach."""
-    calls = {
-        "GetItem": _call(timing.dynamodb_held_seconds, timing),
-        "Query": _call(timing.dynamodb_query_seconds, timing),
-    }
-    return lambda operation, request: calls[operation](operation, request)
+    of_items = _call(timing.dynamodb_held_seconds, timing)
+    of_pages = _call(timing.dynamodb_query_seconds, timing)
+
+    def call(operation: str, request: Json, within_seconds: float = math.inf) -> Json:
+        return (of_pages if operation == "Query" else of_items)(operation, request, within_seconds)
+
+    return call
 
 
 def _call(timeout_seconds: float, timing: Timing) -> Call:
@@ -54,7 +57,8 @@ def _call(timeout_seconds: float, timing: Timing) -> Call:
 
     opened_at = time.time()
 
-    def call(operation: str, request: Json) -> Json:
+    def call(operation: str, request: Json, within_seconds: float = math.inf) -> Json:
+        """The time-outs are those of the client, however little is left."""
         nonlocal opened_at
         if not 0 <= time.time() - opened_at < timing.connection_seconds:
             client.close()  # its connections; the next request opens another one

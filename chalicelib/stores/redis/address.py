@@ -1,4 +1,4 @@
-"""Where Redis is and how to log in, from ``REDIS_URL``. Both paths connect by what is parsed here.
+"""Where Redis is and how to log in, from ``REDIS_URL`` or its like. Both paths connect by what is parsed here.
 
 What is unknown, impossible or contradicts itself is refused. No message shows the URL or an unknown part of
 it: a password that is not percent-encoded may be anywhere.
@@ -28,9 +28,11 @@ class Address(NamedTuple):
     password: str | None
     database: int
     tls: Tls | None
+    variable: str
+    """The setting that holds it."""
 
     def __repr__(self) -> str:
-        return "Address of REDIS_URL"
+        return f"Address of {self.variable}"
 
 
 class Tls(NamedTuple):
@@ -43,8 +45,15 @@ class Tls(NamedTuple):
     key_file: str | None
 
 
-def parse_address(url: str) -> Address:
-    """The address in a ``redis://``, ``rediss://`` or ``unix://`` URL. Raises ConfigurationError."""
+def parse_address(url: str, variable: str = "REDIS_URL") -> Address:
+    """The address in a ``redis://``, ``rediss://`` or ``unix://`` URL. Raises ConfigurationError about ``variable``."""
+    try:
+        return _parsed(url, variable)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{variable} {error}.") from None
+
+
+def _parsed(url: str, variable: str) -> Address:
     parts = _split(url)
     options = _options(parts.query)
     local = parts.scheme == "unix"
@@ -63,6 +72,7 @@ def parse_address(url: str) -> Address:
         password=_once("password", unquote(password) if separator else None, options.get("password")) or None,
         database=_database("" if local else parts.path, options.get("db")),
         tls=_tls(options) if tls else None,
+        variable=variable,
     )
 
 
@@ -188,4 +198,5 @@ _TLS_OPTIONS: dict[str, Callable[[str, str], str | bool]] = {
 
 
 def _refusal(what: str) -> ConfigurationError:
-    return ConfigurationError(f"REDIS_URL {what}.")
+    """``what`` goes on with a sentence that begins with the name of the variable."""
+    return ConfigurationError(what)

@@ -9,7 +9,9 @@ Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
 
 from __future__ import annotations
 
+import math
 import socket
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigurationError, StoreTooSlow, StoreUnavailable
@@ -25,6 +27,8 @@ Reply = Any
 """A bulk string as bytes, an integer, a list of replies, or None (the protocol decides)."""
 
 Command = tuple[str, ...]
+
+Execute = Callable[[Stream, Address, tuple[Command, ...]], list[Reply]]
 
 
 class ServerError(Refused):
@@ -45,15 +49,23 @@ class Server:
 
         Raises StoreUnavailable for no answer in time, and for the first error in the replies, or in an EXEC's.
         """
+        return self._ask(execute, commands, math.inf)
+
+    def ask_each(self, commands: Sequence[Command], within_seconds: float) -> list[Reply]:
+        """The same for commands that fail each for itself: an error is a reply, unless all are errors."""
+        return self._ask(execute_each, tuple(commands), within_seconds)
+
+    def _ask(self, talk: Execute, commands: tuple[Command, ...], within_seconds: float) -> list[Reply]:
         timing = self._timing
         again = timing.redis_held_seconds + timing.redis_reconnect_seconds
-        patience = ExchangePatience(again if self._line.was_open else timing.first_exchange_seconds, timing)
+        seconds = again if self._line.was_open else timing.first_exchange_seconds
+        patience = ExchangePatience(min(seconds, within_seconds), timing)
         try:
             return self._line.exchange(
-                lambda stream: execute(stream, self._address, commands), patience, timing.redis_reconnect_seconds
+                lambda stream: talk(stream, self._address, commands), patience, timing.redis_reconnect_seconds
             )
         except ServerError as error:
-            raise StoreUnavailable(meaning(str(error))) from error
+            raise StoreUnavailable(meaning(str(error), self._address.variable)) from error
         except CutOff as error:
             raise StoreTooSlow("The flag store did not answer in time.") from error
         except TimeoutError as error:
@@ -70,24 +82,24 @@ def peer_of(address: Address, timing: Timing) -> Peer:
     if address.path is not None:
         return Peer(Addresses([(socket.AF_UNIX, address.path)]), timing)
     host = address.host or ""
-    tls = None if address.tls is None else _context(address.tls)
+    tls = None if address.tls is None else _context(address.tls, address.variable)
     return Peer(ResolvedAddresses(host, address.port, timing), timing, tls, host)
 
 
-def _context(tls: Tls) -> SSLContext:
+def _context(tls: Tls, variable: str) -> SSLContext:
     import ssl  # only where the URL says rediss://
 
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except OSError:  # ssl.SSLError among them
-        raise ConfigurationError("REDIS_URL has an ssl_ca_certs that holds no certificates.") from None
+        raise ConfigurationError(f"{variable} has an ssl_ca_certs that holds no certificates.") from None
     context.check_hostname = tls.check_hostname
     context.verify_mode = ssl.CERT_REQUIRED if tls.verify else ssl.CERT_NONE
     if tls.certificate_file is not None:
         try:
             context.load_cert_chain(tls.certificate_file, tls.key_file, password="")
         except (OSError, ValueError):
-            raise ConfigurationError("REDIS_URL has an ssl_certfile or ssl_keyfile that cannot be used.") from None
+            raise ConfigurationError(f"{variable} has an ssl_certfile or ssl_keyfile that cannot be used.") from None
     return context
 
 
@@ -96,6 +108,14 @@ def execute(stream: Stream, address: Address, commands: tuple[Command, ...]) -> 
 
     Raises OSError, and ServerError for the first error in the replies, or in an EXEC's.
     """
+    replies = execute_each(stream, address, commands)
+    for reply in replies:
+        _raise_error(*reply if isinstance(reply, list) else (reply,))
+    return replies
+
+
+def execute_each(stream: Stream, address: Address, commands: tuple[Command, ...]) -> list[Reply]:
+    """The same, but raises ServerError only where logging in fails, or every command."""
     greeting = _greeting(address) if stream.is_new else ()
     if not (greeting or commands):
         return []
@@ -104,11 +124,17 @@ def execute(stream: Stream, address: Address, commands: tuple[Command, ...]) -> 
         replies = [_reply(stream) for _ in (*greeting, *commands)]
     except ValueError:
         raise _not_redis() from None
-    for reply in replies:
-        for each in reply if isinstance(reply, list) else (reply,):
-            if isinstance(each, ServerError) and not str(each).startswith(NEEDS_NO_PASSWORD):
-                raise ServerError(str(each))  # raising one that this list holds would make a circle of them
-    return replies[len(greeting) :]
+    greeted, replies = replies[: len(greeting)], replies[len(greeting) :]
+    _raise_error(*(each for each in greeted if not str(each).startswith(NEEDS_NO_PASSWORD)))
+    if all(isinstance(reply, ServerError) for reply in replies):
+        _raise_error(*replies)
+    return replies
+
+
+def _raise_error(*replies: Reply) -> None:
+    for each in replies:
+        if isinstance(each, ServerError):
+            raise ServerError(str(each))  # raising one that a list holds would make a circle of them
 
 
 def _greeting(address: Address) -> tuple[Command, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from ...data_set import KINDS, StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
+from ..port import MembershipReader
 from ..snapshot import leads_from, open_changes, open_snapshot
 from .address import parse_address
 from .layout import Keys, stored_data_set
@@ -17,10 +18,10 @@ class RedisReader:
 
     kind = "redis"
 
-    def __init__(self, url: str, prefix: str, timing: Timing) -> None:
-        """Raises ConfigurationError when the URL is wrong. Connects on first use."""
+    def __init__(self, url: str, prefix: str, timing: Timing, variable: str = "REDIS_URL") -> None:
+        """Raises ConfigurationError, about ``variable``, when the URL is wrong. Connects on first use."""
         self._key = Keys(prefix)
-        self._server = Server(parse_address(url), timing)
+        self._server = Server(parse_address(url, variable), timing)
 
     def read_sync_record(self) -> SyncRecord | None:
         (text,) = self._server.ask(("GET", self._key("$sync")))
@@ -47,6 +48,11 @@ class RedisReader:
             kind: {key: text for key, text in zip(keys[kind], texts, strict=True) if text is not None}
             for kind, texts in zip(keys, replies, strict=True)
         }
+
+    def memberships(self, prefix: str) -> MembershipReader:
+        from .memberships import RedisMemberships  # only where a flag asks for a big segment
+
+        return RedisMemberships(self._server, prefix)
 
     def close(self) -> None:
         self._server.close()

@@ -31,9 +31,12 @@ NEEDS_NO_PASSWORD = ("ERR AUTH <password> called without any password", "ERR Cli
 """How the server begins to say that it would have let us in without the password. So it does."""
 
 
-def meaning(words: str) -> str:
-    """One of the usual conditions, or else the server's own words; never an address, nor what was sent."""
+def meaning(words: str, variable: str = "REDIS_URL") -> str:
+    """One of the usual conditions, or else the server's own words; never an address, nor what was sent.
+
+    ``variable`` is the setting that says where the server is.
+    """
     for beginning, message in _CONDITIONS.items():
         if words.startswith(beginning):
-            return message
+            return message.replace("REDIS_URL", variable)
     return f"The flag store refused a command: {words.partition(', with args')[0]}"
