@@ -9,8 +9,7 @@ LOG_DAYS ?= 30
 OUT ?= build/package
 FORMAT ?= cloudformation
 
-.PHONY: help run test check package bench token clean stage infrastructure monitoring preflight deploy webhook record undeploy \
-  status refresh flags logs rotate-sdk-key rotate-webhook-secret
+.PHONY: help run test check package bench token clean stage infrastructure monitoring preflight deploy webhook record undeploy status refresh flags logs rotate-sdk-key rotate-webhook-secret
 
 # A usable .venv is left alone, whichever Python it has, unless somebody names one: `make run PYTHON=python3.12`.
 MAKE_VENV = $(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),,--with-this-python)
