@@ -322,9 +322,10 @@ def current_flags() -> Snapshot | DirectFlags:
     except (errors.StoreUnavailable, errors.StoreNotInitialized):
         emit({"StoreErrors": 1})
         raise
-    if flags.provenance.revision is not None:
-        note(revision=flags.provenance.revision, stale=flags.provenance.stale)
-    if flags.provenance.stale:
+    provenance = flags.provenance
+    if provenance.revision is not None:
+        note(revision=provenance.revision, stale=provenance.stale)
+    if provenance.stale:
         emit({"StaleAnswers": 1})
     return flags
 

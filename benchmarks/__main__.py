@@ -56,6 +56,14 @@ def _cold(run: Run) -> Iterator[Table]:
     yield from cold_start.tables(measured, run.runs)
 
 
+def _plain(run: Run) -> Iterator[Table]:
+    measured = {}
+    for count in run.sizes:
+        with filled_store(run.store, count) as place:
+            measured[count] = cold_start.measure(run.packages, place, run.runs, cold_start.PLAIN_CASES)
+    yield cold_start.plain_table(measured, run.runs)
+
+
 def _memory(run: Run) -> Iterator[Table]:
     with filled_store(run.store, run.middle_size) as place:
         yield cold_start.memory_table(run.packages, place, run.few_runs)
@@ -110,6 +118,7 @@ def _check(run: Run) -> Iterator[Table]:
 
 PARTS: dict[str, Callable[[Run], Iterator[Table]]] = {
     "cold": _cold,
+    "plain": _plain,
     "memory": _memory,
     "network": _network,
     "instructions": _instructions,

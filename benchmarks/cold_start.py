@@ -60,6 +60,14 @@ SIDES = (
     "the same with bytecode, as ours has it."
 )
 
+PLAIN_CASES: dict[str, Case] = {
+    "with our layer": ("plain/ours", "handler.handle", ONE),
+    "(a) with the SDK": ("plain/sdk", "handler.handle", ONE),
+    "(b) with the SDK, compiled": ("plain/sdk, compiled", "handler.handle", ONE),
+    "(c) empty handler": ("plain/empty", "handler.handle", ONE),
+}
+PLAIN_RATIOS = {f"ours / {name[:3]}": ("with our layer", name) for name in PLAIN_CASES if name.startswith("(")}
+
 MEMORY_MB = (128, 256, 512, 1024)
 DOLLARS_PER_GB_SECOND = 0.0000166667
 """x86, us-east-1, first tier, as listed in November 2026: https://aws.amazon.com/lambda/pricing/"""
@@ -123,6 +131,22 @@ def tables(measured: dict[int, Measured], runs: int) -> Iterator[Table]:
         "nothing about waiting.",
         ("", *columns),
         (*_times(columns.values()), *_ratios(columns.values(), RATIOS)),
+    )
+
+
+def plain_table(measured: dict[int, Measured], runs: int) -> Table:
+    seconds = [each.seconds for each in measured.values()]
+    cpu_seconds = [each.cpu_seconds for each in measured.values()]
+    of_cpu = [(f"{name[:-2]}, CPU**", *ratios) for name, *ratios in _ratios(cpu_seconds, PLAIN_RATIOS)]
+    return Table(
+        "Cold start of a plain handler",
+        "From the start of the process to the first answer, one flag: a handler of ten lines without Chalice, and a "
+        f"layer, under Lambda's own runtime client on read-only paths, median of {runs} runs taken in turn. The "
+        "layers: ours; (a) LaunchDarkly's SDK in daemon mode over its own store, installed by pip, without bytecode; "
+        "(b) the same with bytecode, as ours has it; (c) none. Ratios are medians of the ratios run by run, of the "
+        "time and of the CPU time of the function's process.",
+        ("", *(f"{count:,} flags" for count in measured)),
+        (*_times(seconds), *_ratios(seconds, PLAIN_RATIOS), *of_cpu),
     )
 
 

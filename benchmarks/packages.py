@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tests.support.certificates import Certificates, make_certificates
 from tests.support.data import PROJECT
 from tests.support.packages import set_writable, unzip_read_only
 from tests.support.processes import BIN
+from tools.build_layer import build_layer
 
 BUILD = PROJECT / "build" / "bench"
 RUNTIME_PROGRAM = PROJECT / "benchmarks" / "runtime" / "amazon_names.py"
@@ -50,18 +52,43 @@ def baseline_package(name: str) -> Path:
     )  # fmt: skip
     folder = _unzipped(out / "deployment.zip", "-".join([name, *compiled]))
     if compiled:
-        set_writable(folder, True)
-        how = ["-q", "--invalidation-mode", "checked-hash"]
-        subprocess.run([sys.executable, "-m", "compileall", *how, str(folder)], check=True)
-        set_writable(folder, False)
+        _compile(folder)
     return folder
+
+
+def our_layer() -> Path:
+    """The layer that ``make layer`` writes, unzipped."""
+    architecture = "x86_64" if platform.machine() == "x86_64" else "arm64"
+    return _unzipped(build_layer(BUILD / "layer", sys.version_info[:2], architecture), "our-layer")
+
+
+def sdk_layer(compiled: str = "") -> Path:
+    """LaunchDarkly's SDK in a layer, as pip installs it; with bytecode like that of ours, if it is to be compiled."""
+    folder = BUILD / f"sdk-layer{compiled}"
+    if folder.exists():
+        set_writable(folder, True)
+        shutil.rmtree(folder)
+    requirements = PROJECT / "benchmarks" / "plain" / "sdk" / "requirements.txt"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    subprocess.run([*pip, "--target", str(folder / "python"), "-r", str(requirements)], check=True)
+    set_writable(folder, False)
+    if compiled:
+        _compile(folder)
+    return folder
+
+
+def _compile(folder: Path) -> None:
+    set_writable(folder, True)
+    how = ["-q", "--invalidation-mode", "checked-hash"]
+    subprocess.run([sys.executable, "-m", "compileall", *how, str(folder)], check=True)
+    set_writable(folder, False)
 
 
 def _unzipped(package: Path, name: str) -> Path:
     """In each file of certificates is one more: that of our DynamoDB."""
     folder = unzip_read_only(package, BUILD / name)
     set_writable(folder, True)
-    for roots in (*folder.glob("certifi/cacert.pem"), *folder.glob("chalicelib/stores/dynamodb/amazon-roots.pem")):
+    for roots in (*folder.glob("certifi/cacert.pem"), *folder.rglob("stores/dynamodb/amazon-roots.pem")):
         roots.write_bytes(roots.read_bytes() + Path(certificates().authority).read_bytes())
     set_writable(folder, False)
     return folder

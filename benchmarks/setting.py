@@ -17,10 +17,19 @@ from ldclient.interfaces import FeatureStore
 
 from benchmarks.environments import Json, environment
 from benchmarks.link import Link
-from benchmarks.packages import RUNTIME_PROGRAM, authorities, baseline_package, certificates, our_package
+from benchmarks.packages import (
+    RUNTIME_PROGRAM,
+    authorities,
+    baseline_package,
+    certificates,
+    our_layer,
+    our_package,
+    sdk_layer,
+)
 from chalicelib.data_set import DataSet, fetched_item
 from chalicelib.refresh.refresher import Refresher
 from chalicelib.timing import Timing
+from tests.support.data import PROJECT
 from tests.support.dynamodb import DynamoDb
 from tests.support.dynamodb_emulators import Dynalite
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
@@ -245,23 +254,44 @@ def as_data_set(data: Json) -> DataSet:
 
 
 class Packages:
-    """The deployment packages, ours and the baselines', each as its builder writes it."""
+    """What functions are made of, ours and the baselines', each as its builder writes it.
+
+    ``plain/...`` is a handler with nothing of Chalice, and a layer.
+    """
+
+    OURS = ("serverless-flags", "plain/ours")
 
     def __init__(self) -> None:
         self._runtime = lambda_runtime()
 
     @functools.cache  # noqa: B019 (one instance, for the whole run)
     def folder(self, name: str) -> Path:
+        if name.startswith("plain/"):
+            return PROJECT / "benchmarks" / name.partition(", ")[0]
         return our_package() if name == "serverless-flags" else baseline_package(name)
+
+    @functools.cache  # noqa: B019 (one instance, for the whole run)
+    def layers(self, name: str) -> tuple[Path, ...]:
+        name, _, compiled = name.partition(", ")
+        if name == "plain/ours":
+            return (our_layer(),)
+        return (sdk_layer(compiled),) if name == "plain/sdk" else ()
 
     def function(
         self, name: str, variables: dict[str, str], handler: str = "app.on_event", prefix: Sequence[str] = ()
     ) -> Function:
         """``prefix`` is a command that runs it, such as a profiler."""
-        if name != "serverless-flags":  # a setting by which our code would leave the work to AWS's SDK
+        if name not in self.OURS:  # a setting by which our code would leave the work to AWS's SDK
             variables = {**variables, "AWS_CA_BUNDLE": str(authorities())}
-        package = self.folder(name)
-        return Function(package, handler, variables, self._runtime, prefix=prefix, program=RUNTIME_PROGRAM)
+        return Function(
+            self.folder(name),
+            handler,
+            variables,
+            self._runtime,
+            layers=self.layers(name),
+            prefix=prefix,
+            program=RUNTIME_PROGRAM,
+        )
 
 
 def invocation(**options: Any) -> Json:

@@ -258,13 +258,6 @@ class Settings:
         "How long a data set that others wrote is taken for current.",
         expected="a number of seconds, 0 or more",
     )
-    flags_max_age_seconds = Variable(
-        "FLAGS_MAX_AGE_SECONDS",
-        _seconds,
-        1.0,
-        "How old an answer of `flags` in a function of your own may be.",
-        expected="a number of seconds, 0 or more",
-    )
     big_segments_redis_url = Variable(
         "BIG_SEGMENTS_REDIS_URL",
         _matching(r"(redis|rediss|unix)://.*"),
@@ -284,6 +277,13 @@ class Settings:
         _seconds,
         5.0,
         "How long the memberships of a context are taken for current.",
+        expected="a number of seconds, 0 or more",
+    )
+    flags_max_age_seconds = Variable(
+        "FLAGS_MAX_AGE_SECONDS",
+        _seconds,
+        1.0,
+        "How old an answer of `flags` in a function of your own may be.",
         expected="a number of seconds, 0 or more",
     )
     evaluate_auth = Variable(
@@ -439,6 +439,11 @@ def evaluates_on_lambda(environment: Mapping[str, str] | None = None) -> bool:
     """Whether this process is a Lambda function of the app whose events want flags, and not a refresh."""
     variables = os.environ if environment is None else environment
     return variables.get("_HANDLER") in (_API, "app.on_event") and "AWS_LAMBDA_FUNCTION_NAME" in variables
+
+
+def is_on_lambda(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether this process is a Lambda function, of whatever app."""
+    return "AWS_LAMBDA_FUNCTION_NAME" in (os.environ if environment is None else environment)
 
 
 def is_to_be_restored(environment: Mapping[str, str] | None = None) -> bool:

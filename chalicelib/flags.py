@@ -10,8 +10,8 @@ time, and what cannot be evaluated has its default value. There is nothing to ma
 is at most ``FLAGS_MAX_AGE_SECONDS`` old. Importing this module does nothing.
 
 A context is the SDK's ``Context``, a context JSON such as ``{"kind": "user", "key": "anna"}``, or a legacy user JSON.
-``flags.Context`` is that of the SDK; ``from ldclient import Context`` gives the same, and makes a cold start import
-the whole SDK.
+``flags.Context`` is that of the SDK. ``from ldclient import Context`` gives the same; before this module, it makes a
+cold start import the whole SDK.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from . import config as _config
 from . import wiring as _wiring
 from .launchdarkly.sdk import Context, EvaluationDetail, FeatureFlagsState
 from .read.contexts import context_or_invalid
@@ -30,7 +31,15 @@ if TYPE_CHECKING:
 
     from .read.recent import Answers
 
-__all__ = ["Context", "all_flags_state", "migration_variation", "one_revision", "variation", "variation_detail"]
+__all__ = [
+    "Context",
+    "all_flags_state",
+    "migration_variation",
+    "one_revision",
+    "read_ahead",
+    "variation",
+    "variation_detail",
+]
 
 AnyContext = Context | Mapping[str, Any]
 """The SDK's, or JSON (Any: JSON)."""
@@ -106,6 +115,16 @@ def one_revision() -> Iterator[LDClient]:
     """
     answers = _overridden() or _wiring.wiring.recent_flags.fresh_answers()
     yield answers.new_client()
+
+
+def read_ahead() -> None:
+    """Read the flags now. Call it once, where your handler's module is imported, to start faster on Lambda.
+
+    Until a function's first event it has a whole processor, and after it the share that its memory buys. What fails
+    is left to the first flag that you ask for. Nothing happens where this is no Lambda function, or in direct mode.
+    """
+    if _config.is_on_lambda():
+        _wiring.wiring.read_flags_ahead()
 
 
 def _answers() -> Answers:

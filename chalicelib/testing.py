@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import flags as _flags
+from .launchdarkly.evaluators import evaluator_over
 from .launchdarkly.sdk import FEATURES, SEGMENTS, Context, EvaluationDetail, VersionedDataKind
 from .read.feature_stores import SnapshotFeatureStore
 from .read.recent import Answers, StoredFlags
@@ -123,7 +124,7 @@ class _FeatureStore(SnapshotFeatureStore):
 
 class _Answers(StoredFlags):
     def __init__(self, block: _Block, feature_store: _FeatureStore) -> None:
-        super().__init__(feature_store)
+        super().__init__(feature_store, evaluator_over(feature_store))
         self._block = block
 
     def variation_detail(self, key: str, context: Context, default: Any) -> EvaluationDetail:

@@ -153,7 +153,7 @@ class Wiring:
         """What ``flags`` answers from."""
         from .read.recent import RecentFlags
 
-        return RecentFlags(self.current_flags, lambda: self.settings.flags_max_age_seconds, self.timing)
+        return RecentFlags(self.latest_flags, lambda: self.settings.flags_max_age_seconds, self.timing)
 
     @part
     def refresher(self) -> Refresher:
@@ -174,6 +174,10 @@ class Wiring:
     def source(self) -> str:
         """Where the data set comes from, in the words of the sync record."""
         return "launchdarkly" if self.settings.flag_file is None else "file"
+
+    def latest_flags(self) -> Snapshot | DirectFlags:
+        """What there is to evaluate from, for no request in particular. Raises as ``current_flags``."""
+        return self.direct_flags if self.settings.direct_mode else self.snapshots.current()
 
     def current_flags(self) -> Snapshot | DirectFlags:
         """What a request evaluates from, from its start to its end.
@@ -206,11 +210,18 @@ class Wiring:
 
         What fails here is left to the first request, as if nothing had been tried. Nothing in direct mode.
         """
+        self._read_ahead(lambda: self.snapshots.current())
+
+    def read_flags_ahead(self) -> None:
+        """The same for what ``flags`` answers from."""
+        self._read_ahead(lambda: self.recent_flags.read_ahead())
+
+    def _read_ahead(self, read: Callable[[], object]) -> None:
         with self.lock:
             try:
                 if self.settings.direct_mode:
                     return
-                self.snapshots.current()
+                read()
                 if is_to_be_restored():
                     self.reader.close()
             except Exception:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import socketserver
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import boto3
+import botocore.session
 import pytest
 import redis
 from hypothesis import settings
@@ -27,13 +31,35 @@ _OURS = ("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "
 @pytest.hookimpl(optionalhook=True)  # without xdist
 def pytest_xdist_auto_num_workers() -> int:
     """Of `make test`. More than there are cores, because the tests also wait: for servers, locks and time-outs."""
-    return min(6, 1 + (os.cpu_count() or 1))
+    return min(6, 2 + (os.cpu_count() or 1))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The folders whose tests take long come first, so that no process is left alone with them in the end."""
     first = ("lambda", "stores", "refresh")
     items.sort(key=lambda item: first.index(folder) if (folder := item.path.parent.name) in first else len(first))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def untraced_servers() -> Iterator[None]:
+    """Servers that a test starts run nothing of the app, and coverage makes each of their threads half as fast."""
+    serve = socketserver.ThreadingMixIn.process_request_thread
+
+    def serve_untraced(server: Any, request: Any, address: Any) -> None:
+        sys.settrace(None)  # of this thread alone, which ends with the request
+        serve(server, request, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socketserver.ThreadingMixIn, "process_request_thread", serve_untraced)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_aws_models() -> Iterator[None]:
+    """One loader of boto3's service models for all sessions: each would parse the same files for 0.1 s."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
+        yield
 
 
 @pytest.fixture(autouse=True)

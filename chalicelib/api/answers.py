@@ -100,12 +100,13 @@ def evaluation_answer(
     304 without an evaluation, because none will ask for this question either. In direct mode, where no revision
     is known, there is no entity tag. Raises as ``look_up`` does.
     """
-    headers = provenance_headers(source.provenance)
-    if source.provenance.revision is None:
+    provenance = source.provenance
+    headers = provenance_headers(provenance)
+    if provenance.revision is None:
         return Answer(evaluate(), headers)
     if key is not None:
         look_up(source, key, asked.options)  # before any tag is compared: what does not exist has none
-    question = source.provenance.revision, asked.body, key, asked.options._asdict()
+    question = provenance.revision, asked.body, key, asked.options._asdict()
     tag = etag(*question)
     if matches_etag(asked.if_none_match, tag):
         return Answer("", {"ETag": tag, **headers}, 304)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest
@@ -15,7 +16,7 @@ def incoming(request: Request) -> Incoming:
     """The request; its body is only decoded when somebody reads it."""
     query = request.query_params
     values = {} if query is None else {name: query.getlist(name) for name in query}
-    return Incoming(request.headers, values, lambda: _raw_body(request), request.context)
+    return Incoming(request.headers, values, partial(_raw_body, request), request.context)
 
 
 def _raw_body(request: Request) -> bytes:

@@ -34,9 +34,8 @@ _DAEMON_MODE_KEY = "daemon-mode-has-no-sdk-key"
 Callback = Callable[[Any], Any]
 """The SDK's store interface hands every result through one of these (untyped there)."""
 
-
-ReadMembership = Callable[[str], KnownMembership]
-"""A context key -> what is known of its membership in big segments."""
+Membership = Callable[[str], KnownMembership]
+"""Context key -> what is known of its memberships in big segments."""
 
 
 class Items(Protocol):
@@ -49,22 +48,20 @@ class Items(Protocol):
         """Every readable item by key."""
 
 
-def daemon_client(feature_store: FixedFeatureStore, membership: ReadMembership | None = None) -> LDClient:
-    """A client that evaluates from ``feature_store`` alone: no connection, no events, no thread.
+def daemon_client(items: FixedFeatureStore, membership: Membership | None = None) -> LDClient:
+    """A client that evaluates from these items alone: no connection, no events, no thread.
 
-    It keeps the feature store for as long as it lives itself. Closing it changes nothing. Memberships in big
-    segments it asks ``membership`` for, by default the feature store.
+    It keeps them for as long as it lives itself. Closing it changes nothing. Memberships in big segments it asks
+    ``membership`` for (context key -> what is known), by default those of the items.
     """
-    membership = membership or functools.partial(membership_of, proxy(feature_store))
-    return _client_over(feature_store, membership, send_events=False)
+    return _client_over(items, membership or functools.partial(membership_of, proxy(items)), send_events=False)
 
 
 def pinned_client(feature_store: FeatureStore, streaming: LDClient) -> LDClient:
     """A client over what ``feature_store`` holds now, whose events go the way of the ``streaming`` one."""
     items = _Items({kind: feature_store.all(kind, lambda items: items) for kind in (FEATURES, SEGMENTS)})
-    membership: ReadMembership = _big_segments_of(streaming).get_user_membership
-    events = {"send_events": True, "event_processor_class": lambda _config: _EventsOf(streaming)}
-    return _client_over(items, membership, **events)
+    membership = _big_segments_of(streaming).get_user_membership
+    return _client_over(items, membership, send_events=True, event_processor_class=lambda _config: _EventsOf(streaming))
 
 
 def client_without_flags() -> LDClient:
@@ -72,12 +69,11 @@ def client_without_flags() -> LDClient:
     return LDClient(Config(_DAEMON_MODE_KEY, offline=True), start_wait=0)
 
 
-def _client_over(items: Items, membership: ReadMembership, **events: Any) -> LDClient:
+def _client_over(items: Items, membership: Membership, **events: Any) -> LDClient:
     """(``Any``: the SDK's Config declares no types for its callables.)"""
     logging.getLogger("ldclient.util").addFilter(_is_news)
-    config = Config(
-        _DAEMON_MODE_KEY, feature_store=_AsFeatureStore(proxy(items)), use_ldd=True, diagnostic_opt_out=True, **events
-    )
+    store = _AsFeatureStore(proxy(items))
+    config = Config(_DAEMON_MODE_KEY, feature_store=store, use_ldd=True, diagnostic_opt_out=True, **events)
     client = copy.copy(LDClient(config, start_wait=0))
     # A client that is given a store of big segments starts a thread that polls it, for as long as the client lives.
     _big_segments_of(client).get_user_membership = membership
@@ -86,7 +82,7 @@ def _client_over(items: Items, membership: ReadMembership, **events: Any) -> LDC
 
 
 def _big_segments_of(client: LDClient) -> Any:
-    """(``Any``: the SDK keeps the class to itself.)"""
+    """What the client asks for memberships (the SDK keeps it, and its type, to itself)."""
     return client._LDClient__big_segment_store_manager  # type: ignore[attr-defined]
 
 

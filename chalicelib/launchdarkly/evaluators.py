@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, M
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from weakref import proxy
 
 from ..errors import FetchTimedOut, UnreadableItem
 from ..patience import Patience
@@ -138,9 +139,11 @@ def _client_over(feature_store: FixedFeatureStore) -> LDClient:
     """One for all requests that are answered from this store; the collector frees it after the next one is made."""
     from .clients import daemon_client
 
+    held = proxy(feature_store)  # the client is a cycle, and shall not keep a data set until it is collected
+
     def membership_of_request(context_key: str) -> KnownMembership:
         memberships = _memberships_of_request.get()
-        return membership_of(feature_store, context_key) if memberships is None else memberships.of(context_key)
+        return membership_of(held, context_key) if memberships is None else memberships.of(context_key)
 
     return daemon_client(feature_store, membership_of_request)
 

@@ -17,7 +17,7 @@ import time
 from importlib import import_module
 from typing import Any
 
-from ..runtime.deferred import defer, lending
+from ..runtime.deferred import defer, give, lending
 
 
 def _current_time_millis() -> int:
@@ -54,6 +54,8 @@ with (
         from ldclient.impl.events.types import EventFactory
     except ImportError:  # an SDK that has moved them
         Evaluator = None  # type: ignore[assignment, misc]
+
+give("ldclient", Context=Context)  # what functions import that evaluate flags, which need no more of it
 
 __all__ = [
     "FEATURES",

@@ -41,8 +41,10 @@ def parse_context(data: object) -> Context:
     check_limits(data)
     if data.get("kind") == "multi" and len(data) - 1 > MAX_KINDS:
         raise InvalidContext(f"The context has {len(data) - 1} kinds; at most {MAX_KINDS} are accepted.")
-    if not _is_text(data):
-        raise InvalidContext("The context is not valid Unicode: it holds half of a surrogate pair.")
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # the SDK, which hashes some of the strings, would log the context
+        raise InvalidContext("The context is not valid Unicode: it holds half of a surrogate pair.") from None
     context = Context.from_dict(data) if "kind" in data else _from_legacy_user(data)
     if not context.valid:
         raise InvalidContext(f"Invalid context: {context.error}.")
@@ -97,15 +99,6 @@ def _checked_values(container: dict[str, Any] | list[Any]) -> list[Any]:
 def _check_size(what: str, size: int, limit: int, unit: str) -> None:
     if size > limit:
         raise InvalidContext(f"{what} in the context has {size} {unit}; at most {limit} are accepted.")
-
-
-def _is_text(data: object) -> bool:
-    """Whether all strings can be encoded. The SDK, which hashes some of them, would log a context that fails it."""
-    try:
-        json.dumps(data, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _from_legacy_user(user: dict[str, Any]) -> Context:

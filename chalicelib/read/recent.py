@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import FlagsError, StoreNotInitialized
-from ..launchdarkly.evaluators import evaluator_over
 from ..launchdarkly.sdk import FEATURES, Context, EvaluationDetail, FeatureFlagsState
 from ..runtime.clock import AgeingClock
 from ..runtime.logs import gate_evaluator
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from ldclient.client import LDClient
     from ldclient.migrations import OpTracker, Stage
 
-    from ..launchdarkly.evaluators import FixedFeatureStore
+    from ..launchdarkly.evaluators import FixedFeatureStore, FlagEvaluator
     from .direct import DirectFlags
 
 logger = logging.getLogger(__name__)
@@ -51,11 +50,11 @@ class Answers(Protocol):
 
 
 class StoredFlags:
-    """The flags of one revision. Memberships in big segments are those of the moment, as of no request."""
+    """The flags of one revision."""
 
-    def __init__(self, feature_store: FixedFeatureStore) -> None:
+    def __init__(self, feature_store: FixedFeatureStore, evaluator: FlagEvaluator) -> None:
         self.feature_store = feature_store
-        self._evaluator = evaluator_over(feature_store)
+        self._evaluator = evaluator
 
     def variation(self, key: str, context: Context, default: Any) -> Any:
         return self.variation_detail(key, context, default).value
@@ -199,15 +198,23 @@ class RecentFlags:
             self._held = self._ask()
             return self._held
 
+    def read_ahead(self) -> None:
+        """Have the answers of now ready, for whoever asks first. Raises what asking the store raises."""
+        with self._lock:
+            self._held = self._ask_store()
+
     def _ask(self) -> Answers:
         if isinstance(self._held, NoFlags):
             self._held.count()
-        asked_at = self._clock()
         try:
-            source = self._current()
-            self._until = asked_at + self._seconds_to_keep(source)
+            return self._ask_store()
         except Exception as error:  # whatever it is, the caller's flags have their defaults
             return self._nothing(error)
+
+    def _ask_store(self) -> Answers:
+        asked_at = self._clock()
+        source = self._current()
+        self._until = asked_at + self._seconds_to_keep(source)
         self._failure = None
         if source.provenance.stale:
             emit({"StaleAnswers": 1})
@@ -237,7 +244,7 @@ class RecentFlags:
         held = self._held
         if isinstance(held, StoredFlags) and held.feature_store is source.feature_store:
             return held
-        return StoredFlags(source.feature_store)
+        return StoredFlags(source.feature_store, source.evaluator)
 
 
 def _failed(default: Any, error_kind: str) -> EvaluationDetail:

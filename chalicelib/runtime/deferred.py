@@ -56,6 +56,12 @@ def lending(name: str, **values: object) -> Iterator[None]:
                 del names[each]
 
 
+def give(name: str, **values: object) -> None:
+    """A module that waits has these names from now on: the very values that its own code will give them."""
+    if type(sys.modules.get(name)) is _Waiting:
+        vars(sys.modules[name]).update(values)
+
+
 class _Waiting(ModuleType):
     """Until its code has run; then it is an ordinary module."""
 

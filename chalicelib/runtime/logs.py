@@ -164,7 +164,8 @@ class JsonFormatter(logging.Formatter):
         if self._json_frames:
             # How Lambda's runtime announces a line of JSON of this level to Lambda; it has no other name for it.
             record._frame_type = (0xA55A0002 + 4 * (record.levelno // 10 + 1)).to_bytes(4, "big")
-        line = {"timestamp": _timestamp(record.created), "level": record.levelname, **_fields(record)}
+        line: dict[str, object] = {"timestamp": _timestamp(record.created), "level": record.levelname}
+        line.update(getattr(record, "fields", None) or {"logger": record.name, "message": record.getMessage()})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         request_id = getattr(record, "aws_request_id", None)  # set by Lambda's runtime
@@ -177,8 +178,3 @@ def _timestamp(unix_seconds: float) -> str:
     """RFC 3339 in UTC, with milliseconds."""
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_seconds))
     return f"{moment}.{int(unix_seconds * 1000) % 1000:03d}Z"
-
-
-def _fields(record: logging.LogRecord) -> dict[str, object]:
-    fields: dict[str, object] | None = getattr(record, "fields", None)
-    return {"logger": record.name, "message": record.getMessage()} if fields is None else fields

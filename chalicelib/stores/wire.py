@@ -64,7 +64,7 @@ class ExchangePatience(Patience):
 
     def has_progressed(self, count: int) -> None:
         """So many bytes have passed."""
-        self.renew(min(self._most, self._seconds + count / self._bytes_per_second))
+        self._seconds = min(self._most, self._seconds + count / self._bytes_per_second)
 
 
 class Stream:

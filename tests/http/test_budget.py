@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,8 +16,9 @@ from ldclient.impl import operators
 
 from benchmarks.environments import environment as realistic_environment
 from chalicelib.read.contexts import MAX_CHARACTERS, MAX_ELEMENTS, MAX_KINDS
-from tests.support.app import App
-from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.app import App, LoadApp
+from tests.support.stores import data_set, refresh_store
+from tests.support.valkey import running_valkey
 
 FLAGS = 1_000
 MOST_COMPARISONS = 500_000
@@ -69,11 +70,16 @@ def data() -> dict[str, Any]:
     return realistic_environment(FLAGS)
 
 
+@pytest.fixture(scope="module")
+def filled_store(data: dict[str, Any]) -> Iterator[str]:
+    with running_valkey() as server:
+        refresh_store(server.url, data_set(data["flags"].values(), data["segments"].values()))
+        yield server.url
+
+
 @pytest.fixture
-def realistic_app(app: App, launchdarkly: FakeLaunchDarkly, data: dict[str, Any]) -> App:
-    launchdarkly.replace(**data)
-    app.invoke("reconcile", {})
-    return app
+def realistic_app(load_app: LoadApp, filled_store: str) -> App:
+    return load_app({"REDIS_URL": filled_store, "EVALUATE_AUTH": "none"})
 
 
 @pytest.fixture
@@ -97,6 +103,7 @@ ROUTES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("context", CONTEXTS.values(), ids=CONTEXTS)
 @pytest.mark.parametrize("path", ROUTES)
 def test_the_most_expensive_request_that_is_accepted_has_a_bound(
@@ -109,11 +116,13 @@ def test_the_most_expensive_request_that_is_accepted_has_a_bound(
     assert costs.characters <= MOST_CHARACTERS
 
 
+@pytest.mark.no_cover
 def test_an_event_has_the_same_bound_for_each_context(realistic_app: App, costs: Costs) -> None:
     realistic_app.invoke("on_event", {"contexts": list(CONTEXTS.values())})
     assert costs.comparisons <= MOST_COMPARISONS * len(CONTEXTS)
 
 
+@pytest.mark.no_cover
 def test_these_requests_are_expensive_indeed(realistic_app: App, costs: Costs, data: dict[str, Any]) -> None:
     """Or the bound would show nothing. Flags that are off compare nothing."""
     realistic_app.post("/evaluate", CONTEXTS["arrays"])

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import re
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import schemathesis
 import yaml
 from hypothesis import HealthCheck, settings
 
 from tests.support.app import App, LoadApp
 from tests.support.data import EXAMPLES, PROJECT
 from tests.support.wsgi import WsgiGateway
+
+if TYPE_CHECKING:
+    from schemathesis import Case
+    from schemathesis.schemas import BaseSchema
 
 TOKEN = "test-token"
 DESCRIPTION = PROJECT / "docs" / "openapi.yaml"
@@ -28,8 +32,6 @@ def test_the_description_names_routes_of_the_app_with_all_their_methods(app: App
 
 
 gateway = WsgiGateway()
-schema = schemathesis.openapi.from_path(DESCRIPTION)
-schema.app = gateway
 
 
 @pytest.fixture
@@ -48,25 +50,46 @@ def described_app(load_app: LoadApp, redis_url: str) -> App:
     return app
 
 
-def does_what_the_description_says(method: str, path: str) -> Any:
-    """A test of one operation, with a name of its own: items of one name are one item to those who distribute them."""
+OPERATIONS = [(method, path) for path, item in DESCRIBED.items() for method in item if method != "parameters"]
 
-    @schema.include(method=method.upper(), path=path).parametrize()
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=[f"{method} {path}" for method, path in OPERATIONS])
+def test_an_operation_does_what_the_description_says(method: str, path: str, described_app: App) -> None:
+    """As schemathesis' own items, except that the requests are made up here and not in each process that collects."""
+
     @settings(max_examples=50, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
-    def test(case: schemathesis.Case[Any], described_app: App) -> None:
-        gateway.app = described_app
+    def call(case: Case[Any]) -> None:
         case.call_and_validate(headers={"Authorization": f"Bearer {TOKEN}"})
 
-    return test
-
-
-OPERATIONS = [(method, path) for path, item in DESCRIBED.items() for method in item if method != "parameters"]
-TESTS = {
-    re.sub(r"\W+", "_", f"test {method} {path} does what the description says"): (method, path)
-    for method, path in OPERATIONS
-}
-globals().update({name: does_what_the_description_says(*operation) for name, operation in TESTS.items()})
+    gateway.app = described_app
+    requests_to(method, path, call)()
 
 
 def test_each_operation_has_a_test_of_its_own() -> None:
-    assert len(TESTS) == len(OPERATIONS) == schema.statistic.operations.total
+    assert len(set(OPERATIONS)) == description().statistic.operations.total
+
+
+@functools.cache
+def description() -> BaseSchema:
+    """What schemathesis makes of the file. It is large: only the process that runs these tests loads it."""
+    import schemathesis
+
+    description = schemathesis.openapi.from_path(DESCRIPTION)
+    description.app = gateway
+    return description
+
+
+def requests_to(method: str, path: str, call: Callable[[Case[Any]], None]) -> Callable[[], None]:
+    """All the requests to this operation that schemathesis' own plugin makes up, as one function."""
+    from schemathesis.checks import load_all_checks
+    from schemathesis.generation.feedback import FeedbackSources
+    from schemathesis.pytest._test_builder import build_operation_test
+    from schemathesis.python._constants.orchestrator import make_constants_value_source
+
+    load_all_checks()
+    schema = description().include(method=method.upper(), path=path)
+    feedback = FeedbackSources(constants_value_source=make_constants_value_source(schema))
+    return build_operation_test(
+        config=schema.config, operation=schema[path][method], test_func=call, given_kwargs={}, feedback=feedback
+    )

@@ -30,6 +30,7 @@ def test_cfn_lint_has_nothing_to_say_about_the_templates() -> None:
     templates = sorted(str(path) for path in INFRASTRUCTURE.glob("*.yaml"))
     assert {path.rpartition("/")[2] for path in templates} >= {
         "function-alarms.yaml",
+        "layer.yaml",
         "monitoring.yaml",
         "table.yaml",
         "valkey.yaml",
@@ -48,6 +49,13 @@ def test_the_table_has_the_key_schema_of_launchdarklys_sdks() -> None:
         {"AttributeName": "namespace", "AttributeType": "S"},
         {"AttributeName": "key", "AttributeType": "S"},
     ]
+
+
+def test_a_function_of_another_repository_may_read_as_on_event_may() -> None:
+    policy = template("layer.yaml")["Resources"]["ReadFlags"]["Properties"]["PolicyDocument"]
+    (reads,) = policy["Statement"]
+    ours = json.loads((PROJECT / ".chalice" / "policy-production-on_event.json").read_text())["Statement"]
+    assert [reads["Action"]] == [each["Action"] for each in ours if each["Sid"] == reads["Sid"]]
 
 
 @pytest.fixture
@@ -152,5 +160,6 @@ def watched_metrics() -> set[str]:
 
 
 def template(name: str) -> dict[str, Any]:
+
     loaded: dict[str, Any] = cfn_yaml.load(str(INFRASTRUCTURE / name))
     return loaded

@@ -6,7 +6,6 @@ import json
 import time
 
 import pytest
-from cfnlint.decode import cfn_yaml
 
 from tests.support.aws import Aws
 from tests.support.data import PROJECT, boolean_flag
@@ -123,6 +122,8 @@ def check_the_functions(account: Aws, deployed: Deployed) -> None:
 
 def functions_watched(deployment: str) -> set[str]:
     """The names in the alarms of monitoring.yaml, which nothing else would hold against the real ones."""
+    from cfnlint.decode import cfn_yaml
+
     resources = cfn_yaml.load(str(PROJECT / "infrastructure" / "monitoring.yaml"))["Resources"].values()
     metrics = [metric for each in resources for metric in each["Properties"].get("Metrics", [])]
     values = [each["MetricStat"]["Metric"]["Dimensions"][0]["Value"] for each in metrics if "MetricStat" in each]

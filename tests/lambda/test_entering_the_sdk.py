@@ -20,6 +20,11 @@ USES = {
         for name in ("ldclient", "ldclient.impl.util", "semver", "pyrfc3339"):
             assert type(sys.modules[name]).__name__ == "_Waiting", name
         assert "ldclient.client" not in sys.modules and "urllib3" not in sys.modules""",
+    "a context alone": """
+        from ldclient import Context
+        import ldclient
+        assert Context is ours.Context is ldclient.Context and "ldclient.client" not in sys.modules
+        assert ldclient.LDClient is sys.modules["ldclient.client"].LDClient and ldclient.Context is Context""",
     "the package's names are those of its modules": """
         before = sys.modules["ldclient"]
         from ldclient import Config, Context, LDClient
@@ -121,7 +126,7 @@ def test_nothing_changes_for_a_process_that_has_imported_the_sdk_already(use: st
 def test_every_module_of_the_sdk_can_be_the_first_that_is_imported() -> None:
     """What it then gives is what it gives where the package was imported first: the same names, or the same error."""
     import_each = """
-        import importlib, json, os
+        import boto3, importlib, json, os, urllib3  # boto3 and urllib3 once, and not by each module
         def outcome(name):
             try:
                 module = importlib.import_module(name)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from tests.support.app import App, Environment
 from tests.support.data import PROJECT, example_data
 from tests.support.dynamodb import DynamoDb
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.packages import Library
 
 NOT_FOR_EVALUATIONS = frozenset(
     {
@@ -79,12 +77,6 @@ CALLS = {
 }
 
 
-@pytest.fixture(scope="module")
-def dynamodb() -> Iterator[DynamoDb]:
-    with closing(DynamoDb()) as dynamodb:
-        yield dynamodb
-
-
 @pytest.fixture(params=["redis", "dynamodb"])
 def environment(
     request: pytest.FixtureRequest,
@@ -131,43 +123,45 @@ def test_on_lambda_the_store_is_asked_before_what_evaluates_is_imported(
     assert asked < min(later)
 
 
+PLAIN = """
+import json, sys
+from handler import handle
+answer = handle({"customer": "anna"}, None)
+waiting = [name for name, module in sorted(sys.modules.items()) if type(module).__name__ == "_Waiting"]
+print(json.dumps([answer, sorted(sys.modules), waiting]))
+"""
+
+
+def test_a_plain_handler_with_the_layer_imports_nothing_that_only_others_need(
+    app: App, environment: Environment, launchdarkly: FakeLaunchDarkly, library: Library
+) -> None:
+    launchdarkly.replace(**example_data())
+    app.webhook()
+    path = os.pathsep.join(map(str, [PROJECT / "examples" / "plain_function", library.unpacked_layer / "python"]))
+    on_lambda = {"AWS_LAMBDA_FUNCTION_NAME": "orders", "PYTHONPATH": path}
+
+    answer, modules, waiting = _in_a_fresh_process(
+        PLAIN, {**environment, **on_lambda}, "-S", cwd=library.unpacked_layer
+    )
+
+    assert answer == {"checkout": "new"}
+    ours_alone = {"app", "chalice", "chalicelib", "serverless_flags.api", "serverless_flags.refresh"}
+    unwanted = NOT_FOR_EVALUATIONS | ours_alone
+    assert [name for name in modules if not _prefixes(name).isdisjoint(unwanted)] == []
+    assert waiting == WAITING
+
+
 def _prefixes(name: str) -> set[str]:
     """The module's own name, and those of the packages that it is in."""
     parts = name.split(".")
     return {".".join(parts[:count]) for count in range(1, len(parts) + 1)}
 
 
-def _in_a_fresh_process(program: str, environment: Environment, folder: Path = PROJECT) -> Any:
+def _in_a_fresh_process(program: str, environment: Environment, *options: str, cwd: Path = PROJECT) -> Any:
     """What it prints last, as JSON."""
     variables = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **environment}
     ran = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, env=variables, capture_output=True, text=True, check=False
+        [sys.executable, *options, "-c", program], cwd=cwd, env=variables, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout.splitlines()[-1])
-
-
-ELSEWHERE = """
-import json, sys
-from serverless_flags import flags
-from serverless_flags.testing import override
-value = flags.variation("new-checkout", {"key": "anna"}, default=None)
-with flags.one_revision() as client:
-    pinned = client.variation("new-checkout", flags.Context.create("anna"), None)
-with override(new_checkout="overridden"):
-    overridden = flags.variation("new-checkout", {"key": "anna"}, default="")
-print(json.dumps([[value, pinned, overridden], sorted(sys.modules)]))
-"""
-
-
-def test_the_same_folder_serves_under_another_name_without_chalice(
-    app: App, environment: Environment, launchdarkly: FakeLaunchDarkly, tmp_path: Path
-) -> None:
-    launchdarkly.replace(**example_data())
-    app.webhook()
-    shutil.copytree(PROJECT / "chalicelib", tmp_path / "serverless_flags")
-
-    values, modules = _in_a_fresh_process(ELSEWHERE, environment, tmp_path)
-
-    assert values == [True, True, "overridden"]
-    assert {name.partition(".")[0] for name in modules} & {"app", "chalice", "chalicelib"} == set()

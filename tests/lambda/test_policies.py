@@ -69,21 +69,13 @@ def denials(deployed: Deployed, account: Aws, function: str, policy: Policy) -> 
     account.client("iam").put_role_policy(RoleName=role, PolicyName=role, PolicyDocument=json.dumps(policy))
     deployed.service.instance(name)
     if "on_event" in function:
-        forget_snapshot(account)
+        account.forget_snapshot(f"serverless-flags-{STAGE}")
     credentials = account.credentials_of(f"arn:aws:iam::123456789012:role/{role}")
     with enforced(account):
         return [
             *of_logging(credentials, f"/aws/lambda/{deployed.name}{FUNCTIONS[function]}"),
             *of_use(deployed, function),
         ]
-
-
-def forget_snapshot(account: Aws) -> None:
-    """So that the function reads the items one by one, which needs more than reading a snapshot."""
-    client, table = account.client("dynamodb"), f"serverless-flags-{STAGE}"
-    for item in client.scan(TableName=table)["Items"]:
-        if item["namespace"]["S"] == "launchdarkly:$snapshot":
-            client.delete_item(TableName=table, Key={name: item[name] for name in ("namespace", "key")})
 
 
 def of_logging(credentials: dict[str, str], group: str) -> list[str]:

@@ -138,3 +138,36 @@ def test_a_store_that_was_never_filled_gives_defaults_and_one_clear_line(
     refresh_store(server.url, NEW)
     own_function.clock.advance(1.0)
     assert handler() == served(True)
+
+
+def test_flags_that_were_read_ahead_answer_the_first_event_without_asking_the_store(
+    own_function: Reader, server: ValkeyServer
+) -> None:
+    refresh_store(server.url, OLD)
+    flags.read_ahead()
+    reads = own_function.reads.count
+    assert reads > 0
+    assert ten_flags() == served(False)
+    assert own_function.reads.count == reads
+    own_function.clock.advance(1.0)
+    assert ten_flags() == served(False)
+    assert own_function.reads.count == reads + 1
+
+
+@pytest.mark.parametrize("how", UNREACHABLE)
+def test_what_fails_while_it_is_read_ahead_is_left_to_the_first_flag(
+    how: str, own_function: Reader, server: ValkeyServer, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    break_store, mend_store = OUTAGES[how]
+    refresh_store(server.url, OLD)
+    break_store(server, proxy)
+    flags.read_ahead()
+    assert messages(caplog) == []
+    mend_store(server, proxy)
+    assert ten_flags() == served(False)
+
+
+def test_outside_lambda_nothing_is_read_ahead(own_function: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME")
+    flags.read_ahead()
+    assert own_function.reads.count == 0

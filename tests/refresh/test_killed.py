@@ -131,7 +131,7 @@ def generations(launchdarkly: FakeLaunchDarkly) -> Iterator[Callable[[], int]]:
 
     def move_on() -> None:
         nonlocal latest
-        while not stop.wait(0.002):
+        while not stop.wait(0.01):
             latest = next(numbers)
             launchdarkly.replace(**generation(latest))
 

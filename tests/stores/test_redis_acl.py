@@ -6,12 +6,15 @@ import re
 
 import pytest
 import redis
+from ldclient.context import Context
 
+from tests.stores.test_interoperability import sdk_client_over, sdk_store
 from tests.support.app import App, Environment, LoadApp
 from tests.support.big_segments import RedisMembers, big_segment
 from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.parity import MATCH, rule_flag, segment_match
+from tests.support.stores import data_set, open_store, refresh_store
 from tests.support.valkey import ValkeyServer
 from tests.support.webhooks import flag_entry
 
@@ -57,6 +60,27 @@ def test_the_commands_in_the_readme_suffice(
     assert restricted_app.evaluate(USER)["in big"]["value"] == MATCH
     denied = [entry for entry in own_client.acl_log() if entry["reason"] != "auth"]
     assert [entry["object"] for entry in denied if entry["object"] != "client|setinfo"] == []
+
+
+def test_a_user_who_may_only_read_reads_everything(own_valkey: ValkeyServer, own_client: redis.Redis) -> None:
+    """By the rule in docs/from-another-repository.md, which also has what LaunchDarkly's SDKs need."""
+    document = (PROJECT / "docs" / "from-another-repository.md").read_text()
+    rule = re.search(r"ACL SETUSER reader on >\S+ (.+)", document)
+    assert rule is not None
+    refresh_store(own_valkey.url, data_set([boolean_flag("shiny")]))
+    own_client.execute_command("ACL", "SETUSER", "reader", "on", ">secret", *rule[1].split())
+    url = f"redis://reader:secret@127.0.0.1:{own_valkey.port}/0"
+    reader = open_store({"REDIS_URL": url}).reader
+    assert reader.read_sync_record() is not None
+    for stored in (reader.read_snapshot(None, None), reader.read_items()):
+        assert stored is not None
+        assert list(stored.texts["features"]) == ["shiny"]
+    assert list(reader.read_some({"features": ["shiny"]})["features"]) == ["shiny"]
+    with sdk_client_over(sdk_store(url)) as client:
+        assert client.variation("shiny", Context.create("anna"), False) is True
+        assert client.all_flags_state(Context.create("anna")).to_values_map() == {"shiny": True}
+    with redis.Redis.from_url(url) as client, pytest.raises(redis.exceptions.NoPermissionError):
+        client.set("launchdarkly:$sync", "theirs")
 
 
 @pytest.mark.parametrize("command", ["EVAL 1 0", "KEYS *", "FLUSHALL", "CONFIG GET maxmemory", "GET theirs"])

@@ -7,6 +7,7 @@ does not serialise the updates of an item, the proxy handles one request after t
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import threading
@@ -72,6 +73,7 @@ class DynamoDb:
         client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 0.02, "MaxAttempts": 500})
         return name
 
+    @functools.cache  # noqa: B019 - an instance lives as long as its process
     def client(self) -> Any:
         """A boto3 client that bypasses the proxy, for the eyes and hands of a test."""
         host, port = self.emulator_address

@@ -41,11 +41,13 @@ class Function:
         environment: dict[str, str],
         runtime: Path,
         *,
+        layers: Sequence[Path] = (),
         prefix: Sequence[str] = (),
         program: Path | None = None,
     ) -> None:
         """``runtime`` is a folder with what Lambda has outside the package: awslambdaric and boto3.
 
+        ``layers`` are folders, each with what a layer has, that Lambda would unpack into /opt.
         ``prefix`` is a command that runs the function, such as a profiler; ``program`` runs awslambdaric.
         """
         self._server = _RuntimeApi(("127.0.0.1", 0), _RuntimeApiHandler)
@@ -55,7 +57,7 @@ class Function:
         self._package = package
         self._environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join([str(package), str(runtime)]),
+            "PYTHONPATH": os.pathsep.join(map(str, [package, *(each / "python" for each in layers), runtime])),
             "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's file system is read-only; root's is not
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_address[1]}",
             "AWS_LAMBDA_FUNCTION_NAME": handler,

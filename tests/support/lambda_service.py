@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from moto.apigateway.models import APIGatewayBackend
-from moto.awslambda.models import LambdaFunction, lambda_backends
+from moto.awslambda.models import LambdaFunction, LayerVersion, lambda_backends
 from moto.core.exceptions import JsonRESTError
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.responses import DynamoHandler
@@ -67,15 +67,20 @@ class LambdaService:
             return str(error).partition("\n")[0], True, instance.log()
 
     def _new_instance(self, function: LambdaFunction) -> Function:
-        package = self._folder / function.code_sha_256.replace("/", "-")
-        if not package.exists():
-            unzip_read_only(BytesIO(function.code_bytes), package)
+        backend = lambda_backends[DEFAULT_ACCOUNT_ID][self._aws.region]
+        layers = [self._unzipped(backend.layers_versions_by_arn(str(each["Arn"]))) for each in function.layers]
         environment = {
             **function.environment_vars,
             **self._aws.credentials_of(function.role),
             "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
         }
-        return Function(package, str(function.handler), environment, self._runtime)
+        return Function(self._unzipped(function), str(function.handler), environment, self._runtime, layers=layers)
+
+    def _unzipped(self, uploaded: LambdaFunction | LayerVersion | None) -> Path:
+        """What was uploaded, on a read-only path."""
+        assert uploaded is not None
+        folder = self._folder / uploaded.code_sha_256.replace("/", "-")
+        return folder if folder.exists() else unzip_read_only(BytesIO(uploaded.code_bytes), folder)
 
 
 @contextmanager

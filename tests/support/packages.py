@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from tests.support.data import PROJECT
 from tests.support.processes import BIN
@@ -50,6 +50,30 @@ def packaged_project(run: Path) -> Path:
             shutil.rmtree(project, ignore_errors=True)
             make(copy_project(project), "package", "STAGE=production", "OUT=out")
     return project
+
+
+class Library(NamedTuple):
+    """What is built for other repositories."""
+
+    wheel: Path
+    layer: Path
+    unpacked_layer: Path
+    """On a read-only path, as Lambda unpacks it."""
+
+
+def built_library(run: Path) -> Library:
+    """What `make wheel` and `make layer` write, for this Python, built once in this run of the tests.
+
+    ``run`` is a folder that all processes of the run share.
+    """
+    project, unpacked = run / "library-project", run / "opt"
+    with _one_at_a_time(run):
+        if not unpacked.exists():
+            shutil.rmtree(project, ignore_errors=True)
+            make(copy_project(project), "wheel", "layer")
+            unzip_read_only(next(project.glob("dist/*.zip")), unpacked)
+    (wheel,), (layer,) = project.glob("dist/*.whl"), project.glob("dist/*.zip")
+    return Library(wheel, layer, unpacked)
 
 
 def make(project: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:

@@ -7,7 +7,19 @@ from pathlib import Path
 
 from tests.support.data import PROJECT
 
-_PARTS = ("app.py", "chalicelib", "requirements.txt", ".chalice", "examples", "infrastructure", "tools", "Makefile")
+_PARTS = (
+    "app.py",
+    "chalicelib",
+    "requirements.txt",
+    ".chalice",
+    "examples",
+    "infrastructure",
+    "tools",
+    "Makefile",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 _LEFT_OVERS = shutil.ignore_patterns("__pycache__", "deployed", "deployments")
 
 

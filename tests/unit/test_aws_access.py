@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from chalicelib.errors import ConfigurationError
+from chalicelib.stores.dynamodb.access import read_call
 from chalicelib.stores.dynamodb.endpoint import Endpoint, plain_endpoint
 from chalicelib.stores.dynamodb.protocol import signed_headers
+from chalicelib.timing import Timing
 
 ON_LAMBDA = {
     "AWS_DEFAULT_REGION": "eu-central-1",
@@ -96,3 +100,12 @@ def test_a_configuration_file_is_left_to_the_aws_sdk(home: Path) -> None:
     (home / ".aws").mkdir()
     (home / ".aws" / "config").write_text("[default]\nendpoint_url = http://elsewhere\n")
     assert plain_endpoint(ON_LAMBDA) is None
+
+
+def test_without_boto3_and_without_credentials_in_the_environment_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "botocore.session", None)  # as if there were none
+    monkeypatch.delitem(sys.modules, "chalicelib.stores.dynamodb.sdk", raising=False)
+    with pytest.raises(ConfigurationError, match=r"DYNAMODB_TABLE .* install boto3"):
+        read_call({"AWS_DEFAULT_REGION": "eu-central-1"}, Timing())

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from ldclient.client import LDClient
@@ -24,7 +24,6 @@ from chalicelib.data_set import StoredDataSet, SyncRecord, Texts, revision_of, t
 from chalicelib.errors import StoreUnavailable
 from chalicelib.read.recent import RecentFlags
 from chalicelib.read.snapshots import Snapshots
-from chalicelib.stores.port import MembershipReader
 from chalicelib.wiring import Wiring
 from tests.support.clock import Clock
 from tests.support.data import Json, boolean_flag
@@ -63,7 +62,7 @@ class MemoryStore:
     def read_some(self, keys: object) -> Texts:
         return {}
 
-    def memberships(self, prefix: str) -> MembershipReader:
+    def memberships(self, prefix: str) -> NoReturn:
         raise NotImplementedError
 
     def close(self) -> None: ...
@@ -80,7 +79,7 @@ class OwnFunction:
         wiring.settings = load_settings({"REDIS_URL": "redis://in-memory", **settings})
         wiring.snapshots = Snapshots(self.reads, 15.0, clock=self.clock)
         wiring.recent_flags = RecentFlags(
-            wiring.current_flags, lambda: wiring.settings.flags_max_age_seconds, clock=self.clock
+            wiring.latest_flags, lambda: wiring.settings.flags_max_age_seconds, clock=self.clock
         )
 
 

@@ -153,6 +153,7 @@ PATTERNS = st.builds(
 )
 
 
+@pytest.mark.no_cover
 @settings(max_examples=600, deadline=None)
 @given(PATTERNS, st.text(st.sampled_from(ALPHABET), max_size=8))
 def test_any_pattern_finds_what_python_finds(pattern: str, text: str) -> None:

@@ -50,7 +50,7 @@ def names(*files: str) -> set[str]:
 def test_the_metadata_takes_its_version_from_the_code(project: Any) -> None:
     assert "version" not in project["project"]
     assert "version" in project["project"]["dynamic"]
-    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "chalicelib.VERSION"}
+    assert project["tool"]["hatch"]["version"] == {"path": "chalicelib/__init__.py"}
 
 
 def test_what_is_published_with_the_version_names_the_same_one() -> None:
@@ -63,8 +63,11 @@ def test_the_metadata_names_the_license_and_the_pythons_that_the_tools_accept(pr
     metadata = project["project"]
     assert f"SPDX-License-Identifier: {metadata['license']}\n" in (PROJECT / "LICENSE").read_text()
     minors = range(make_venv.OLDEST[1], make_venv.NEWEST[1] + 1)
-    assert metadata["classifiers"] == [f"Programming Language :: Python :: 3.{minor}" for minor in minors]
+    pythons = [each for each in metadata["classifiers"] if "Python ::" in each]
+    assert pythons == [f"Programming Language :: Python :: 3.{minor}" for minor in minors]
     assert metadata["requires-python"] == f">=3.{minors[0]}"
+    layer = (PROJECT / "infrastructure" / "layer.yaml").read_text()
+    assert f"[{', '.join(f'python3.{minor}' for minor in minors)}]" in layer
 
 
 # Dependencies.
@@ -121,6 +124,18 @@ def test_the_pins_are_those_of_what_the_code_needs() -> None:
         of_it = {specifier for name, specifier in pins if name == canonicalize_name(requirement.name)}
         assert str(requirement.specifier) in {"", *of_it}
         assert of_it
+
+
+def test_what_the_wheel_needs_is_what_the_code_imports_in_versions_that_the_app_is_tested_with(
+    project: Any, imported_packages: set[str]
+) -> None:
+    table = project["project"]
+    texts = [*table["dependencies"], *(each for extra in table["optional-dependencies"].values() for each in extra)]
+    needed = [Requirement(text) for text in texts]
+    assert {each.name for each in needed} <= imported_packages
+    assert {each.name: metadata.version(each.name) in each.specifier for each in needed} == {
+        each.name: True for each in needed
+    }
 
 
 def test_every_other_package_is_pinned() -> None:
@@ -288,3 +303,13 @@ def test_the_environment_that_is_made_runs(clone: Path) -> None:
     found = subprocess.run([python, "-m", "pip", "--version"], capture_output=True, text=True, check=True).stdout
     assert str(clone) in found
     assert run_make_venv(clone, "--with-this-python").stdout == ""
+
+
+# Documents.
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/from-another-repository.md"])
+def test_a_document_shows_the_plain_handler_as_it_is_tested(name: str) -> None:
+    source = (PROJECT / "examples" / "plain_function" / "handler.py").read_text()
+    _, _, handler = source.partition('"""\n\n')
+    assert f"```python\n{handler}```\n" in (PROJECT / name).read_text()

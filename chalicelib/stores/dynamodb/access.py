@@ -7,19 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ...errors import ConfigurationError
 from ...timing import Timing
 from .endpoint import Call, plain_endpoint
 
 
 def read_call(aws: Mapping[str, str], timing: Timing) -> Call:
-    """Requests of the read path. ``aws``: the environment variables of AWS's SDK."""
+    """Requests of the read path. ``aws``: the environment variables of AWS's SDK.
+
+    Raises ConfigurationError as :func:`write_call` does, and where that SDK is needed and not installed.
+    """
     endpoint = plain_endpoint(aws)
     if endpoint is not None:
         from .protocol import http_read_call
 
         return http_read_call(endpoint, timing)
-    from .sdk import sdk_read_call
-
+    try:
+        from .sdk import sdk_read_call
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "DYNAMODB_TABLE is set, but neither are AWS's region and credentials in the environment, nor is there "
+            "boto3 to look for them elsewhere; install boto3, as `serverless-flags[boto3]` does."
+        ) from error
     return sdk_read_call(timing)
 
 
