@@ -99,6 +99,8 @@ def test_a_stage_with_redis_in_a_vpc_is_deployed_used_and_deleted(deployments: D
 
 def denied_to_the_deployer(project: Project) -> set[str]:
     """What the last `make` has asked of AWS and the role of infrastructure/deployer.yaml may not do."""
+    from cfnlint.decode import cfn_yaml
+
     assert {"lambda:ListFunctions", "apigateway:GET", "iam:GetRole", "sts:GetCallerIdentity"} <= project.calls
     role = cfn_yaml.load(str(PROJECT / "infrastructure" / "deployer.yaml"))["Resources"]["DeployerRole"]["Properties"]
     statements = role["Policies"][0]["PolicyDocument"]["Statement"]

@@ -18,6 +18,7 @@ from tests.support.processes import BIN
 
 STAGES = list(json.loads((PROJECT / ".chalice" / "config.json").read_text())["stages"])
 READS = {"dynamodb:GetItem", "dynamodb:Query"}
+EVALUATES = {*READS, "dynamodb:BatchGetItem"}
 WRITES = {"dynamodb:BatchWriteItem", "dynamodb:UpdateItem"}
 SIZES = {"api_handler": (1024, 30), "on_event": (1024, 60), "reconcile": (512, 60)}
 """Of the project's own functions: memory and time-out; there may be others."""
@@ -66,7 +67,7 @@ def _expected_actions(stage: str) -> dict[str, set[str]]:
     if stage == "local":
         return dict.fromkeys(("api_handler_role", "on_event_role", "reconcile_role"), LOGS)
     return {
-        "api_handler_role": LOGS | READS | WRITES | {"ssm:GetParameter"},
-        "on_event_role": LOGS | READS,
+        "api_handler_role": LOGS | EVALUATES | WRITES | {"ssm:GetParameter"},
+        "on_event_role": LOGS | EVALUATES,
         "reconcile_role": LOGS | READS | WRITES | {"ssm:GetParameter"},
     }
