@@ -10,7 +10,7 @@ OUT ?= build/package
 FORMAT ?= cloudformation
 ARCHITECTURE ?= x86_64
 
-.PHONY: help run test lint check package wheel layer bench token clean
+.PHONY: help run test lint check pythons package wheel layer bench token clean
 .PHONY: stage infrastructure monitoring preflight deploy webhook record undeploy
 .PHONY: status refresh flags logs rotate-sdk-key rotate-webhook-secret
 
@@ -53,13 +53,13 @@ FORCE:
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm ci --prefix tests/emulators --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-## run: the app on http://127.0.0.1:8000, with an embedded Valkey that is filled from examples/flags.json
-run: .venv/run-installed  # without the reloader, which would restart for an edited flag file as for any other
-	exec $(BIN)/chalice local --stage local --port $(PORT) --no-autoreload
+## run: the app on http://127.0.0.1:8000 (or PORT=), with an embedded Valkey that is filled from examples/flags.json
+run: .venv/run-installed
+	@exec $(BIN)/python -m tools.run_local --port $(PORT)
 
 ## test: the whole suite, real servers included
 test: .venv/emulators-installed
-	@echo "About 2,400 tests with real servers, in several processes. On 2 cores this takes about 5 minutes."
+	@echo "About 2,700 tests with real servers, in several processes. On 2 cores this takes about 5 minutes."
 	PYTHONUNBUFFERED=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov
 
 ## lint: lint, format and types
@@ -71,6 +71,15 @@ lint: .venv/installed
 ## check: the same, and the quick tests
 check: lint
 	$(BIN)/python -m pytest -q tests/unit
+
+## pythons: make check with each supported Python that there is, in copies of the last commit below build/
+pythons:
+	@for minor in 10 11 12 13 14; do \
+	  python=python3.$$minor; copy=build/$$python; \
+	  $$python -c pass 2>/dev/null || { echo "$$python is not installed."; continue; }; \
+	  echo "$$python:"; rm -rf $$copy; mkdir -p $$copy; git archive HEAD | tar -x -C $$copy; \
+	  $(MAKE) -C $$copy check PYTHON=$$python || exit 1; \
+	done
 
 ## package: the deployment package of STAGE with compiled bytecode and a template, in OUT; FORMAT=terraform for that
 package: .venv/installed

@@ -7,13 +7,15 @@ start pays for the imports up here.
 
 from __future__ import annotations
 
-from chalicelib.config import evaluates_on_lambda, is_behind_iam
+from chalicelib.config import evaluates_on_lambda, is_behind_iam, missing_for_chalice_local
 from chalicelib.wiring import wiring
 
 if evaluates_on_lambda():
     wiring.begin_to_read()  # first of all: the network answers while the rest is imported
 
 import functools
+import logging
+import sys
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -176,8 +178,45 @@ def protected_route(path: str, **options: Any) -> Callable[[Callable[..., Any]],
 @app.route("/")
 @answered
 def root() -> Answer:
-    """Says where to go."""
-    return nothing_at_root()
+    """The explorer page, where it is on; else where to go."""
+    try:
+        has_explorer = wiring.settings.has_explorer
+    except errors.ConfigurationError:  # whatever else is asked says so
+        has_explorer = False
+    if not has_explorer:
+        return nothing_at_root()
+    from chalicelib.api.explorer import page
+
+    return page()
+
+
+@app.route("/explorer/flags")
+@answered
+def list_flags() -> Answer:
+    """What each flag is, whatever the context: for the explorer page."""
+    from chalicelib.api.explorer import check_explorer, listing
+
+    check_explorer(wiring.settings, _incoming())
+    flags = current_flags()
+    headers = {"Cache-Control": "no-store", **provenance_headers(flags.provenance)}
+    return Answer(listing(flags, wiring.settings), headers)
+
+
+@app.route("/explorer/flags/{flag_key}", methods=["POST"])
+@answered
+def change_flag_in_file(key: str) -> Answer:
+    """Change a flag in the local stage's flag file, and refresh the store."""
+    from chalicelib.api.explorer import change_from, check_explorer
+    from chalicelib.flag_file.editing import change_flag
+
+    check_explorer(wiring.settings, _incoming())
+    change, flag_file = change_from(wiring.settings, _incoming()), wiring.settings.flag_file
+    note(flag=key[:_LOGGED_KEY_LENGTH])
+    assert flag_file is not None  # or nothing can be changed
+    change_flag(flag_file, key, change)
+    outcome = wiring.refresher.refresh(None)
+    note(revision=outcome.revision)
+    return Answer(outcome.to_json())
 
 
 @app.route("/webhook", methods=["POST"])
@@ -342,3 +381,7 @@ def _incoming() -> Incoming:
 
 if evaluates_on_lambda():
     wiring.read_ahead()
+elif (missing := missing_for_chalice_local(sys.argv[1:])) is not None:
+    logging.getLogger("serverless-flags").warning(
+        "%s This stage is meant for AWS; without AWS, run: make run, or: chalice local --stage local", missing
+    )

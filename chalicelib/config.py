@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from .errors import ConfigurationError
@@ -191,7 +191,7 @@ _NO_DIGESTS: frozenset[str] = frozenset()
 
 
 class Settings:
-    """Every setting, validated. The README says more of each."""
+    """Every setting, validated. docs/settings.md says more of each."""
 
     __slots__ = ("aws", "proxies", "values")
 
@@ -339,6 +339,21 @@ class Settings:
         expected="one origin such as https://app.example.com, or *",
     )
 
+    has_explorer = Variable(
+        "EXPLORER",
+        _switch("on", "off"),
+        False,
+        "Whether GET / serves the explorer page.",
+        expected="one of: on, off",
+    )
+    is_local = Variable(
+        "LOCAL_STAGE",
+        _switch("on", "off"),
+        False,
+        "For development: what is not set is an embedded store, the example flags, and open to everybody.",
+        expected="one of: on, off",
+    )
+
     def __init__(self, values: Mapping[str, Any], aws: Mapping[str, str], proxies: Mapping[str, str]) -> None:
         self.values = values
         """By attribute (``Any``: each row has its type)."""
@@ -381,6 +396,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """
     stripped = {name: text.strip() for name, text in (os.environ if environment is None else environment).items()}
     variables = {name: text for name, text in stripped.items() if text}
+    if Settings.is_local.read(variables):
+        variables = {**_local_defaults(variables), **variables}
     settings = Settings(
         values={row.attribute: row.read(variables) for row in ROWS},
         aws={name: text for name, text in variables.items() if _FOR_AWS.fullmatch(name)},
@@ -389,7 +406,38 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     _check_store(settings)
     _check_big_segments(settings)
     _check_digests(settings)
+    if settings.has_explorer and settings.evaluate_auth == "iam":
+        raise ConfigurationError("EXPLORER is 'on', but EVALUATE_AUTH is 'iam': a page cannot sign its requests.")
     return settings
+
+
+EXAMPLE_FLAG_FILE = "examples/flags.json"
+
+
+def _local_defaults(variables: Mapping[str, str]) -> dict[str, str]:
+    """What the local stage adds to the variables that are set. Raises ConfigurationError on Lambda.
+
+    They are no variables of .chalice/config.json, which would win over those of the shell. What somebody has set
+    says what is meant: a store of one's own is not filled with examples, and a token is asked for where one is known.
+    """
+    if "AWS_LAMBDA_FUNCTION_NAME" in variables:
+        raise ConfigurationError("LOCAL_STAGE is 'on', which is for development; expected: off, or not set, on Lambda.")
+    defaults = {"LAUNCHDARKLY_WEBHOOK_UNSIGNED": "allow"}
+    has_own_store = variables.get("REDIS_URL", "embedded") != "embedded" or "DYNAMODB_TABLE" in variables
+    if not has_own_store and variables.get("EVALUATION_MODE") != "direct":
+        defaults["REDIS_URL"] = "embedded"
+    if not has_own_store and variables.keys().isdisjoint(_SOURCES):
+        defaults["LAUNCHDARKLY_FLAG_FILE"] = EXAMPLE_FLAG_FILE
+    if not any(row.name in variables for row in DIGEST_ROWS):
+        defaults["EVALUATE_AUTH"] = "none"
+    if variables.get("EVALUATE_AUTH") != "iam":
+        defaults["EXPLORER"] = "on"
+    return defaults
+
+
+_SOURCES = {*Settings.sdk_key.names, Settings.flag_file.name}
+
+DIGEST_ROWS = (Settings.token_digests, Settings.client_token_digests, Settings.mobile_token_digests)
 
 
 def _check_store(settings: Settings) -> None:
@@ -416,10 +464,25 @@ def _check_big_segments(settings: Settings) -> None:
 
 
 def _check_digests(settings: Settings) -> None:
-    rows = (Settings.token_digests, Settings.client_token_digests, Settings.mobile_token_digests)
-    for one, other in itertools.combinations(rows, 2):
+    for one, other in itertools.combinations(DIGEST_ROWS, 2):
         if settings.values[one.attribute] & settings.values[other.attribute]:
             raise ConfigurationError(f"{one.name} and {other.name} hold the same digest; a token is one or the other.")
+
+
+def missing_for_chalice_local(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> str | None:
+    """What `chalice local` lacks when it is started for a stage that is meant for AWS; None where nothing is.
+
+    ``arguments`` are those of the Chalice CLI, which calls that stage "dev" unless it is told otherwise.
+    """
+    variables = os.environ if environment is None else environment
+    if "AWS_CHALICE_CLI_MODE" not in variables or "local" not in arguments:
+        return None
+    try:
+        settings = load_settings(variables)
+    except ConfigurationError as error:
+        return str(error)
+    is_closed = settings.evaluate_auth == "token" and not any(settings.values[row.attribute] for row in DIGEST_ROWS)
+    return "EVALUATE_TOKEN_SHA256 is empty, so every evaluation is refused." if is_closed else None
 
 
 def deployment_name(environment: Mapping[str, str] | None = None) -> str | None:

@@ -45,6 +45,10 @@ class FlagNotFound(FlagsError):
     """The store is initialised and holds no such flag."""
 
 
+class NotServed(FlagsError):
+    """What the request is for has not been switched on here."""
+
+
 class StoreUnavailable(FlagsError):
     """The flag store cannot be reached in time, or refused a command."""
 

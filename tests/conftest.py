@@ -7,7 +7,7 @@ import os
 import socketserver
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.session
@@ -18,9 +18,13 @@ from hypothesis import settings
 from chalicelib.timing import Timing
 from tests.support.app import QUICK, App, Environment, LoadApp, import_app
 from tests.support.aws import Aws
+from tests.support.browser import MISSING, find_chromium, running_browser
 from tests.support.data import example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.valkey import ValkeyServer, running_valkey
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 settings.register_profile("tests", deadline=None)  # no test is about how long it takes
 settings.load_profile("tests")
@@ -32,6 +36,10 @@ _OURS = ("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "
 def pytest_xdist_auto_num_workers() -> int:
     """Of `make test`. More than there are cores, because the tests also wait: for servers, locks and time-outs."""
     return min(6, 2 + (os.cpu_count() or 1))
+
+
+def pytest_report_header() -> list[str]:
+    return [] if find_chromium() else [MISSING]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -160,3 +168,10 @@ def example_app(app: App, launchdarkly: FakeLaunchDarkly) -> App:
     launchdarkly.replace(**example_data())
     app.invoke("reconcile", {})
     return app
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; ``watched_page`` opens a tab in it. A module has one, and pays for it."""
+    with running_browser() as browser:
+        yield browser

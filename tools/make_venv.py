@@ -37,7 +37,7 @@ def main() -> None:
         print("Making .venv anew, because it was moved, made with another Python, or left unfinished.", flush=True)
         _delete(VENV)
     else:
-        print(f"Making .venv with Python {version}.", flush=True)
+        print(f"Making .venv with Python {version}. This takes a few seconds.", flush=True)
     subprocess.run([python, "-m", "venv", str(VENV)], check=True)
     (VENV / "python").write_text(this)
 

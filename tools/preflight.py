@@ -168,6 +168,8 @@ def _of_settings(environment: dict[str, str]) -> Iterator[str]:
         yield str(error)
         return
     yield from _of_secrets(settings)
+    if settings.is_local:
+        yield "LOCAL_STAGE is 'on', which is for development: it opens the app to everybody, and is refused on Lambda."
     if settings.redis_url == "embedded":
         yield "REDIS_URL is 'embedded', which is for development; nothing on Lambda starts that server."
     if settings.evaluate_auth == "token" and not settings.token_digests | settings.client_token_digests:

@@ -30,6 +30,7 @@ _ANSWERS: dict[type[errors.FlagsError], tuple[int, str, dict[str, str]]] = {
     errors.InvalidSignature: (401, "UnauthorizedError", {"WWW-Authenticate": "Bearer"}),
     errors.InvalidToken: (401, "UnauthorizedError", {"WWW-Authenticate": "Bearer"}),
     errors.FlagNotFound: (404, "NotFoundError", {}),
+    errors.NotServed: (404, "NotFoundError", {}),
     errors.FlagsError: (503, "ServiceUnavailableError", {"Retry-After": "5"}),
 }
 """Our errors as HTTP: status, code and headers. The only place that knows."""
@@ -62,6 +63,8 @@ _INSTEAD = {
     "/evaluate/{flag_key}": _EVALUATE,
     "/ofrep/v1/evaluate/flags": _OFREP,
     "/ofrep/v1/evaluate/flags/{flag_key}": _OFREP,
+    "/explorer/flags": "GET",
+    "/explorer/flags/{flag_key}": 'POST with Content-Type: application/json and a change, such as {"on": true}',
     "/status": "GET",
     "/webhook": "POST with Content-Type: application/json and LaunchDarkly's audit-log entry, signed in X-LD-Signature",
 }

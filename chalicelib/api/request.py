@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from ..config import Settings
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, InvalidToken
 from ..launchdarkly.sdk import Context
 from ..read.contexts import parse_context
 from ..read.evaluation import Options
@@ -61,9 +61,11 @@ def options_from_query(query: Query) -> Options:
 
 def options_of_one_flag(query: Query) -> Options:
     """Options from the query parameters of one flag, which has its reason in any case. Raises InvalidRequest."""
-    _check_names(query, ("withReasons", "clientSideOnly"))
+    _check_names(query, ("withReasons", "clientSideOnly", "explain"))
     return Options(
-        with_reasons=_query_boolean(query, "withReasons"), client_side_only=_query_boolean(query, "clientSideOnly")
+        with_reasons=_query_boolean(query, "withReasons"),
+        client_side_only=_query_boolean(query, "clientSideOnly"),
+        explain=_query_boolean(query, "explain"),
     )
 
 
@@ -95,6 +97,8 @@ def take_apart(
     access = check_access(settings, incoming.headers, incoming.gateway)
     options = options_of(incoming.query)
     if access is not Access.ALL_FLAGS:
+        if options.explain:
+            raise InvalidToken("The token sees no targeting rules: an explanation needs one of EVALUATE_TOKEN_SHA256.")
         options = options._replace(client_side_only=True, mobile=access is Access.MOBILE_FLAGS, conceal=True)
     body = parse_json(checked_size(incoming.read_body(), settings.max_body_bytes))
     return Asked(context_of(body), options, body, incoming.headers.get("if-none-match"))

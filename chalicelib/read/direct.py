@@ -97,8 +97,13 @@ class DirectFlags(NamedTuple):
 def connect_directly(settings: Settings, timing: Timing, memberships: MembershipReader | None) -> DirectFlags:
     """Connect to LaunchDarkly and wait a few seconds for the data set; it may still arrive later.
 
-    ``memberships``: the store of big segments, if there is one. Raises ConfigurationError without an SDK key.
+    ``memberships``: the store of big segments, if there is one. Raises ConfigurationError without an SDK key, and
+    LaunchDarklyUnreachable for a flag file that cannot be read.
     """
+    if settings.flag_file is not None:
+        from ..flag_file.reading import read_flag_file
+
+        read_flag_file(settings.flag_file)  # the SDK, which reads it again, does not say what is wrong with it
     feature_store = DirectFeatureStore()
     big_segments = None if memberships is None else DirectBigSegments(memberships, timing)
     client = direct_client(settings, feature_store, timing.direct_start_seconds, big_segments)

@@ -21,6 +21,7 @@ class Options(NamedTuple):
 
     ``client_side_only``: only flags that are available to browsers, or with ``mobile`` to mobile devices.
     ``conceal``: the caller must not learn of any other, not even as the prerequisite of one that it sees.
+    ``explain``: of one flag, say why it has its value; never together with ``conceal``.
     """
 
     with_reasons: bool = False
@@ -28,6 +29,7 @@ class Options(NamedTuple):
     flags: tuple[str, ...] | None = None
     conceal: bool = False
     mobile: bool = False
+    explain: bool = False
 
 
 class FlagSource(Protocol):
@@ -45,10 +47,10 @@ class FlagSource(Protocol):
 
 
 def evaluate_flag(source: FlagSource, context: Context, key: str, options: Options = Options()) -> dict[str, Any]:
-    """``{"key", "value", "variation", "version", "reason"}`` of one flag.
+    """``{"key", "value", "variation", "version", "reason"}`` of one flag, and ``explanation`` if asked for.
 
     A flag that cannot be evaluated has the value and variation None and the SDK's error reason.
-    Of the options only ``client_side_only``, ``mobile`` and ``conceal`` matter. Raises FlagNotFound,
+    The options ``with_reasons`` and ``flags`` do not matter. Raises FlagNotFound,
     and FetchTimedOut in direct mode before the first data set has arrived.
     """
     if _is_hidden(source, key, options):
@@ -66,6 +68,10 @@ def evaluate_flag(source: FlagSource, context: Context, key: str, options: Optio
         "version": _version(source.feature_store, key),
         "reason": detail.reason,
     }
+    if options.explain:
+        from .explanation import explain
+
+        evaluated["explanation"] = explain(source, context, evaluated)
     return _concealed(evaluated, source.feature_store, options) if options.conceal else evaluated
 
 

@@ -5,17 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from contextlib import closing, suppress
-from threading import Event
-from typing import Any
-
-from ldclient.config import Config
-from ldclient.feature_store import InMemoryFeatureStore
-from ldclient.interfaces import UpdateProcessor
-from ldclient.versioned_data_kind import FEATURES, SEGMENTS
 
 from ..config import Settings
-from ..data_set import Announcement, DataSet, fetched_item
-from ..errors import LaunchDarklyUnavailable, LaunchDarklyUnreachable, SdkKeyRejected
+from ..data_set import Announcement, DataSet
+from ..errors import LaunchDarklyUnavailable, SdkKeyRejected
 from ..launchdarkly.received import ReceivedDataSet
 from ..launchdarkly.stream import FetchStream
 from ..patience import Patience
@@ -33,7 +26,9 @@ def fetch_data_set(
     arrive, and ConfigurationError without an SDK key. A rejected key that was rotated in SSM is replaced.
     """
     if settings.flag_file is not None:
-        return _read_file(settings.flag_file)
+        from ..flag_file.reading import read_flag_file
+
+        return read_flag_file(settings.flag_file)
     sdk_key = read_secret(settings.sdk_key, timing)
     try:
         return _fetch(settings, sdk_key, announcements, timing)
@@ -42,25 +37,6 @@ def fetch_data_set(
         if rotated is None:
             raise
         return _fetch(settings, rotated, announcements, timing)
-
-
-def _read_file(path: str) -> DataSet:
-    """The data set as the SDK reads it from a flag file, which it does at once."""
-    # Imports every integration of the SDK, boto3 among them: only where a flag file is read.
-    from ldclient.integrations import Files
-
-    feature_store = InMemoryFeatureStore()
-    open_source: Any = Files.new_data_source(paths=[path], auto_update=False)  # which the SDK types loosely
-    source: UpdateProcessor = open_source(Config("flag-file-has-no-sdk-key"), feature_store, Event())
-    source.start()
-    if not source.initialized():
-        raise LaunchDarklyUnreachable("The data set cannot be read: it is missing, or not valid JSON or YAML.")
-    return {
-        kind.namespace: {
-            key: fetched_item(item.to_json_dict()) for key, item in feature_store.all(kind, lambda items: items).items()
-        }
-        for kind in (FEATURES, SEGMENTS)
-    }
 
 
 def _fetch(settings: Settings, sdk_key: str, announcements: Collection[Announcement | None], timing: Timing) -> DataSet:

@@ -15,7 +15,6 @@ from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 USER = {"key": "vip-customer"}
-UNREADABLE = "The data set cannot be read: it is missing, or not valid JSON or YAML."
 
 
 def flags(version: int, *, value: bool) -> dict[str, Any]:
@@ -68,7 +67,7 @@ flags:
   greeting:
     key: greeting
     version: 3
-    "on": true
+    on: true
     variations: [Hello, 'Grüß Gott']
     fallthrough: {variation: 0}
     rules:
@@ -100,13 +99,29 @@ def test_yaml_is_read_like_json(file_app: App, file: Path) -> None:
     assert file_app.webhook() == {**from_yaml, "changed": False}
 
 
-def test_a_file_of_plain_values_is_served(file_app: App, file: Path) -> None:
-    file.write_text("flagValues:\n  greeting: hello\n  limit: 7\n")
-    file_app.webhook()
-    assert file_app.evaluate(USER) == {
-        "greeting": {"value": "hello", "variation": 0, "version": 1},
-        "limit": {"value": 7, "variation": 0, "version": 1},
-    }
+VALUES = {"greeting": "hello", "limit": 7, "on": True, "nothing": None, "list": [1, "a"], "nested": {"a": {"b": 1.5}}}
+PLAIN = {
+    "JSON": json.dumps({"flagValues": VALUES}),
+    "YAML": "flagValues:\n  greeting: hello\n  limit: 7\n  on: true\n  nothing: null\n  list: [1, a]\n"
+    "  nested:\n    a: {b: 1.5}\n",
+}
+
+
+@pytest.mark.parametrize("mode", ["daemon", "direct"])
+@pytest.mark.parametrize("content", PLAIN.values(), ids=PLAIN)
+def test_a_file_of_plain_values_is_served_in_both_modes(
+    load_app: LoadApp, environment: Environment, file: Path, content: str, mode: str
+) -> None:
+    if mode == "direct" and "on:" in content:
+        pytest.skip("the SDK takes the name 'on' in YAML for a boolean")
+    file.write_text(content)
+    store = {} if mode == "direct" else {"REDIS_URL": environment["REDIS_URL"]}
+    settings = {"EVALUATE_AUTH": "none", "EVALUATION_MODE": mode, "LAUNCHDARKLY_FLAG_FILE": str(file), **store}
+    app = load_app({**settings, "LAUNCHDARKLY_WEBHOOK_UNSIGNED": "allow"})
+    app.webhook()
+    assert app.evaluate(USER) == {key: {"value": value, "variation": 0, "version": 1} for key, value in VALUES.items()}
+    if mode == "direct":
+        app.module.wiring.direct_flags.client.close()
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 2), (3, 2)])
@@ -123,19 +138,33 @@ def test_an_edit_shows_whatever_became_of_the_version(file_app: App, file: Path,
 
 
 BROKEN = {
-    "cut off": '{"flags": {"shiny": {"key": "shiny", ',
-    "no object": "[]",
-    "empty": "",
-    "a flag that is no object": '{"flags": {"shiny": true}}',
-    "one key twice": json.dumps({"flags": by_key(boolean_flag("a")), "flagValues": {"a": 1}}),
-    "bad YAML": "flags: [unclosed",
-    "missing": None,
+    "cut off": ('{"flags": {\n"shiny": {"key": "shiny", ', ", line 2: not valid JSON: "),
+    "no object": ("[]", ', line 1: expected an object with "flags", "flagValues" or "segments".'),
+    "empty": ("", ', line 1: expected an object with "flags", "flagValues" or "segments".'),
+    "a flag that is no object": (
+        '{"flags":\n\n{"shiny": true}}',
+        """, line 3: the flag 'shiny' must be an object that has a string as "key".""",
+    ),
+    "a flag that no SDK can read": (
+        '{"flags": {\n"shiny": {"key": "shiny", "on": 7}}}',
+        ", line 2: the flag 'shiny' cannot be read: ValueError: error in flag/segment data: property \"on\"",
+    ),
+    "one key twice": (
+        json.dumps({"flags": by_key(boolean_flag("a")), "flagValues": {"a": 1}}, indent=0),
+        ", line 19: the key 'a' is used more than once in features.",
+    ),
+    "one name twice": ('{"flagValues": {"a": 1,\n"a": 2}}', ", line 2: the name 'a' is there twice."),
+    "bad YAML": ("flags:\n  a: [unclosed", ", line 2: not valid YAML: "),
+    "no segments": ('{"segments": 3}', ", line 1: segments must be an object."),
+    "not finite": ('{"flagValues": {"a": NaN}}', ", line 1: not valid JSON: NaN is not a JSON number."),
+    "not UTF-8": (b'{"flagValues": {"\xff": 1}}', " cannot be read: it is not UTF-8 at byte 17."),
+    "missing": (None, " cannot be read: No such file or directory."),
 }
 
 
-@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
-def test_a_broken_file_is_a_503_and_leaves_the_store_as_it_was(
-    file_app: App, file: Path, valkey: redis.Redis, content: str | None
+@pytest.mark.parametrize(("content", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_is_a_503_that_names_the_line_and_leaves_the_store_as_it_was(
+    file_app: App, file: Path, valkey: redis.Redis, content: str | bytes | None, message: str
 ) -> None:
     file.write_text(json.dumps(flags(1, value=True)))
     file_app.webhook()
@@ -144,13 +173,11 @@ def test_a_broken_file_is_a_503_and_leaves_the_store_as_it_was(
     if content is None:
         file.unlink()
     else:
-        file.write_text(content)
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
     answer = file_app.post("/webhook", {"kind": "flag"})
 
-    assert (answer.status_code, answer.json_body) == (
-        503,
-        {"Code": "ServiceUnavailableError", "Message": UNREADABLE},
-    )
+    assert (answer.status_code, answer.json_body["Code"]) == (503, "ServiceUnavailableError")
+    assert answer.json_body["Message"].startswith(f"{file}{message}")
     with pytest.raises(LaunchDarklyUnreachable):
         file_app.invoke("reconcile", {"force": True})
     assert content_of(valkey) == stored
@@ -162,3 +189,30 @@ def test_direct_mode_serves_the_file_too(load_app: LoadApp, file: Path) -> None:
     app = load_app({"EVALUATION_MODE": "direct", "EVALUATE_AUTH": "none", "LAUNCHDARKLY_FLAG_FILE": str(file)})
     assert app.evaluate(USER) == {"shiny": {"value": True, "variation": 0, "version": 1}}
     app.module.wiring.direct_flags.client.close()
+
+
+def test_direct_mode_says_what_is_wrong_with_the_file(load_app: LoadApp, file: Path) -> None:
+    file.write_text('{"flags": {\n"shiny": true}}')
+    app = load_app({"EVALUATION_MODE": "direct", "EVALUATE_AUTH": "none", "LAUNCHDARKLY_FLAG_FILE": str(file)})
+    answer = app.post("/evaluate", USER)
+    assert (answer.status_code, answer.json_body["Message"]) == (
+        503,
+        f"""{file}, line 2: the flag 'shiny' must be an object that has a string as "key".""",
+    )
+
+
+def test_a_deleted_flag_is_none(file_app: App, file: Path) -> None:
+    file.write_text(json.dumps({"flags": by_key(boolean_flag("a"), {"key": "b", "version": 2, "deleted": True})}))
+    assert file_app.webhook()["flags"] == 1
+
+
+def test_yaml_may_share_fields(file_app: App, file: Path) -> None:
+    file.write_text(
+        "shared: &shared {on: true, variations: [a, b], fallthrough: {variation: 1}}\n"
+        "flags:\n  one: {<<: *shared, key: one, version: 2}\n  two:\n    <<: *shared\n    key: two\n    version: 3\n"
+    )
+    file_app.webhook()
+    assert file_app.evaluate(USER) == {
+        "one": {"value": "b", "variation": 1, "version": 2},
+        "two": {"value": "b", "variation": 1, "version": 3},
+    }

@@ -23,17 +23,13 @@ import requests
 
 from tests.support.data import EXAMPLES
 from tests.support.ports import free_port
+from tests.support.processes import heed_interrupts
 from tests.support.project import copy_project
 from tests.support.waiting import eventually
 
 Json = dict[str, Any]
 
 USER = {"key": "vip-customer", "email": "vip@example.com", "custom": {"country": "DE"}}
-
-
-def _heed_interrupts() -> None:
-    """A suite that was started in the background ignores Ctrl-C, and what it starts would do so, too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class LocalServer:
@@ -52,7 +48,7 @@ class LocalServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_heed_interrupts,
+                preexec_fn=heed_interrupts,
             )
         self.processes = {psutil.Process(self.process.pid)}
 

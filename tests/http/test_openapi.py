@@ -44,6 +44,7 @@ def described_app(load_app: LoadApp, redis_url: str) -> App:
             "LAUNCHDARKLY_WEBHOOK_UNSIGNED": "allow",
             "EVALUATE_TOKEN_SHA256": hashlib.sha256(TOKEN.encode()).hexdigest(),
             "CORS_ALLOW_ORIGIN": "https://app.example.com",
+            "EXPLORER": "on",
         }
     )
     app.invoke("reconcile", {})

@@ -37,6 +37,11 @@ def test_every_module_of_the_package_has_its_bytecode(packaged: Path) -> None:
         assert marshal.loads(compiled[16:]).co_filename == f"/var/task/{name}"
 
 
+def test_the_explorer_page_is_in_the_package(packaged: Path) -> None:
+    source = packaged / "chalicelib" / "explorer" / "page.html"
+    assert _contents(packaged)["chalicelib/explorer/page.html"] == source.read_bytes()
+
+
 def test_nothing_is_in_the_package_that_a_function_does_not_need(packaged: Path) -> None:
     tops = {name.partition("/")[0] for name in _contents(packaged)}
     assert not tops & {"boto3", "botocore", "tests", "tools", "benchmarks", "examples", "docs", ".chalice", "moto"}

@@ -22,8 +22,8 @@ USER = {"kind": "user", "key": "anna"}
 
 
 def granted_in_the_readme() -> list[str]:
-    """The rule that the README tells to give to such a user."""
-    rule = re.search(r"ACL SETUSER flags on >\S+ (.+)", (PROJECT / "README.md").read_text())
+    """The rule that docs/stores.md tells to give to such a user."""
+    rule = re.search(r"ACL SETUSER flags on >\S+ (.+)", (PROJECT / "docs" / "stores.md").read_text())
     assert rule is not None
     return rule[1].split()
 

@@ -111,7 +111,7 @@ class Deployments:
 
 
 def _in_a_vpc(policy: Json) -> Json:
-    """The policy as the README changes it for Redis: network interfaces instead of the table."""
+    """The policy as docs/stores.md changes it for Redis: network interfaces instead of the table."""
     names = ("CreateNetworkInterface", "DescribeNetworkInterfaces", "DeleteNetworkInterface")
     connect = {"Effect": "Allow", "Action": [f"ec2:{name}" for name in names], "Resource": ["*"]}
     others = [each for each in policy["Statement"] if not each["Action"][0].startswith("dynamodb:")]

@@ -21,6 +21,11 @@ BIN = Path(sys.executable).parent
 Own = TypeVar("Own", bound="OwnProcess")
 
 
+def heed_interrupts() -> None:
+    """A suite that was started in the background ignores Ctrl-C, and what it starts would do so, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class OwnProcess:
     """A command that starts at once in the project folder, with PATH and this environment; use it in ``with``."""
 
@@ -41,6 +46,7 @@ class OwnProcess:
             stdout=stdout,
             stderr=stderr,
             text=True,
+            preexec_fn=heed_interrupts,
         )
 
     def __enter__(self: Own) -> Own:
@@ -74,6 +80,10 @@ class OwnProcess:
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
+
+    def interrupt(self) -> None:
+        """As Ctrl-C does."""
+        self._process.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
         """Returns when it has ended."""

@@ -38,6 +38,10 @@ SETTINGS: list[tuple[dict[str, str | None], list[str]]] = [
         ["REDIS_URL is 'embedded', which is for development; nothing on Lambda starts that server."],
     ),
     (
+        {"LOCAL_STAGE": "on"},
+        ["LOCAL_STAGE is 'on', which is for development: it opens the app to everybody, and is refused on Lambda."],
+    ),
+    (
         {"EVALUATE_TOKEN_SHA256": ""},
         ["EVALUATE_TOKEN_SHA256 is empty: every evaluation over HTTP would be refused. Set it, or EVALUATE_AUTH."],
     ),

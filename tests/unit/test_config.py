@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from chalicelib.config import ROWS, VARIABLES, EnvironmentResource, SecretSource, is_behind_iam, load_settings
+from chalicelib.config import (
+    ROWS,
+    VARIABLES,
+    EnvironmentResource,
+    SecretSource,
+    is_behind_iam,
+    load_settings,
+    missing_for_chalice_local,
+)
 from chalicelib.errors import ConfigurationError
 from tests.support.data import PROJECT
 
@@ -38,6 +46,8 @@ DEFAULTS: dict[str, Any] = {
     "max_body_bytes": 65_536,
     "is_status_closed": False,
     "cors_allow_origin": None,
+    "has_explorer": False,
+    "is_local": False,
 }
 PASSWORD = "hunter2"
 DIGEST_A, DIGEST_B = "a1" * 32, "b2" * 32
@@ -339,6 +349,65 @@ def test_each_side_gets_the_variables_that_are_meant_for_it() -> None:
     assert settings.proxies == {"https_proxy": "http://b", "no_proxy": "c"}
 
 
+LOCAL = {"LOCAL_STAGE": "on"}
+EXAMPLES = {"redis_url": "embedded", "flag_file": "examples/flags.json"}
+OPEN = {"evaluate_auth": "none", "has_explorer": True, "allow_unsigned_webhooks": True}
+LOCAL_CASES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "nothing else": ({}, {**EXAMPLES, **OPEN}),
+    "an empty variable": ({"REDIS_URL": " "}, {**EXAMPLES, **OPEN}),
+    "a file": ({"LAUNCHDARKLY_FLAG_FILE": "mine.json"}, {"redis_url": "embedded", "flag_file": "mine.json", **OPEN}),
+    "an SDK key": ({"LAUNCHDARKLY_SDK_KEY": "sdk-1"}, {"redis_url": "embedded", "flag_file": None, **OPEN}),
+    "a parameter": ({"LAUNCHDARKLY_SDK_KEY_PARAMETER": "/a"}, {"redis_url": "embedded", "flag_file": None, **OPEN}),
+    "a Redis": ({"REDIS_URL": "redis://a"}, {"redis_url": "redis://a", "flag_file": None, **OPEN}),
+    "a table": ({"DYNAMODB_TABLE": "a"}, {"redis_url": None, "dynamodb_table": "a", "flag_file": None, **OPEN}),
+    "direct mode": ({"EVALUATION_MODE": "direct"}, {"redis_url": None, "flag_file": "examples/flags.json", **OPEN}),
+    "a token": ({"EVALUATE_TOKEN_SHA256": DIGEST_A}, {**EXAMPLES, **OPEN, "evaluate_auth": "token"}),
+    "IAM": ({"EVALUATE_AUTH": "iam"}, {**EXAMPLES, **OPEN, "evaluate_auth": "iam", "has_explorer": False}),
+    "no explorer": ({"EXPLORER": "off"}, {**EXAMPLES, **OPEN, "has_explorer": False}),
+    "signed webhooks": (
+        {"LAUNCHDARKLY_WEBHOOK_UNSIGNED": "refuse"},
+        {**EXAMPLES, **OPEN, "allow_unsigned_webhooks": False},
+    ),
+}
+
+
+@pytest.mark.parametrize(("variables", "expected"), LOCAL_CASES.values(), ids=LOCAL_CASES)
+def test_the_local_stage_sets_what_nobody_else_has_set(variables: dict[str, str], expected: dict[str, Any]) -> None:
+    settings = load_settings({**LOCAL, **variables})
+    assert {name: settings.values[name] for name in expected} == expected
+    assert settings.is_local
+
+
+def test_the_local_stage_is_refused_on_lambda() -> None:
+    with pytest.raises(ConfigurationError, match=r"LOCAL_STAGE is 'on', which is for development"):
+        load_settings({**LOCAL, "AWS_LAMBDA_FUNCTION_NAME": "serverless-flags-production"})
+
+
+def test_a_page_cannot_sign_its_requests() -> None:
+    with pytest.raises(ConfigurationError, match="EXPLORER is 'on', but EVALUATE_AUTH is 'iam'"):
+        load_settings({**REDIS, "EXPLORER": "on", "EVALUATE_AUTH": "iam"})
+
+
+CLI = {"AWS_CHALICE_CLI_MODE": "true"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "missing"),
+    [
+        (["local"], {**CLI, **REDIS}, "EVALUATE_TOKEN_SHA256 is empty, so every evaluation is refused."),
+        (["local"], CLI, "Neither REDIS_URL nor DYNAMODB_TABLE is set; daemon mode needs exactly one of them."),
+        (["local"], {**CLI, **REDIS, "EVALUATE_TOKEN_SHA256": DIGEST_A}, None),
+        (["local", "--stage", "local"], {**CLI, **LOCAL}, None),
+        (["deploy"], {**CLI, **REDIS}, None),
+        (["local"], REDIS, None),
+    ],
+)
+def test_chalice_local_says_what_is_missing(
+    arguments: list[str], variables: dict[str, str], missing: str | None
+) -> None:
+    assert missing_for_chalice_local(arguments, variables) == missing
+
+
 def test_a_setting_cannot_be_changed() -> None:
     settings = load_settings(REDIS)
     with pytest.raises(AttributeError):
@@ -346,10 +415,10 @@ def test_a_setting_cannot_be_changed() -> None:
 
 
 def test_every_variable_is_explained() -> None:
-    """In its row, and with the same name in the README's table."""
+    """In its row, and with the same name in the table of docs/settings.md."""
     assert all(row.meaning.endswith(".") for row in ROWS)
-    readme = (PROJECT / "README.md").read_text()
-    assert [name for name in VARIABLES if f"`{name}`" not in readme] == []
+    table = (PROJECT / "docs" / "settings.md").read_text()
+    assert [name for name in VARIABLES if f"`{name}`" not in table] == []
     assert "LAUNCHDARKLY_SDK_KEY_PARAMETER" in VARIABLES
 
 

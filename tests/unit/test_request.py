@@ -104,7 +104,7 @@ UNKNOWN: list[tuple[Callable[[Query], Options], str, str]] = [
         for name in ("flag", "Flags", "withreasons", "client_side_only", "context", "")
     ),
     *(
-        (options_of_one_flag, name, "expected one of: withReasons, clientSideOnly.")
+        (options_of_one_flag, name, "expected one of: withReasons, clientSideOnly, explain.")
         for name in ("flags", "flag", "withReason")
     ),
     *((no_options, name, "there are none here.") for name in ("flags", "clientSideOnly", "withReasons")),

