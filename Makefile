@@ -12,7 +12,7 @@ ARCHITECTURE ?= x86_64
 
 .PHONY: help run test lint check pythons package wheel layer bench token clean
 .PHONY: stage infrastructure monitoring preflight deploy webhook record undeploy
-.PHONY: status refresh flags logs rotate-sdk-key rotate-webhook-secret
+.PHONY: status refresh flags explain logs rotate-sdk-key rotate-webhook-secret
 
 # A usable .venv is left alone, whichever Python it has, unless somebody names one: `make run PYTHON=python3.12`.
 MAKE_VENV = $(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),,--with-this-python)
@@ -150,6 +150,10 @@ refresh: .venv/installed
 ## flags: what is in the store of STAGE, one line a flag; FLAG=x shows it whole
 flags: .venv/installed
 	@$(OPERATE) flags $(STAGE) $(call SAID,FLAG,--flag) $(call SAID,REDIS_URL,--redis-url)
+
+## explain: why CONTEXT='{"key": "anna"}' gets its variation of FLAG=x in STAGE, rule by rule
+explain: .venv/installed
+	@$(OPERATE) explain $(STAGE) --flag '$(FLAG)' --context '$(CONTEXT)' $(call SAID,REDIS_URL,--redis-url)
 
 ## logs: what the functions of STAGE have logged in the last MINUTES=10; FILTER= is CloudWatch's pattern
 logs: .venv/installed

@@ -1,7 +1,7 @@
-"""Look after a stage: `python -m tools.operate status production`; also refresh, flags and logs.
+"""Look after a stage: `python -m tools.operate status production`; also refresh, flags, explain and logs.
 
 A deployed stage is asked with the caller's own AWS rights; the stage ``local`` is the app that `make run` has started.
-``flags`` reads the store itself, as a function would: a Redis in a VPC has to be reached from here, by a tunnel, say.
+``flags`` and ``explain`` read the store as a function would: a Redis in a VPC has to be reached from here, by a tunnel.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import boto3
@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("status", _status, "what is deployed, and whether it can answer"),
         ("refresh", _refresh, "fetch from LaunchDarkly now"),
         ("flags", _flags, "what is in the store"),
+        ("explain", _explain, "why a context gets its variation of a flag"),
         ("logs", _logs, "what the functions have logged"),
     ):
         each = commands.add_parser(name, help=description)
@@ -51,7 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
         each.set_defaults(command=command)
     commands.choices["refresh"].add_argument("--force", action="store_true", help="also on the word of an empty set")
     commands.choices["flags"].add_argument("--flag", help="show this one whole")
-    commands.choices["flags"].add_argument("--redis-url", help="where the stage's Redis is reached from here")
+    commands.choices["explain"].add_argument("--flag", required=True)
+    commands.choices["explain"].add_argument("--context", required=True, help="a context or a user, as JSON")
+    for name in ("flags", "explain"):
+        commands.choices[name].add_argument("--redis-url", help="where the stage's Redis is reached from here")
     commands.choices["logs"].add_argument("--minutes", type=float, default=10.0, help="how far back")
     commands.choices["logs"].add_argument("--filter", default="", help="CloudWatch's filter pattern")
     options = parser.parse_args(arguments)
@@ -126,34 +130,67 @@ def _flags(stage: Stage, options: argparse.Namespace) -> None:
         raise StageError(f"There is no flag {options.flag!r} in the store{hint}")
 
 
+def _explain(stage: Stage, options: argparse.Namespace) -> None:
+    """By the app's own evaluation, over the stage's store."""
+    from chalicelib.read.contexts import parse_context
+    from chalicelib.read.evaluation import Options, evaluate_flag
+
+    try:
+        context = parse_context(json.loads(options.context))
+    except ValueError:
+        raise StageError('CONTEXT is not JSON; for example: CONTEXT=\'{"kind": "user", "key": "anna"}\'') from None
+    wiring = _wiring(stage, options.redis_url)
+    with _told_how_to_reach(wiring.settings):
+        flags = wiring.current_flags()
+    evaluated = evaluate_flag(flags, context, options.flag, Options(explain=True))
+    explanation = evaluated["explanation"]
+    print(f"{evaluated['key']} is {json.dumps(evaluated['value'])}. {explanation['summary']}")
+    for step in explanation["steps"]:
+        print(f"  {step['outcome']}: {step['text']}")
+
+
 def stored_data_set(stage: Stage, redis_url: str | None = None) -> StoredDataSet:
     """All that the store holds. Raises StageError where there is none, or it is out of reach or empty."""
-    settings = settings_of(stage, redis_url)
-    wiring = Wiring(_FROM_AFAR)
-    vars(wiring)["settings"] = settings
-    try:
+    wiring = _wiring(stage, redis_url)
+    with _told_how_to_reach(wiring.settings):
         record = wiring.reader.read_sync_record()
         stored = wiring.reader.read_snapshot(record, None) if record is not None else None
         stored = stored or wiring.reader.read_items()
-    except StoreUnavailable as error:
-        hint = "" if settings.redis_url is None else " A cache in a VPC is reached by a tunnel: say REDIS_URL=..."
-        raise StageError(f"{error}{hint}") from None
     if not stored.initialized:
         raise StageError(f"The store was never filled: make refresh STAGE={stage.name}")
     return stored
 
 
+def _wiring(stage: Stage, redis_url: str | None) -> Wiring:
+    """The app's parts as a function of the stage has them, with more patience."""
+    wiring = Wiring(_FROM_AFAR)
+    vars(wiring)["settings"] = settings_of(stage, redis_url)
+    return wiring
+
+
+@contextmanager
+def _told_how_to_reach(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailable as error:
+        hint = "" if settings.redis_url is None else " A cache in a VPC is reached by a tunnel: say REDIS_URL=..."
+        raise StageError(f"{error}{hint}") from None
+
+
 def settings_of(stage: Stage, redis_url: str | None = None) -> Settings:
-    """As the stage's functions have them, with the caller's own access to AWS. Raises StageError without a store."""
-    variables = stage.environment("on_event")
-    if variables.get("EVALUATION_MODE") == "direct":
+    """As the stage's functions have them, with the caller's own access to AWS. Raises StageError without a store.
+
+    Locally the shell's variables count as well, as they do for `make run`.
+    """
+    shell = {name: value for name, value in os.environ.items() if stage.name == LOCAL or name not in VARIABLES}
+    own = stage.environment("on_event")
+    variables = {**own, **shell} if stage.name == LOCAL else {**shell, **own}
+    settings = load_settings(variables)
+    if settings.direct_mode:
         raise StageError(f"Stage {stage.name!r} has EVALUATION_MODE 'direct', which has no store.")
-    if variables.get("REDIS_URL") == "embedded" and redis_url is None:
+    if settings.redis_url == "embedded" and redis_url is None:
         redis_url = _embedded_server()
-    if redis_url is not None:
-        variables = {**variables, "REDIS_URL": redis_url, "DYNAMODB_TABLE": ""}
-    shell = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    return load_settings({**shell, **variables})
+    return settings if redis_url is None else load_settings({**variables, "REDIS_URL": redis_url, "DYNAMODB_TABLE": ""})
 
 
 def _embedded_server() -> str:

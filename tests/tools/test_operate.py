@@ -77,6 +77,34 @@ def test_one_flag_is_shown_whole_and_a_misspelt_one_is_told(
     assert capsys.readouterr().err.startswith(f"There is no flag {key + 's'!r} in the store; did you mean {key}")
 
 
+def test_a_variation_is_explained_rule_by_rule(
+    stage: Stage, example_app: App, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_variables(stage, DYNAMODB_TABLE=None, REDIS_URL=redis_url)
+    key = next(key for key, flag in sorted(example_data()["flags"].items()) if flag.get("rules") and flag["on"])
+    context = '{"kind": "user", "key": "anna"}'
+    answer = example_app.post(f"/evaluate/{key}?explain=true", json.loads(context)).json_body
+    assert operate.main(["explain", "production", "--flag", key, "--context", context]) == 0
+    first, *steps = capsys.readouterr().out.splitlines()
+    assert first == f"{key} is {json.dumps(answer['value'])}. {answer['explanation']['summary']}"
+    assert steps == [f"  {step['outcome']}: {step['text']}" for step in answer["explanation"]["steps"]]
+    assert len(steps) >= 2
+
+
+def test_what_cannot_be_explained_is_one_line(
+    stage: Stage, example_app: App, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_variables(stage, DYNAMODB_TABLE=None, REDIS_URL=redis_url)
+    for flag, context in (("no-flag", '{"key": "anna"}'), ("any", "anna"), ("any", "[]")):
+        assert operate.main(["explain", "production", "--flag", flag, "--context", context]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == [
+        "There is no flag 'no-flag'.",
+        """CONTEXT is not JSON; for example: CONTEXT='{"kind": "user", "key": "anna"}'""",
+    ]
+    assert len(lines) == 3
+
+
 def test_the_flags_of_a_table_are_read_with_the_callers_rights(
     stage: Stage,
     aws: Aws,
@@ -139,7 +167,8 @@ def test_the_local_stage_is_the_app_that_runs_here(
     assert operate.main(["flags", "local"]) == 1
     urls = f"unix://{tmp_path}/flags-a/valkey.sock, unix://{tmp_path}/flags-b/valkey.sock"
     assert capsys.readouterr().err == f"Several apps run on this machine; say which store with REDIS_URL=: {urls}\n"
-    assert operate.main(["flags", "local", "--redis-url", redis_url]) == 1
+    monkeypatch.setenv("REDIS_URL", redis_url)  # as for `make run`
+    assert operate.main(["flags", "local"]) == 1
     assert capsys.readouterr().err == "The store was never filled: make refresh STAGE=local\n"
 
 
