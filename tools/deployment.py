@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import boto3
+from botocore.exceptions import ClientError
 
 from tools.command_line import run
 from tools.stages import FUNCTIONS, Stage, StageError
@@ -85,7 +86,8 @@ class Deployment:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.functions or self.rules or self.api or self.roles)
+        """Whatever roles there are: another region may have made them."""
+        return not (self.functions or self.rules or self.api)
 
     @property
     def url(self) -> str:
@@ -313,15 +315,21 @@ def _description(resource: Json) -> str:
 
 
 def _other_regions(deployment: Deployment) -> list[str]:
-    """Where else functions of the stage have the same roles."""
+    """Where else functions of the stage have the same roles. A region that an organization has closed has none."""
     regions = [each["RegionName"] for each in boto3.client("ec2").describe_regions()["Regions"]]
     name = deployment.stage.function_name("reconcile")
     found = []
     for region in sorted(set(regions) - {deployment.region}):
         client = boto3.client("lambda", region_name=region)
-        with suppress(client.exceptions.ResourceNotFoundException):
+        try:
             client.get_function_configuration(FunctionName=name)
             found.append(region)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code not in ("ResourceNotFoundException", "AccessDeniedException"):
+                raise
+            if code == "AccessDeniedException":
+                print(f"{region} may not be asked whether the stage is deployed there, so it is taken for not.")
     return found
 
 

@@ -8,7 +8,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.support.aws import Aws
 from tests.tools.conftest import Configure
@@ -280,6 +282,33 @@ def test_from_another_region_nothing_is_deleted(
         "delete. It is deployed to eu-central-1.\n"
     )
     assert not stage.record_file.exists()
+    assert command() == 0
+    assert capsys.readouterr().out == (
+        "Nothing of stage 'production' is deployed to account 123456789012 in us-east-1 yet.\n"
+    )
+
+
+def test_a_region_that_is_closed_is_told_and_taken_for_empty(
+    aws: Aws, stage: Stage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_all(aws)
+    real = boto3.client
+
+    def client(service: str, region_name: str | None = None) -> Any:
+        """(``Any``: boto3 declares no types.)"""
+        made = real(service, region_name=region_name)
+        if region_name is not None:
+            made.meta.events.register("before-call", refuse)
+        return made
+
+    def refuse(**_: object) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetFunctionConfiguration")
+
+    monkeypatch.setattr(boto3, "client", client)
+    assert command("--to-delete") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "us-east-1 may not be asked whether the stage is deployed there, so it is taken for not." in lines
+    assert f"  iam role {NAME}-reconcile" in lines
 
 
 def test_what_is_not_deployed_has_neither_an_address_nor_a_function(aws: Aws, stage: Stage) -> None:
