@@ -24,7 +24,7 @@ from urllib.parse import unquote
 
 from chalice.app import Chalice, IAMAuthorizer, LambdaFunctionEvent, Rate, Request, Response
 
-from chalicelib import RECONCILE_MINUTES, errors
+from chalicelib import DELIVER_MINUTES, RECONCILE_MINUTES, errors
 from chalicelib.api.access import check_full_access
 from chalicelib.api.answers import (
     Answer,
@@ -41,8 +41,8 @@ from chalicelib.api.gateway import incoming, seconds_left
 from chalicelib.api.request import (
     Asked,
     Incoming,
-    no_options,
     options_from_query,
+    options_of_ofrep,
     options_of_one_flag,
     parse_json,
     take_apart,
@@ -63,6 +63,7 @@ EVALUATION_PATHS = (
     "/evaluate/{flag_key}",
     "/ofrep/v1/evaluate/flags",
     "/ofrep/v1/evaluate/flags/{flag_key}",
+    "/track",
 )
 """Behind ``EVALUATE_AUTH``, and open to browsers by ``CORS_ALLOW_ORIGIN``."""
 
@@ -105,6 +106,8 @@ def invoked(function: Callable[..., Json]) -> Callable[..., Json]:
             except errors.FlagsError as error:
                 note(status=_noted(error).status)
                 raise
+            finally:
+                wiring.end_invocation()
             note(status=200)
             return result
 
@@ -127,6 +130,7 @@ def every_answer(request: Request, view: Callable[[Request], Response]) -> Respo
     _current_request.set(request)
     with one_line(route=f"{request.method} {request.path}"):
         answer = view(request)
+        wiring.end_invocation()
         note(status=answer.status_code)
         if answer.status_code in (405, 415):
             answer.body["Message"] = with_what_to_send(answer.body["Message"], request.path)
@@ -197,7 +201,7 @@ def list_flags() -> Answer:
     from chalicelib.api.explorer import check_explorer, listing
 
     check_explorer(wiring.settings, _incoming())
-    flags = current_flags()
+    flags = current_flags(counted=False)
     headers = {"Cache-Control": "no-store", **provenance_headers(flags.provenance)}
     return Answer(listing(flags, wiring.settings), headers)
 
@@ -245,7 +249,7 @@ def webhook() -> Answer:
 def evaluate_all_flags() -> Answer:
     """All flags, or those in ``?flags=``, for the context in the body."""
     asked = take_apart(_incoming(), wiring.settings, options_from_query)
-    flags = current_flags()
+    flags = current_flags(counted=asked.options.events)
     return evaluation_answer(flags, asked, lambda: evaluate_flags(flags, asked.context, asked.options))
 
 
@@ -255,7 +259,7 @@ def evaluate_one_flag(key: str) -> Answer:
     """One flag for the context in the body."""
     asked = take_apart(_incoming(), wiring.settings, options_of_one_flag)
     note(flag=key[:_LOGGED_KEY_LENGTH])
-    flags = current_flags()
+    flags = current_flags(counted=asked.options.events)
     return evaluation_answer(flags, asked, lambda: evaluate_flag(flags, asked.context, key, asked.options), key)
 
 
@@ -266,7 +270,7 @@ def evaluate_all_flags_by_ofrep() -> Answer:
     from chalicelib.api.ofrep import evaluate_bulk
 
     asked = _asked_by_ofrep()
-    flags = current_flags()
+    flags = current_flags(counted=asked.options.events)
     return evaluation_answer(flags, asked, lambda: evaluate_bulk(flags, asked.context, asked.options))
 
 
@@ -278,9 +282,22 @@ def evaluate_one_flag_by_ofrep(key: str) -> Answer:
 
     asked = _asked_by_ofrep()
     note(flag=key[:_LOGGED_KEY_LENGTH])
-    flags = current_flags()
+    flags = current_flags(counted=asked.options.events)
     evaluation = evaluate_one(flags, asked.context, key, asked.options)
     return Answer(evaluation, provenance_headers(flags.provenance), 400 if is_failure(evaluation) else 200)
+
+
+@app.route("/track", methods=["POST"], authorizer=_AUTHORIZER)
+@answered
+def track() -> Answer:
+    """Something has happened that a metric of LaunchDarkly's counts."""
+    from chalicelib.api.track import custom_event
+
+    event = custom_event(_incoming(), wiring.settings)
+    ignored_because = wiring.track(*event)
+    if ignored_because is not None:
+        return Answer({"status": "ignored", "reason": ignored_because}, {}, 202)
+    return Answer({"status": "accepted"}, {}, 202)
 
 
 @answered
@@ -310,6 +327,8 @@ def report_status() -> Answer:
             report = daemon_status(wiring.reader.kind, wiring.snapshots.current(), time.time())
         except (errors.StoreUnavailable, errors.StoreNotInitialized) as error:
             report = daemon_status_without_data(wiring.reader.kind, error)
+        if tells_all and wiring.settings.records_events:
+            report["events"] = wiring.events_status()
     note(condition=report["status"])
     body = report if tells_all else in_short(report)
     if can_answer(report):
@@ -320,6 +339,10 @@ def report_status() -> Answer:
 # Functions that are invoked directly.
 
 _NO_STORE: Json = {"status": "ignored", "reason": "EVALUATION_MODE is 'direct': there is no store to refresh."}
+_NO_EVENTS: Json = {
+    "status": "ignored",
+    "reason": "EVENTS is 'off', or EVALUATION_MODE 'direct': no events are left in the store.",
+}
 
 
 @app.lambda_function(name="on_event")
@@ -329,7 +352,7 @@ def on_event(event: object, lambda_context: object) -> Json:
     from chalicelib.api.invocations import answer_event, parse_event
 
     request = parse_event(event)
-    flags = current_flags()
+    flags = current_flags(counted=request.options.events)
     return {**answer_event(flags, request), **provenance_fields(flags.provenance)}
 
 
@@ -347,17 +370,36 @@ def reconcile(event: LambdaFunctionEvent) -> Json:
     return outcome.to_json()
 
 
+@app.schedule(Rate(DELIVER_MINUTES, unit=Rate.MINUTES), name="deliver_events")
+@invoked
+def deliver_events(event: LambdaFunctionEvent) -> Json:
+    """Send what evaluations have left in the store to LaunchDarkly; ``{"force": true}`` also when that has just failed.
+
+    Raises EventsRefused for as long as a person has to do something about it.
+    """
+    if not wiring.settings.records_events:
+        return _NO_EVENTS
+    request = event.to_dict()
+    force = isinstance(request, dict) and request.get("force") is True
+    within_seconds = wiring.timing.delivery_seconds if event.context is None else seconds_left(event.context)
+    delivered = wiring.delivery.deliver(within_seconds, force=force)
+    emit(delivered.metrics())
+    if delivered.status == "refused":
+        raise errors.EventsRefused(f"{delivered.reason} The events stay in the store, and are dropped after a week.")
+    return delivered.to_json()
+
+
 # A schedule's event class insists on EventBridge's envelope; `chalice invoke` sends what the user wrote.
-reconcile.event_class = LambdaFunctionEvent
+reconcile.event_class = deliver_events.event_class = LambdaFunctionEvent
 
 
 # What requests have in common.
 
 
-def current_flags() -> Snapshot | DirectFlags:
-    """What this request evaluates from, from its start to its end."""
+def current_flags(*, counted: bool) -> Snapshot | DirectFlags:
+    """What this request evaluates from, from its start to its end; ``counted``: LaunchDarkly may know of it."""
     try:
-        flags = wiring.current_flags()
+        flags = wiring.current_flags(counted=counted)
     except (errors.StoreUnavailable, errors.StoreNotInitialized):
         emit({"StoreErrors": 1})
         raise
@@ -372,7 +414,7 @@ def current_flags() -> Snapshot | DirectFlags:
 def _asked_by_ofrep() -> Asked:
     from chalicelib.api.ofrep import parse_request
 
-    return take_apart(_incoming(), wiring.settings, no_options, parse_request)
+    return take_apart(_incoming(), wiring.settings, options_of_ofrep, parse_request)
 
 
 def _incoming() -> Incoming:

@@ -171,6 +171,20 @@ def _bytes(text: str) -> int:
     return int(text)
 
 
+def _private_attributes(text: str) -> tuple[str, ...] | None:
+    """Attribute references; None for every attribute.
+
+    Source: https://launchdarkly.com/docs/sdk/features/private-attributes
+    """
+    if text == "all":
+        return None
+    references = tuple(part.strip() for part in text.split(","))
+    for reference in references:
+        if not re.fullmatch(r"[^/\s][^,]*|(/([^/~]|~[01])+)+", reference):
+            raise ValueError
+    return references
+
+
 def _origin(text: str) -> str:
     """As browsers send it: in lower case, without a wildcard, a path or its scheme's own port.
 
@@ -188,6 +202,7 @@ _http_uri = _matching(r"https?://[^\s/]\S*")
 _AN_HTTP_URI = "a URL that starts with https:// or http://"
 _DIGESTS = "SHA-256 digests of 64 hexadecimal digits each, separated by commas (the digest of a token, never the token)"
 _NO_DIGESTS: frozenset[str] = frozenset()
+_NO_ATTRIBUTES: tuple[str, ...] | None = ()
 
 
 class Settings:
@@ -225,7 +240,7 @@ class Settings:
         "LAUNCHDARKLY_EVENTS_URI",
         _http_uri,
         None,
-        "Another LaunchDarkly to send events to, in direct mode.",
+        "Another LaunchDarkly to send events to.",
         expected=_AN_HTTP_URI,
     )
     flag_file = Variable("LAUNCHDARKLY_FLAG_FILE", str, None, "Where the data set is read from instead.")
@@ -324,6 +339,41 @@ class Settings:
         "The largest body of a request for evaluations.",
         expected="a number of bytes from 1024 to 1000000",
     )
+    events_mode = Variable(
+        "EVENTS",
+        _choice("off", "summary", "full"),
+        None,
+        "What LaunchDarkly is told of evaluations; unless it says so, only the SDK of direct mode tells anything.",
+        expected="one of: off, summary, full",
+    )
+    events_flush_seconds = Variable(
+        "EVENTS_FLUSH_SECONDS",
+        _seconds,
+        10.0,
+        "How long events are gathered before an invocation leaves them in the store.",
+        expected="a number of seconds, 0 or more",
+    )
+    events_private_attributes = Variable(
+        "EVENTS_PRIVATE_ATTRIBUTES",
+        _private_attributes,
+        _NO_ATTRIBUTES,
+        "What no event holds of any context, beside what a context itself calls private.",
+        expected="attribute references, separated by commas, or all",
+    )
+    events_omit_anonymous = Variable(
+        "EVENTS_OMIT_ANONYMOUS",
+        _switch("on", "off"),
+        False,
+        "Whether anonymous contexts are left out of index events.",
+        expected="one of: on, off",
+    )
+    track_accepts_client_tokens = Variable(
+        "TRACK_CLIENT_TOKENS",
+        _switch("allow", "refuse"),
+        False,
+        "Whether tokens of browsers and mobile devices may send custom events.",
+        expected="one of: allow, refuse",
+    )
     is_status_closed = Variable(
         "STATUS_AUTH",
         _switch("token", "none"),
@@ -367,6 +417,11 @@ class Settings:
         return self.mode == "direct"
 
     @property
+    def records_events(self) -> bool:
+        """Whether what is evaluated from the store is gathered for LaunchDarkly."""
+        return not self.direct_mode and self.events_mode in ("summary", "full")
+
+    @property
     def has_big_segments(self) -> bool:
         """Whether there is a store that may hold memberships: the flag store, if no other one is named."""
         return bool(self.big_segments_redis_url or self.big_segments_table or not self.direct_mode)
@@ -408,6 +463,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     _check_digests(settings)
     if settings.has_explorer and settings.evaluate_auth == "iam":
         raise ConfigurationError("EXPLORER is 'on', but EVALUATE_AUTH is 'iam': a page cannot sign its requests.")
+    if settings.direct_mode and settings.events_mode == "summary":
+        raise ConfigurationError(
+            "EVENTS is 'summary', but in direct mode the SDK sends all; expected one of: off, full."
+        )
     return settings
 
 

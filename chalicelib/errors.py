@@ -77,6 +77,14 @@ class FetchTimedOut(LaunchDarklyUnavailable):
     """LaunchDarkly accepted the connection but did not deliver the data set before the deadline."""
 
 
+class EventsRefused(FlagsError):
+    """LaunchDarkly does not take the events, and will not before a person has done something about it."""
+
+
+class DeliveryConflict(FlagsError):
+    """Another delivery of events has begun meanwhile; this one must not go on."""
+
+
 class RefreshRefused(FlagsError):
     """The fetched data set must not replace what is stored."""
 

@@ -247,6 +247,7 @@ def _terraform_table(name: str) -> Json:
         "hash_key": "namespace",
         "range_key": "key",
         "attribute": [{"name": "namespace", "type": "S"}, {"name": "key", "type": "S"}],
+        "ttl": {"attribute_name": "expires", "enabled": True},
         "server_side_encryption": {"enabled": True},
         "point_in_time_recovery": {"enabled": True},
         "deletion_protection_enabled": True,

@@ -27,7 +27,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,21}[a-z0-9]")
 
 _SSM_NAMES = {"LAUNCHDARKLY_SDK_KEY_PARAMETER": "sdk-key", "LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER": "webhook-secret"}
 _OF_STORES = ("DYNAMODB_TABLE", "REDIS_URL", "STORE_PREFIX", "subnet_ids", "security_group_ids")
-_OWN_POLICIES = ("on_event", "reconcile")
+_OWN_POLICIES = ("on_event", "reconcile", "deliver_events")
 """Functions that may do less than the API. All routes are one function, with the policy of the stage."""
 
 
@@ -96,27 +96,48 @@ def stage_settings(name: str, store: Store, environment: str) -> Json:
 
 def policies(name: str, store: Store) -> dict[str, Json]:
     """By file name: what each function may do, and nothing besides."""
-    logs = _allow(
-        "WriteLogs",
-        ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
-        f"arn:*:logs:*:*:log-group:/aws/lambda/{APP}-{name}*",
-    )
-    table = f"arn:*:dynamodb:*:*:table/{store.table}"
-    one_by_one = ["dynamodb:GetItem", "dynamodb:Query"]
-    reads = [_allow("ReadFlags", one_by_one, table)] if store.table else []
-    evaluates = [_allow("ReadFlags", ["dynamodb:BatchGetItem", *one_by_one], table)] if store.table else []
-    writes = [_allow("WriteFlags", ["dynamodb:BatchWriteItem", "dynamodb:UpdateItem"], table)] if store.table else []
-    interfaces = [f"ec2:{verb}NetworkInterface{s}" for verb, s in (("Create", ""), ("Describe", "s"), ("Delete", ""))]
-    network = [_allow("ConnectToSubnets", interfaces, "*")] if store.network else []
-    sdk_key, webhook_secret = (f"arn:*:ssm:*:*:parameter/{APP}/{name}/{each}" for each in _SSM_NAMES.values())
-    api = _allow("ReadSecrets", ["ssm:GetParameter"], sdk_key, webhook_secret)
-    reconcile = _allow("ReadSecrets", ["ssm:GetParameter"], sdk_key)
     statements = {
-        f"policy-{name}.json": [logs, *evaluates, *writes, *network, api],
-        f"policy-{name}-on_event.json": [logs, *evaluates, *network],
-        f"policy-{name}-reconcile.json": [logs, *reads, *writes, *network, reconcile],
+        f"policy-{name}.json": ("reads_all", "adds", "writes", "network", "both_secrets"),
+        f"policy-{name}-on_event.json": ("reads_all", "adds", "network"),
+        f"policy-{name}-reconcile.json": ("reads", "writes", "network", "sdk_key"),
+        f"policy-{name}-deliver_events.json": ("takes", "keeps", "network", "sdk_key"),
     }
-    return {file: {"Version": "2012-10-17", "Statement": listed} for file, listed in statements.items()}
+    known = _statements(name, store)
+    return {
+        file: {"Version": "2012-10-17", "Statement": [known[each] for each in ("logs", *listed) if each in known]}
+        for file, listed in statements.items()
+    }
+
+
+def _statements(name: str, store: Store) -> dict[str, Json]:
+    """Those that the stage's functions are made of."""
+    logs = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]
+    sdk_key, webhook_secret = (f"arn:*:ssm:*:*:parameter/{APP}/{name}/{each}" for each in _SSM_NAMES.values())
+    interfaces = ["ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DeleteNetworkInterface"]
+    return {
+        "logs": _allow("WriteLogs", logs, f"arn:*:logs:*:*:log-group:/aws/lambda/{APP}-{name}*"),
+        **(_statements_of_table(f"arn:*:dynamodb:*:*:table/{store.table}") if store.table else {}),
+        **({"network": _allow("ConnectToSubnets", interfaces, "*")} if store.network else {}),
+        "sdk_key": _allow("ReadSecrets", ["ssm:GetParameter"], sdk_key),
+        "both_secrets": _allow("ReadSecrets", ["ssm:GetParameter"], sdk_key, webhook_secret),
+    }
+
+
+def _statements_of_table(table: str) -> dict[str, Json]:
+    reads = ["dynamodb:GetItem", "dynamodb:Query"]
+    return {
+        "reads": _allow("ReadFlags", reads, table),
+        "reads_all": _allow("ReadFlags", ["dynamodb:BatchGetItem", *reads], table),
+        "adds": _under("*$events", _allow("AddEvents", ["dynamodb:PutItem"], table)),
+        "writes": _allow("WriteFlags", ["dynamodb:BatchWriteItem", "dynamodb:UpdateItem"], table),
+        "takes": _under("*$events", _allow("TakeEvents", ["dynamodb:Query", "dynamodb:DeleteItem"], table)),
+        "keeps": _under("*$delivery", _allow("KeepDelivery", ["dynamodb:GetItem", "dynamodb:UpdateItem"], table)),
+    }
+
+
+def _under(partition_keys: str, statement: Json) -> Json:
+    """The statement for these partition keys alone."""
+    return {**statement, "Condition": {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [partition_keys]}}}
 
 
 def _allow(sid: str, actions: list[str], *resources: str) -> Json:

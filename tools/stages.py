@@ -10,7 +10,7 @@ from typing import Any
 from chalice.config import Config
 
 PROJECT = Path(__file__).resolve().parent.parent
-FUNCTIONS = ("api_handler", "on_event", "reconcile")
+FUNCTIONS = ("api_handler", "on_event", "reconcile", "deliver_events")
 
 
 class StageError(Exception):

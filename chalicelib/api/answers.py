@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import errors
-from ..read.evaluation import etag, look_up
+from ..read.evaluation import etag, is_there
 from ..read.snapshots import Provenance, Snapshot
 from .request import Asked, matches_etag
 
@@ -53,6 +53,7 @@ def message_for_callers(error: errors.FlagsError) -> str:
 
 _EVALUATE = 'POST with Content-Type: application/json and a context, such as {"kind": "user", "key": "user-123"}'
 _OFREP = 'POST with Content-Type: application/json and {"context": {"targetingKey": "user-123"}}'
+_TRACK = 'POST with Content-Type: application/json and {"context": {...}, "event": "purchase"}'
 _INSTEAD = {
     "/": (
         'a context, such as {"kind": "user", "key": "user-123"}, by POST to /evaluate or /evaluate/{flag_key} with '
@@ -66,6 +67,7 @@ _INSTEAD = {
     "/explorer/flags": "GET",
     "/explorer/flags/{flag_key}": 'POST with Content-Type: application/json and a change, such as {"on": true}',
     "/status": "GET",
+    "/track": _TRACK,
     "/webhook": "POST with Content-Type: application/json and LaunchDarkly's audit-log entry, signed in X-LD-Signature",
 }
 
@@ -100,18 +102,21 @@ def evaluation_answer(
     """The evaluation of one flag (``key``) or of all; a 304 when the caller holds it already.
 
     The tag without memberships is that of answers for which no flag has asked for one: who holds it gets the
-    304 without an evaluation, because none will ask for this question either. In direct mode, where no revision
-    is known, there is no entity tag. Raises as ``look_up`` does.
+    304 without an evaluation, because none will ask for this question either; unless LaunchDarkly is told, because
+    the caller goes by the answer that it holds. In direct mode, where no revision is known, there is no entity tag.
+    Raises as ``evaluate`` does.
     """
     provenance = source.provenance
     headers = provenance_headers(provenance)
     if provenance.revision is None:
         return Answer(evaluate(), headers)
-    if key is not None:
-        look_up(source, key, asked.options)  # before any tag is compared: what does not exist has none
+    if key is not None and not is_there(source, key, asked.options):
+        return Answer(evaluate(), headers)  # which raises FlagNotFound: what does not exist has no tag
     question = provenance.revision, asked.body, key, asked.options._asdict()
     tag = etag(*question)
     if matches_etag(asked.if_none_match, tag):
+        if source.records and (key is not None or asked.options.flags is not None):
+            evaluate()
         return Answer("", {"ETag": tag, **headers}, 304)
     evaluated = evaluate()
     if source.memberships is not None and source.memberships.known:

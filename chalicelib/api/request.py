@@ -50,29 +50,37 @@ class Asked(NamedTuple):
 
 def options_from_query(query: Query) -> Options:
     """Options from the query parameters of all flags. Raises InvalidRequest."""
-    _check_names(query, ("withReasons", "clientSideOnly", "flags"))
+    _check_names(query, ("withReasons", "clientSideOnly", "flags", "events"))
     flags = [key for values in query.get("flags", ()) for key in values.split(",") if key]
     return Options(
         with_reasons=_query_boolean(query, "withReasons"),
         client_side_only=_query_boolean(query, "clientSideOnly"),
         flags=tuple(dict.fromkeys(flags)) if "flags" in query else None,
+        events=_query_boolean(query, "events", default="true"),
     )
 
 
 def options_of_one_flag(query: Query) -> Options:
     """Options from the query parameters of one flag, which has its reason in any case. Raises InvalidRequest."""
-    _check_names(query, ("withReasons", "clientSideOnly", "explain"))
+    _check_names(query, ("withReasons", "clientSideOnly", "events", "explain"))
     return Options(
         with_reasons=_query_boolean(query, "withReasons"),
         client_side_only=_query_boolean(query, "clientSideOnly"),
+        events=_query_boolean(query, "events", default="true"),
         explain=_query_boolean(query, "explain"),
     )
 
 
+def options_of_ofrep(query: Query) -> Options:
+    """The options of OFREP, which has none of its own but wants reasons. Raises InvalidRequest."""
+    _check_names(query, ("events",))
+    return Options(with_reasons=True, events=_query_boolean(query, "events", default="true"))
+
+
 def no_options(query: Query) -> Options:
-    """The options of OFREP, which has none but wants reasons. Raises InvalidRequest."""
+    """Of what takes none. Raises InvalidRequest."""
     _check_names(query, ())
-    return Options(with_reasons=True)
+    return Options()
 
 
 def _check_names(query: Query, known: tuple[str, ...]) -> None:
@@ -131,8 +139,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise InvalidRequest(f"The body is not valid JSON: {name} is not a JSON number.")
 
 
-def _query_boolean(query: Query, name: str) -> bool:
-    value = (query.get(name) or ["false"])[-1]
+def _query_boolean(query: Query, name: str, default: str = "false") -> bool:
+    value = (query.get(name) or [default])[-1]
     if value not in ("true", "false"):
         raise InvalidRequest(f"The query parameter {name} must be true or false.")
     return value == "true"

@@ -200,7 +200,7 @@ def test_a_query_is_refused_because_it_would_be_ignored(filled_app: App, path: s
     assert (answer.status_code, answer.json_body["errorCode"], answer.json_body["errorDetails"]) == (
         400,
         "PARSE_ERROR",
-        "The query parameter 'clientSideOnly' is not known; there are none here.",
+        "The query parameter 'clientSideOnly' is not known; expected one of: events.",
     )
 
 

@@ -63,7 +63,8 @@ def deployed_app(load_app: LoadApp, environment: Environment, own_valkey: Valkey
     """The app as it is on Lambda, where alone it sends metrics, with a Valkey of its own that can be stopped."""
     url = own_valkey.url
     name = "serverless-flags-production"
-    return load_app({**environment, "REDIS_URL": url, "AWS_LAMBDA_FUNCTION_NAME": name}, IMPATIENT)
+    settings = {"REDIS_URL": url, "AWS_LAMBDA_FUNCTION_NAME": name, "EVENTS": "summary", "EVENTS_FLUSH_SECONDS": "0"}
+    return load_app({**environment, **settings}, IMPATIENT)
 
 
 def test_the_app_sends_exactly_the_metrics_that_alarms_and_dashboard_watch(
@@ -91,13 +92,25 @@ def test_the_app_sends_exactly_the_metrics_that_alarms_and_dashboard_watch(
     assert failed == {"RefreshFailures": 1, "RefreshMilliseconds": failed["RefreshMilliseconds"], **age(failed)}
     assert failed["DataAgeSeconds"] > refreshed["DataAgeSeconds"]
 
-    deployed_app.evaluate(USER)
+    deployed_app.evaluate(USER, "?flags=shiny")
     assert sent(capsys) == []
+
+    deployed_app.invoke("deliver_events", {})
+    (delivered,) = sent(capsys)
+    oldest = {"OldestEventSeconds": 0}
+    assert delivered == {"EventsDelivered": 1, "EventsDropped": 0, "EventsRefused": 0, **oldest}
+    deployed_app.evaluate(USER, "?flags=shiny")
+    launchdarkly.revoked_sdk_keys = {"sdk-key"}
+    with pytest.raises(deployed_app.module.errors.EventsRefused):
+        deployed_app.invoke("deliver_events", {})
+    (rejected,) = sent(capsys)
+    assert {**rejected, **oldest} == {"EventsDelivered": 0, "EventsDropped": 0, "EventsRefused": 1, **oldest}
+
     own_valkey.kill()
     deployed_app.evaluate(USER)
     assert sent(capsys) == [{"StaleAnswers": 1}]
 
-    assert {*refreshed, "StoreErrors", "StaleAnswers", "DefaultsServed"} == watched_metrics()
+    assert {*refreshed, *delivered, "StoreErrors", "StaleAnswers", "DefaultsServed"} == watched_metrics()
 
 
 def test_a_failed_refresh_without_a_store_has_no_age(

@@ -112,6 +112,7 @@ def check_the_functions(account: Aws, deployed: Deployed) -> None:
     sizes = {each["FunctionName"]: (each["MemorySize"], each["Timeout"]) for each in functions_of(account)}
     name = deployed.name
     own = {name: (1024, 30), f"{name}-on_event": (1024, 60), f"{name}-reconcile": (512, 60)}
+    own[f"{name}-deliver_events"] = (256, 60)
     assert {function: sizes[function] for function in own} == own  # beside those that somebody has added
     groups = account.client("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{name}")["logGroups"]
     days = {each["logGroupName"].rpartition("/")[2]: each["retentionInDays"] for each in groups}
@@ -120,6 +121,7 @@ def check_the_functions(account: Aws, deployed: Deployed) -> None:
     assert functions_watched(deployed.name) == set(own)
     rules = {rule["Name"]: rule["ScheduleExpression"] for rule in account.client("events").list_rules()["Rules"]}
     assert rules[f"{name}-reconcile-event"] == "rate(5 minutes)"
+    assert rules[f"{name}-deliver_events-event"] == "rate(1 minute)"
 
 
 def functions_watched(deployment: str) -> set[str]:

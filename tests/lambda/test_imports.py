@@ -111,6 +111,28 @@ def test_an_evaluation_imports_nothing_that_only_others_need(
     assert waiting == WAITING
 
 
+def test_a_cold_function_that_records_events_imports_next_to_nothing_for_them(
+    app: App, environment: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(**example_data())
+    app.webhook()
+    program = EVALUATION.replace("{call}", CALLS["an event"])
+
+    _, without, _ = _in_a_fresh_process(program, environment)
+    _, imported, waiting = _in_a_fresh_process(program, {**environment, "EVENTS": "full"})
+    _, leaving, _ = _in_a_fresh_process(program, {**environment, "EVENTS": "full", "EVENTS_FLUSH_SECONDS": "0"})
+
+    assert set(imported) - set(without) == {
+        "chalicelib.events",
+        "chalicelib.events.batches",
+        "chalicelib.events.recorder",
+    }
+    assert waiting == WAITING
+    assert [name for name in without if name.startswith("chalicelib.events")] == []
+    loaded = {name for name in leaving if not _prefixes(name).isdisjoint(NOT_FOR_EVALUATIONS)}
+    assert loaded <= {"email", "email.utils", "ldclient.config", "random"}  # entered, and not run
+
+
 def test_on_lambda_the_store_is_asked_before_what_evaluates_is_imported(
     app: App, environment: Environment, launchdarkly: FakeLaunchDarkly
 ) -> None:

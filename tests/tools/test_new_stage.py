@@ -111,7 +111,7 @@ def test_a_stage_with_a_cache_has_the_network_of_its_stack(aws: Aws, folder: Pat
     assert (variables["REDIS_URL"], variables["STORE_PREFIX"]) == (CACHE, "{launchdarkly}")
     assert "DYNAMODB_TABLE" not in variables
     assert (stage["subnet_ids"], stage["security_group_ids"]) == (["subnet-1", "subnet-2"], ["sg-1"])
-    for suffix in ("", "-on_event", "-reconcile"):
+    for suffix in ("", "-on_event", "-reconcile", "-deliver_events"):
         policy = json.loads((folder / ".chalice" / f"policy-eu{suffix}.json").read_text())
         actions = [action for statement in policy["Statement"] for action in statement["Action"]]
         assert {action.partition(":")[0] for action in actions} <= {"logs", "ec2", "ssm"}

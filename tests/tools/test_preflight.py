@@ -214,7 +214,10 @@ def test_in_a_network_every_function_may_connect_to_it(configure: Configure, aws
     assert problems(stage) == [
         f"policy-production{suffix}.json does not allow {function} to connect to the subnets of config.json: "
         f"it needs {needs}"
-        for function, suffix in (("api_handler", ""), ("on_event", "-on_event"), ("reconcile", "-reconcile"))
+        for function, suffix in (
+            ("api_handler", ""),
+            *((name, f"-{name}") for name in ("on_event", "reconcile", "deliver_events")),
+        )
     ]
 
 

@@ -44,6 +44,11 @@ DEFAULTS: dict[str, Any] = {
     "client_token_digests": frozenset(),
     "mobile_token_digests": frozenset(),
     "max_body_bytes": 65_536,
+    "events_mode": None,
+    "events_flush_seconds": 10.0,
+    "events_private_attributes": (),
+    "events_omit_anonymous": False,
+    "track_accepts_client_tokens": False,
     "is_status_closed": False,
     "cors_allow_origin": None,
     "has_explorer": False,
@@ -158,6 +163,15 @@ VALID: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"EVALUATE_MAX_BODY_BYTES": "1000000"}, {"max_body_bytes": 1_000_000}),
     ({"STATUS_AUTH": "none"}, {}),
     ({"STATUS_AUTH": "token"}, {"is_status_closed": True}),
+    *(({"EVENTS": mode}, {"events_mode": mode}) for mode in ("off", "summary", "full")),
+    ({"EVENTS_FLUSH_SECONDS": "0"}, {"events_flush_seconds": 0.0}),
+    ({"EVENTS_PRIVATE_ATTRIBUTES": "all"}, {"events_private_attributes": None}),
+    (
+        {"EVENTS_PRIVATE_ATTRIBUTES": "email, /address/street,/a~1b/~0,first name"},
+        {"events_private_attributes": ("email", "/address/street", "/a~1b/~0", "first name")},
+    ),
+    ({"EVENTS_OMIT_ANONYMOUS": "on"}, {"events_omit_anonymous": True}),
+    ({"TRACK_CLIENT_TOKENS": "allow"}, {"track_accepts_client_tokens": True}),
 ]
 
 
@@ -296,6 +310,21 @@ INVALID: list[tuple[dict[str, str], str]] = [
         for number in ("0", "1023", "1000001", "-1", "64k", "1e4", "2048.0", "९९९९", "9" * 5000)
     ),
     ({"STATUS_AUTH": "iam"}, "STATUS_AUTH is 'iam'; expected one of: none, token."),
+    ({"EVENTS": "on"}, "EVENTS is 'on'; expected one of: off, summary, full."),
+    (
+        {"EVALUATION_MODE": "direct", "REDIS_URL": "", "EVENTS": "summary"},
+        "EVENTS is 'summary', but in direct mode the SDK sends all; expected one of: off, full.",
+    ),
+    ({"EVENTS_FLUSH_SECONDS": "-1"}, "EVENTS_FLUSH_SECONDS is '-1'; expected a number of seconds, 0 or more."),
+    *(
+        (
+            {"EVENTS_PRIVATE_ATTRIBUTES": references},
+            f"EVENTS_PRIVATE_ATTRIBUTES is {references!r}; expected attribute references, separated by commas, or all.",
+        )
+        for references in (",", "email,,name", "/", "//a", "/a/", "/a~2b", "/a~")
+    ),
+    ({"EVENTS_OMIT_ANONYMOUS": "yes"}, "EVENTS_OMIT_ANONYMOUS is 'yes'; expected one of: on, off."),
+    ({"TRACK_CLIENT_TOKENS": "on"}, "TRACK_CLIENT_TOKENS is 'on'; expected one of: allow, refuse."),
     *(
         (
             {one: f"{DIGEST_A},{DIGEST_B}", other: DIGEST_A.upper()},
