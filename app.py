@@ -27,10 +27,12 @@ from chalice.app import Chalice, IAMAuthorizer, LambdaFunctionEvent, Rate, Reque
 from chalicelib import DELIVER_MINUTES, RECONCILE_MINUTES, errors
 from chalicelib.api.access import check_full_access
 from chalicelib.api.answers import (
+    CLIENT_SDK_PATHS,
     Answer,
     Json,
     error_answer,
     evaluation_answer,
+    in_format,
     nothing_at_root,
     provenance_fields,
     provenance_headers,
@@ -41,13 +43,15 @@ from chalicelib.api.gateway import incoming, seconds_left
 from chalicelib.api.request import (
     Asked,
     Incoming,
+    Query,
     options_from_query,
     options_of_ofrep,
+    options_of_ofrep_in_bulk,
     options_of_one_flag,
     parse_json,
     take_apart,
 )
-from chalicelib.read.evaluation import evaluate_flag, evaluate_flags
+from chalicelib.read.evaluation import Options, evaluate_flag, evaluate_flags
 from chalicelib.read.snapshots import Snapshot
 from chalicelib.runtime.logs import log_as_json, note, one_line
 from chalicelib.runtime.metrics import emit, measured_refresh
@@ -65,7 +69,7 @@ EVALUATION_PATHS = (
     "/ofrep/v1/evaluate/flags/{flag_key}",
     "/track",
 )
-"""Behind ``EVALUATE_AUTH``, and open to browsers by ``CORS_ALLOW_ORIGIN``."""
+"""Behind ``EVALUATE_AUTH``, and open to browsers by ``CORS_ALLOW_ORIGIN``, as are those of the client SDKs."""
 
 _AUTHORIZER = IAMAuthorizer() if is_behind_iam() else None
 
@@ -80,7 +84,7 @@ def answered(view: Callable[..., Answer]) -> Callable[..., Response]:
     """The view as Chalice calls it, with our errors turned into answers."""
 
     @functools.wraps(view)
-    def answer(flag_key: str | None = None) -> Response:
+    def answer(flag_key: str | None = None, **_others_in_path: str) -> Response:
         key = None if flag_key is None else unquote(flag_key)
         try:
             given = view() if key is None else view(key)
@@ -134,7 +138,7 @@ def every_answer(request: Request, view: Callable[[Request], Response]) -> Respo
         note(status=answer.status_code)
         if answer.status_code in (405, 415):
             answer.body["Message"] = with_what_to_send(answer.body["Message"], request.path)
-        if request.path in EVALUATION_PATHS:
+        if request.path in EVALUATION_PATHS or request.path in CLIENT_SDK_PATHS:
             answer.headers.update(cors_headers(_allowed_origin()))
         if _is_ofrep() and isinstance(answer.body, dict) and "Code" in answer.body:
             answer.body = {"errorDetails": answer.body["Message"]}
@@ -250,7 +254,9 @@ def evaluate_all_flags() -> Answer:
     """All flags, or those in ``?flags=``, for the context in the body."""
     asked = take_apart(_incoming(), wiring.settings, options_from_query)
     flags = current_flags(counted=asked.options.events)
-    return evaluation_answer(flags, asked, lambda: evaluate_flags(flags, asked.context, asked.options))
+    return evaluation_answer(
+        flags, asked, lambda: in_format(evaluate_flags(flags, asked.context, asked.options), asked.options)
+    )
 
 
 @app.route("/evaluate/{flag_key}", methods=["POST"], authorizer=_AUTHORIZER)
@@ -267,24 +273,33 @@ def evaluate_one_flag(key: str) -> Answer:
 @answered
 def evaluate_all_flags_by_ofrep() -> Answer:
     """All flags, for OpenFeature's client-side providers."""
-    from chalicelib.api.ofrep import evaluate_bulk
+    from chalicelib.api.ofrep import answer_bulk
 
-    asked = _asked_by_ofrep()
-    flags = current_flags(counted=asked.options.events)
-    return evaluation_answer(flags, asked, lambda: evaluate_bulk(flags, asked.context, asked.options))
+    asked = _asked_by_ofrep(options_of_ofrep_in_bulk)
+    return answer_bulk(current_flags(counted=asked.options.events), asked)
 
 
 @app.route("/ofrep/v1/evaluate/flags/{flag_key}", methods=["POST"], authorizer=_AUTHORIZER)
 @answered
 def evaluate_one_flag_by_ofrep(key: str) -> Answer:
     """One flag, for OpenFeature's server-side providers."""
-    from chalicelib.api.ofrep import evaluate_one, is_failure
+    from chalicelib.api.ofrep import answer_one, not_found
 
-    asked = _asked_by_ofrep()
+    asked = _asked_by_ofrep(options_of_ofrep)
     note(flag=key[:_LOGGED_KEY_LENGTH])
     flags = current_flags(counted=asked.options.events)
-    evaluation = evaluate_one(flags, asked.context, key, asked.options)
-    return Answer(evaluation, provenance_headers(flags.provenance), 400 if is_failure(evaluation) else 200)
+    try:
+        return answer_one(flags, asked, key)
+    except errors.FlagNotFound as error:
+        return _noted(error)._replace(body=not_found(error, key, flags.provenance))
+
+
+@answered
+def serve_client_sdk() -> Answer:
+    """All flags that a page or a mobile device may see, for the context in the path; or a page's goals."""
+    from chalicelib.api.client_sdks import answer_client
+
+    return answer_client(_incoming(), wiring.settings, lambda: current_flags(counted=False))
 
 
 @app.route("/track", methods=["POST"], authorizer=_AUTHORIZER)
@@ -303,12 +318,16 @@ def track() -> Answer:
 @answered
 def preflight(_key: str | None = None) -> Answer:
     """A browser asks whether a page may call the route."""
-    asked_headers = _current_request.get().headers.get("access-control-request-headers", "")
-    headers = preflight_headers(wiring.settings.cors_allow_origin, asked_headers)
-    return Answer("", {"Allow": "POST, OPTIONS", **headers}, 204)
+    request = _current_request.get()
+    method = "GET" if request.path in CLIENT_SDK_PATHS else "POST"
+    asked_headers = request.headers.get("access-control-request-headers", "")
+    headers = preflight_headers(wiring.settings.cors_allow_origin, asked_headers, method)
+    return Answer("", {"Allow": f"{method}, OPTIONS", **headers}, 204)
 
 
-for path in EVALUATION_PATHS:
+for path in CLIENT_SDK_PATHS:
+    app.route(path, methods=["GET"])(serve_client_sdk)
+for path in (*EVALUATION_PATHS, *CLIENT_SDK_PATHS):
     app.route(path, methods=["OPTIONS"])(preflight)
 
 
@@ -411,10 +430,10 @@ def current_flags(*, counted: bool) -> Snapshot | DirectFlags:
     return flags
 
 
-def _asked_by_ofrep() -> Asked:
+def _asked_by_ofrep(options_of: Callable[[Query], Options]) -> Asked:
     from chalicelib.api.ofrep import parse_request
 
-    return take_apart(_incoming(), wiring.settings, options_of_ofrep, parse_request)
+    return take_apart(_incoming(), wiring.settings, options_of, parse_request)
 
 
 def _incoming() -> Incoming:

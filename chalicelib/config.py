@@ -332,6 +332,29 @@ class Settings:
         expected=_DIGESTS,
         private=True,
     )
+    client_side_id = Variable(
+        "LAUNCHDARKLY_CLIENT_SIDE_ID",
+        _matching(r"(?!sdk-|mob-|api-)[A-Za-z0-9._~-]{1,64}"),
+        None,
+        "What LaunchDarkly's browser SDKs name the environment by; without it, they are not served.",
+        expected="the client-side ID of a LaunchDarkly environment, letters and digits, and none of its keys",
+        private=True,
+    )
+    mobile_key_digests = Variable(
+        "LAUNCHDARKLY_MOBILE_KEY_SHA256",
+        _digests,
+        _NO_DIGESTS,
+        "Of the mobile keys that LaunchDarkly's mobile SDKs send; without one, they are not served.",
+        expected=_DIGESTS,
+        private=True,
+    )
+    is_secure_mode = Variable(
+        "LAUNCHDARKLY_SECURE_MODE",
+        _switch("on", "off"),
+        False,
+        "Whether browser SDKs have to send a hash of the context's key, made with the SDK key.",
+        expected="one of: on, off",
+    )
     max_body_bytes = Variable(
         "EVALUATE_MAX_BODY_BYTES",
         _bytes,
@@ -467,6 +490,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         raise ConfigurationError(
             "EVENTS is 'summary', but in direct mode the SDK sends all; expected one of: off, full."
         )
+    _check_secure_mode(settings)
     return settings
 
 
@@ -542,6 +566,14 @@ def missing_for_chalice_local(arguments: Sequence[str], environment: Mapping[str
         return str(error)
     is_closed = settings.evaluate_auth == "token" and not any(settings.values[row.attribute] for row in DIGEST_ROWS)
     return "EVALUATE_TOKEN_SHA256 is empty, so every evaluation is refused." if is_closed else None
+
+
+def _check_secure_mode(settings: Settings) -> None:
+    if settings.is_secure_mode and not settings.sdk_key.is_configured:
+        raise ConfigurationError(
+            "LAUNCHDARKLY_SECURE_MODE is 'on', which compares with hashes that are made with the SDK key; set "
+            "LAUNCHDARKLY_SDK_KEY or LAUNCHDARKLY_SDK_KEY_PARAMETER."
+        )
 
 
 def deployment_name(environment: Mapping[str, str] | None = None) -> str | None:

@@ -1,4 +1,4 @@
-"""What follows `chalice deploy`: the logs expire, the store is filled, and the next step is printed.
+"""What follows `chalice deploy`: the logs expire, API Gateway's own answers get the app's shape, the store is filled.
 
 `python -m tools.after_deploy production`. The expiry is set here and not by Chalice's log_retention_in_days, which in
 Chalice 1.34 misses the log group of the API's function, and with which it packages neither for CloudFormation nor for
@@ -15,6 +15,7 @@ import boto3
 
 from tools.command_line import run
 from tools.deployment import Deployment, find
+from tools.gateway_responses import put_gateway_responses
 from tools.invocations import invoke
 from tools.stages import Stage, StageError
 
@@ -29,9 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
     def finish() -> None:
         stage = Stage(options.stage)
         deployment = find(stage, options.rest_api)
+        url = deployment.url
         _expire_logs(deployment, options.log_days)
+        put_gateway_responses(stage, deployment.api_id)
         print(_first_fill(deployment))
-        print(_next_steps(stage, deployment.url))
+        print(_next_steps(stage, url))
 
     return run(finish)
 

@@ -92,10 +92,19 @@ class Deployment:
     @property
     def url(self) -> str:
         """With a slash at its end. Raises StageError where there is no API."""
+        return self._existing_api.url
+
+    @property
+    def api_id(self) -> str:
+        """API Gateway's name of the API. Raises StageError where there is none."""
+        return self._existing_api.id
+
+    @property
+    def _existing_api(self) -> Api:
         if self.api is None:
             name = self.stage.name
             raise StageError(f"Stage {name!r} is not deployed to {self.place}: make deploy STAGE={name}")
-        return self.api.url
+        return self.api
 
     def function_name(self, function: str) -> str:
         """On Lambda. Raises StageError where it is not deployed."""

@@ -19,6 +19,7 @@ from chalice.utils import to_cfn_resource_name
 
 from tools.command_line import run
 from tools.functions import functions_of
+from tools.gateway_responses import gateway_responses, merge_template, origin_of
 from tools.stages import Stage, StageError
 
 Json = dict[str, Any]
@@ -62,7 +63,9 @@ def mend_sam(template: Json, stage: Stage) -> Json:
                 resource["Properties"]["ProvisionedConcurrencyConfig"] = _if_provisioned()
     if "RestAPI" in resources:
         _call_the_alias(resources)
-        resources["RestAPI"]["Properties"]["OpenApiVersion"] = "2.0"  # or SAM adds a stage that is called "Stage"
+        api = resources["RestAPI"]["Properties"]
+        api["OpenApiVersion"] = "2.0"  # or SAM adds a stage that is called "Stage"
+        api.update(merge_template(gateway_responses(origin_of(stage)))["Resources"]["RestAPI"]["Properties"])
     table = _table(stage)
     return {
         **template,

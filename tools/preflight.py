@@ -172,7 +172,9 @@ def _of_settings(environment: dict[str, str]) -> Iterator[str]:
         yield "LOCAL_STAGE is 'on', which is for development: it opens the app to everybody, and is refused on Lambda."
     if settings.redis_url == "embedded":
         yield "REDIS_URL is 'embedded', which is for development; nothing on Lambda starts that server."
-    if settings.evaluate_auth == "token" and not settings.token_digests | settings.client_token_digests:
+    digests = (settings.token_digests, settings.client_token_digests, settings.mobile_token_digests)
+    serves_sdks = settings.client_side_id or settings.mobile_key_digests
+    if settings.evaluate_auth == "token" and not serves_sdks and not any(digests):
         yield "EVALUATE_TOKEN_SHA256 is empty: every evaluation over HTTP would be refused. Set it, or EVALUATE_AUTH."
 
 
@@ -193,7 +195,8 @@ def _meant_by(name: str, environment: dict[str, str]) -> str | None:
 
 
 def _of_secrets(settings: Settings) -> Iterator[str]:
-    wanted = [] if settings.flag_file and not settings.records_events else [settings.sdk_key]
+    uses_sdk_key = settings.flag_file is None or settings.records_events or settings.is_secure_mode
+    wanted = [settings.sdk_key] if uses_sdk_key else []
     if not settings.direct_mode and not settings.allow_unsigned_webhooks:
         wanted.append(settings.webhook_secret)
     for secret in wanted:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import errors
-from ..read.evaluation import etag, is_there
+from ..read.evaluation import Options, etag, is_there
 from ..read.snapshots import Provenance, Snapshot
 from .request import Asked, matches_etag
 
@@ -20,13 +20,14 @@ Json = dict[str, Any]
 class Answer(NamedTuple):
     """An HTTP answer; ``body`` is JSON, or empty text."""
 
-    body: Json | str
+    body: Json | list[Json] | str
     headers: Mapping[str, str] = {}
     status: int = 200
 
 
 _ANSWERS: dict[type[errors.FlagsError], tuple[int, str, dict[str, str]]] = {
     errors.InvalidRequest: (400, "BadRequestError", {}),
+    errors.PathTooLong: (414, "UriTooLongError", {}),
     errors.InvalidSignature: (401, "UnauthorizedError", {"WWW-Authenticate": "Bearer"}),
     errors.InvalidToken: (401, "UnauthorizedError", {"WWW-Authenticate": "Bearer"}),
     errors.FlagNotFound: (404, "NotFoundError", {}),
@@ -51,6 +52,15 @@ def message_for_callers(error: errors.FlagsError) -> str:
     return str(error)
 
 
+CLIENT_SDK_PATHS = (
+    "/sdk/evalx/{environment_id}/contexts/{context}",
+    "/sdk/evalx/{environment_id}/users/{context}",
+    "/msdk/evalx/contexts/{context}",
+    "/msdk/evalx/users/{context}",
+    "/sdk/goals/{environment_id}",
+)
+"""Where LaunchDarkly's client SDKs ask; see ``client_sdks.py``."""
+
 _EVALUATE = 'POST with Content-Type: application/json and a context, such as {"kind": "user", "key": "user-123"}'
 _OFREP = 'POST with Content-Type: application/json and {"context": {"targetingKey": "user-123"}}'
 _TRACK = 'POST with Content-Type: application/json and {"context": {...}, "event": "purchase"}'
@@ -66,6 +76,7 @@ _INSTEAD = {
     "/ofrep/v1/evaluate/flags/{flag_key}": _OFREP,
     "/explorer/flags": "GET",
     "/explorer/flags/{flag_key}": 'POST with Content-Type: application/json and a change, such as {"on": true}',
+    **dict.fromkeys(CLIENT_SDK_PATHS, "GET; API Gateway lets no REPORT through, so switch useReport off"),
     "/status": "GET",
     "/track": _TRACK,
     "/webhook": "POST with Content-Type: application/json and LaunchDarkly's audit-log entry, signed in X-LD-Signature",
@@ -94,6 +105,17 @@ def provenance_headers(provenance: Provenance) -> dict[str, str]:
 def provenance_fields(provenance: Provenance) -> Json:
     """What the answer to an event says about where it comes from."""
     return {"revision": provenance.revision, "syncedAt": provenance.synced_at, "stale": provenance.stale}
+
+
+def in_format(evaluated: Json, options: Options) -> Json:
+    """All flags as they are; or as ``bootstrap`` of LaunchDarkly's JavaScript SDKs takes them, values and all else
+    beside them.
+    """
+    if not options.bootstrap:
+        return evaluated
+    values = {key: each["value"] for key, each in evaluated.items()}
+    rest = {key: {name: of for name, of in each.items() if name != "value"} for key, each in evaluated.items()}
+    return {**values, "$flagsState": rest, "$valid": True}
 
 
 def evaluation_answer(

@@ -23,6 +23,7 @@ class Options(NamedTuple):
     ``conceal``: the caller must not learn of any other, not even as the prerequisite of one that it sees.
     ``events`` False: LaunchDarkly is not to know of this evaluation.
     ``explain``: of one flag, say why it has its value; never together with ``conceal``.
+    ``bootstrap``: of all flags, answer in the shape that LaunchDarkly's JavaScript SDKs start from.
     """
 
     with_reasons: bool = False
@@ -32,6 +33,7 @@ class Options(NamedTuple):
     mobile: bool = False
     events: bool = True
     explain: bool = False
+    bootstrap: bool = False
 
 
 class FlagSource(Protocol):

@@ -12,7 +12,10 @@ from tests.support.data import PROJECT, boolean_flag
 from tests.support.deployment import TOKEN, USER, Deployed, Deployments, Json, Project
 from tests.support.valkey import running_valkey
 from tools import operate
+from tools.gateway_responses import gateway_responses
 from tools.stages import Stage
+
+ORIGIN = "https://app.example.com"
 
 
 def check_the_whole_way(deployed: Deployed) -> None:
@@ -53,9 +56,10 @@ def test_a_stage_is_deployed_used_and_deleted(
     deployments: Deployments, account: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     account.create_table("serverless-flags-dev")
-    deployed = deployments.deploy("dev", {})
+    deployed = deployments.deploy("dev", {"CORS_ALLOW_ORIGIN": ORIGIN})
     assert denied_to_the_deployer(deployed.project) == set()
     check_the_whole_way(deployed)
+    check_what_the_gateway_says_by_itself(account, "dev")
     check_the_functions(account, deployed)
     check_the_package(deployed)
     check_what_looks_after_it(account, deployed, monkeypatch, capsys)
@@ -106,6 +110,26 @@ def denied_to_the_deployer(project: Project) -> set[str]:
     statements = role["Policies"][0]["PolicyDocument"]["Statement"]
     lists = [each["Action"] if isinstance(each["Action"], list) else [each["Action"]] for each in statements]
     return project.calls - {action for actions in lists for action in actions}
+
+
+def check_what_the_gateway_says_by_itself(account: Aws, stage: str) -> None:
+    """In the deployment that the stage serves, which is the last one."""
+    gateway = account.client("apigateway")
+    (api,) = gateway.get_rest_apis()["items"]
+    responses = {each["responseType"]: each for each in gateway.get_gateway_responses(restApiId=api["id"])["items"]}
+    assert responses.keys() == gateway_responses(ORIGIN).keys()
+    assert responses["THROTTLED"]["responseParameters"] == {
+        "gatewayresponse.header.Access-Control-Allow-Origin": f"'{ORIGIN}'",
+        "gatewayresponse.header.Access-Control-Expose-Headers": (
+            "'ETag, Retry-After, X-Flags-Revision, X-Flags-Stale, X-Flags-Synced-At'"
+        ),
+        "gatewayresponse.header.Retry-After": "'1'",
+    }
+    body = responses["THROTTLED"]["responseTemplates"]["application/json"]
+    assert json.loads(body)["Code"] == "TooManyRequestsError"
+    deployments = sorted(gateway.get_deployments(restApiId=api["id"])["items"], key=lambda each: each["createdDate"])
+    served = gateway.get_stage(restApiId=api["id"], stageName=stage)["deploymentId"]
+    assert (len(deployments), served) == (2, deployments[-1]["id"])
 
 
 def check_the_functions(account: Aws, deployed: Deployed) -> None:

@@ -49,7 +49,28 @@ SETTINGS: list[tuple[dict[str, str | None], list[str]]] = [
         {"EVALUATE_TOKEN_SHA256": "", "EVALUATE_CLIENT_TOKEN_SHA256": "0" * 64, "EVALUATE_COLOUR": "blue"},
         ["EVALUATE_COLOUR is no setting of this app."],
     ),
+    (
+        {"EVALUATE_TOKEN_SHA256": "", "EVALUATE_MOBILE_TOKEN_SHA256": "0" * 64, "EVALUATE_COLOUR": "blue"},
+        ["EVALUATE_COLOUR is no setting of this app."],
+    ),
+    (
+        {"EVALUATE_TOKEN_SHA256": "", "LAUNCHDARKLY_MOBILE_KEY_SHA256": "0" * 64, "EVALUATE_COLOUR": "blue"},
+        ["EVALUATE_COLOUR is no setting of this app."],
+    ),
+    (
+        {"EVALUATE_TOKEN_SHA256": "", "LAUNCHDARKLY_CLIENT_SIDE_ID": "5f1a6c0e9b", "EVALUATE_COLOUR": "blue"},
+        ["EVALUATE_COLOUR is no setting of this app."],
+    ),
     ({"LAUNCHDARKLY_SDK_KEY": "sdk-0", "LAUNCHDARKLY_SDK_KEY_PARAMETER": None}, [SECRET_IN_CONFIG]),
+    (
+        {
+            "LAUNCHDARKLY_FLAG_FILE": "flags.json",
+            "LAUNCHDARKLY_SECURE_MODE": "on",
+            "LAUNCHDARKLY_SDK_KEY": "sdk-0",
+            "LAUNCHDARKLY_SDK_KEY_PARAMETER": None,
+        },
+        [SECRET_IN_CONFIG],
+    ),
     (
         {"LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER": None},
         ["LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER is not set; it names the SSM parameter that holds the secret."],

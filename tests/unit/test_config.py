@@ -43,6 +43,9 @@ DEFAULTS: dict[str, Any] = {
     "token_digests": frozenset(),
     "client_token_digests": frozenset(),
     "mobile_token_digests": frozenset(),
+    "client_side_id": None,
+    "mobile_key_digests": frozenset(),
+    "is_secure_mode": False,
     "max_body_bytes": 65_536,
     "events_mode": None,
     "events_flush_seconds": 10.0,
@@ -159,6 +162,16 @@ VALID: list[tuple[dict[str, str], dict[str, Any]]] = [
     *(({"CORS_ALLOW_ORIGIN": origin}, {"cors_allow_origin": origin}) for origin in ORIGINS),
     ({"EVALUATE_CLIENT_TOKEN_SHA256": DIGEST_A}, {"client_token_digests": frozenset({DIGEST_A})}),
     ({"EVALUATE_MOBILE_TOKEN_SHA256": DIGEST_A}, {"mobile_token_digests": frozenset({DIGEST_A})}),
+    ({"LAUNCHDARKLY_CLIENT_SIDE_ID": "5f1a6c0e9b"}, {"client_side_id": "5f1a6c0e9b"}),
+    (
+        {"LAUNCHDARKLY_MOBILE_KEY_SHA256": f"{DIGEST_A},{DIGEST_B}"},
+        {"mobile_key_digests": frozenset({DIGEST_A, DIGEST_B})},
+    ),
+    ({"LAUNCHDARKLY_SECURE_MODE": "off"}, {}),
+    (
+        {"LAUNCHDARKLY_SECURE_MODE": "on", "LAUNCHDARKLY_SDK_KEY": "sdk-1"},
+        {"is_secure_mode": True, "sdk_key": SecretSource("LAUNCHDARKLY_SDK_KEY", "sdk-1", is_key=True)},
+    ),
     ({"EVALUATE_MAX_BODY_BYTES": "1024"}, {"max_body_bytes": 1024}),
     ({"EVALUATE_MAX_BODY_BYTES": "1000000"}, {"max_body_bytes": 1_000_000}),
     ({"STATUS_AUTH": "none"}, {}),
@@ -200,6 +213,14 @@ _NOT_A_DIGEST = (
 )
 _NOT_A_STORE = (
     f"REDIS_URL is {_NOT_SHOWN}; expected a URL that starts with redis://, rediss:// or unix://, or 'embedded'."
+)
+_NOT_AN_ID = (
+    f"LAUNCHDARKLY_CLIENT_SIDE_ID is {_NOT_SHOWN}; expected the client-side ID of a LaunchDarkly environment, letters "
+    "and digits, and none of its keys."
+)
+_NO_KEY_TO_HASH_WITH = (
+    "LAUNCHDARKLY_SECURE_MODE is 'on', which compares with hashes that are made with the SDK key; set "
+    "LAUNCHDARKLY_SDK_KEY or LAUNCHDARKLY_SDK_KEY_PARAMETER."
 )
 INVALID: list[tuple[dict[str, str], str]] = [
     (
@@ -308,6 +329,18 @@ INVALID: list[tuple[dict[str, str], str]] = [
             f"EVALUATE_MAX_BODY_BYTES is {number!r}; expected a number of bytes from 1024 to 1000000.",
         )
         for number in ("0", "1023", "1000001", "-1", "64k", "1e4", "2048.0", "९९९९", "9" * 5000)
+    ),
+    *(
+        (
+            {"LAUNCHDARKLY_CLIENT_SIDE_ID": identifier},
+            _NOT_AN_ID,
+        )
+        for identifier in (f"sdk-{PASSWORD}", f"mob-{PASSWORD}", "5f1a,5f1b", "a/b", "é", "a" * 65)
+    ),
+    ({"LAUNCHDARKLY_SECURE_MODE": "true"}, "LAUNCHDARKLY_SECURE_MODE is 'true'; expected one of: on, off."),
+    (
+        {"LAUNCHDARKLY_SECURE_MODE": "on"},
+        _NO_KEY_TO_HASH_WITH,
     ),
     ({"STATUS_AUTH": "iam"}, "STATUS_AUTH is 'iam'; expected one of: none, token."),
     ({"EVENTS": "on"}, "EVENTS is 'on'; expected one of: off, summary, full."),

@@ -101,7 +101,7 @@ def test_one_flag_has_options_too(query: dict[str, list[str]], options: Options)
 
 UNKNOWN: list[tuple[Callable[[Query], Options], str, str]] = [
     *(
-        (options_from_query, name, "expected one of: withReasons, clientSideOnly, flags, events.")
+        (options_from_query, name, "expected one of: withReasons, clientSideOnly, flags, events, format.")
         for name in ("flag", "Flags", "withreasons", "client_side_only", "context", "")
     ),
     *(
