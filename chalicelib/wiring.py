@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .config import Settings, is_to_be_restored, load_settings
 from .errors import FlagsError
-from .stores.port import Writer
 from .timing import Timing
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from .refresh.refresher import Refresher
     from .stores.ahead import FirstRead
     from .stores.outbox import EventQueue, ReaderWithOutbox
-    from .stores.port import MembershipReader
+    from .stores.port import MembershipReader, Writer
 
 Part = TypeVar("Part")
 
