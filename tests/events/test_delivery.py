@@ -197,6 +197,19 @@ def test_one_delivery_at_a_time(app: App, launchdarkly: FakeLaunchDarkly) -> Non
     assert app.invoke("deliver_events", {}) == delivered(1)
 
 
+def test_a_batch_that_was_left_twice_costs_none_of_its_neighbours_when_launchdarkly_takes_it_later(
+    app: App, launchdarkly: FakeLaunchDarkly
+) -> None:
+    reader = app.module.wiring.reader
+    twice, *others = (pack([custom(key)], 0, NOW_MS + number) for number, key in enumerate(("twice", "b", "c", "d")))
+    for batches in (twice, *others, twice):
+        reader.leave_events(batches)
+    launchdarkly.event_statuses = [503]
+    assert app.invoke("deliver_events", {})["status"] == "postponed"
+    assert app.invoke("deliver_events", {"force": True}) == delivered(4)
+    assert keys_sent(launchdarkly) == ["twice", "b", "c", "d"]
+
+
 def test_many_batches_are_delivered_in_one_run(app: App, launchdarkly: FakeLaunchDarkly) -> None:
     for number in range(700):
         leave(app, custom(f"event-{number}"))
