@@ -159,8 +159,10 @@ def _answers() -> Answers:
     overridden = _overridden()
     if overridden is not None:
         return overridden
-    _wiring.wiring.end_invocation()  # a handler's end is nobody's to see: what is due goes with the next call
-    return _wiring.wiring.recent_flags.answers()
+    answers = _wiring.wiring.recent_flags.answers()
+    # A handler's end is nobody's to see: what is due goes with the next call. By now it is known if the store is away.
+    _wiring.wiring.end_invocation()
+    return answers
 
 
 def _overridden() -> Answers | None:

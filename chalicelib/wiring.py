@@ -256,9 +256,14 @@ class Wiring:
             recorder.end_invocation(is_store_away=snapshots is not None and snapshots.is_store_away)
 
     def events_status(self) -> dict[str, Any] | None:
-        """The part of ``/status`` about events (Any: JSON); None while the store does not tell."""
+        """The part of ``/status`` about events (Any: JSON); None while the store does not tell.
+
+        A store that has just failed is not waited for once more.
+        """
         from .events.state import events_status
 
+        if self.snapshots.is_store_away:
+            return None
         try:
             report = self.reader.read_delivery()
         except FlagsError:
