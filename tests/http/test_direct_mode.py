@@ -188,6 +188,15 @@ def test_the_sdk_sends_its_own_events_but_for_what_is_to_leave_no_trace(
     assert app.invoke("deliver_events", {})["status"] == "ignored"
 
 
+def test_one_flag_costs_no_other_where_no_events_are_sent(
+    load_direct_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("a"), boolean_flag("b")))
+    app = load_direct_app({**direct, "EVENTS": "off"})
+    monkeypatch.setattr(app.module.wiring.direct_flags.client, "all_flags_state", None)
+    assert app.post("/evaluate/a", USER).json_body["value"] is True
+
+
 @pytest.mark.parametrize("private", ["email", "all"])
 def test_what_settings_call_private_is_in_no_event_of_the_sdk_either(
     load_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly, private: str
