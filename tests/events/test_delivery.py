@@ -178,11 +178,14 @@ def test_events_of_a_week_ago_are_dropped_and_counted(app: App, launchdarkly: Fa
     assert keys_sent(launchdarkly) == ["new"]
 
 
-def test_what_functions_had_no_room_for_is_told(app: App, launchdarkly: FakeLaunchDarkly) -> None:
+def test_what_functions_had_no_room_for_is_told(
+    app: App, launchdarkly: FakeLaunchDarkly, caplog: pytest.LogCaptureFixture
+) -> None:
     leave(app, custom("a"), dropped=4)
     leave(app, dropped=3)
     assert app.invoke("deliver_events", {}) == delivered(1, dropped=7)
     assert app.client.http.get("/status").json_body["events"]["dropped"] == 7
+    assert "7 analytics events were dropped: whoever has recorded them had no room" in caplog.text
     assert [event["kind"] for post in launchdarkly.posts for event in post.events] == ["custom"]
 
 
