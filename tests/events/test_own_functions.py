@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from ldclient.context import Context
+from ldclient.migrations import Operation, OpTracker, Origin, Stage
 
 from chalicelib import flags
 from tests.events.conftest import RecordingApp
-from tests.support.data import ANNA
+from tests.support.data import ANNA, boolean_flag
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.judged_events import CONTEXTS, judging_client, told
 
@@ -36,6 +37,25 @@ def test_flags_in_a_function_of_ones_own_count_as_with_the_sdk(
             client.track("purchase", checked, {"cart": 1}, 2.5)
         client.variation("tracked", Context.from_dict(ANNA), None)
         client.track("seen", Context.from_dict(ANNA))
+    assert told(launchdarkly) == told(judge)
+
+
+def test_the_operation_of_a_migration_is_told_as_by_the_sdk(
+    recording_app: RecordingApp, launchdarkly: FakeLaunchDarkly, judge: FakeLaunchDarkly
+) -> None:
+    move = {**boolean_flag("move"), "variations": ["off", "live"], "fallthrough": {"variation": 1}, "migration": {}}
+    app = recording_app(move)
+    judge.put_flag(move)
+    with judging_client(judge) as client:
+        for ask in (flags, client):
+            stage, tracker = ask.migration_variation("move", Context.from_dict(ANNA), Stage.OFF)
+            tracker.operation(Operation.READ).invoked(Origin.NEW)
+            ask.track_migration_op(tracker)
+            assert stage is Stage.LIVE
+    flags.track_migration_op(OpTracker.__new__(OpTracker))  # which can tell nothing
+    app.invoke("on_event", ANNA)
+    app.invoke("deliver_events", {})
+    assert launchdarkly.events("migration_op")
     assert told(launchdarkly) == told(judge)
 
 
