@@ -190,19 +190,22 @@ def test_a_long_value_leaves_the_other_columns_their_room(tab: WatchedPage, stag
     page = open_page(tab, stage)
     for heading in ("Flag", "State", "Reason"):
         box = page.get_by_role("columnheader", name=heading, exact=True).bounding_box()
-        assert box is not None and box["width"] >= 80 and box["height"] < 60, heading
+        assert box is not None
+        assert (box["width"] >= 80, box["height"] < 60) == (True, True), heading
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_a_page_whose_app_or_store_is_away_says_so(browser: Browser, tmp_path: Path) -> None:
-    with chalice_local(
-        {"EXPLORER": "on", "EVALUATE_AUTH": "none", "REDIS_URL": "redis://127.0.0.1:1"}, tmp_path
-    ) as server:
-        with watched_page(browser) as tab:
-            tab.page.goto(server.url)
-            expect(tab.page.locator("#status strong").first).to_have_text("unavailable")
-            expect(tab.page.locator("#message")).to_contain_text("cannot be reached")
-            tab.page.route("**/status", lambda route: route.abort())
-            tab.page.get_by_role("button", name="Reload").click()
-            expect(tab.page.locator("#status strong").first).to_have_text("not known")
-            expect(tab.page.locator("#message")).to_have_text("The app cannot be reached.")
+    with (
+        chalice_local(
+            {"EXPLORER": "on", "EVALUATE_AUTH": "none", "REDIS_URL": "redis://127.0.0.1:1"}, tmp_path
+        ) as server,
+        watched_page(browser) as tab,
+    ):
+        tab.page.goto(server.url)
+        expect(tab.page.locator("#status strong").first).to_have_text("unavailable")
+        expect(tab.page.locator("#message")).to_contain_text("cannot be reached")
+        tab.page.route("**/status", lambda route: route.abort())
+        tab.page.get_by_role("button", name="Reload").click()
+        expect(tab.page.locator("#status strong").first).to_have_text("not known")
+        expect(tab.page.locator("#message")).to_have_text("The app cannot be reached.")
