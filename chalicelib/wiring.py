@@ -75,7 +75,7 @@ class Wiring:
             return DynamoDbReader(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
         from .stores.redis.reader import RedisReader
 
-        reader = RedisReader(self._redis_url, settings.store_prefix, self.timing)
+        reader = RedisReader(self._redis_url, settings.store_prefix, self.timing, iam=settings.iam_for_redis)
         if settings.redis_url == "embedded":
             self.refresher.reconcile(force=False)
         return reader
@@ -90,7 +90,7 @@ class Wiring:
             return DynamoDbWriter(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
         from .stores.redis.writer import RedisWriter
 
-        return RedisWriter(self._redis_url, settings.store_prefix, self.timing)
+        return RedisWriter(self._redis_url, settings.store_prefix, self.timing, settings.iam_for_redis)
 
     @part
     def _redis_url(self) -> str:
@@ -138,7 +138,8 @@ class Wiring:
             from .stores.redis.reader import RedisReader
 
             name = "BIG_SEGMENTS_REDIS_URL"
-            return RedisReader(settings.big_segments_redis_url, prefix, timing, name).memberships(prefix)
+            iam = settings.iam_for_redis
+            return RedisReader(settings.big_segments_redis_url, prefix, timing, name, iam).memberships(prefix)
         return self.reader.memberships(prefix)
 
     @part

@@ -21,6 +21,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.config import VARIABLES, SecretSource, Settings, load_settings
 from chalicelib.errors import ConfigurationError
 from chalicelib.secrets import checked_secret
+from chalicelib.stores.redis.address import address_of, parse_address
+from chalicelib.stores.redis.iam import cache_at
 from tools.functions import Function, functions_of
 from tools.policies import Needed, Policy
 from tools.stages import FUNCTIONS, Stage, StageError
@@ -68,6 +70,9 @@ def problems(stage: Stage) -> list[str]:
     if found:
         return found
     settings = load_settings(environments[0])
+    found = list(_of_login(settings))
+    if found:
+        return found
     return [
         *_of_names(stage, names),
         *_of_network(stage, settings),
@@ -206,6 +211,18 @@ def _is_public(host: str) -> bool:
         return "." in host and not host.endswith((".cache.amazonaws.com", ".internal", ".local"))
 
 
+def _of_login(settings: Settings) -> Iterator[str]:
+    """By IAM, for which a URL needs more than to be one."""
+    on_lambda = dict.fromkeys(("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "as Lambda has it")
+    for row in (Settings.redis_url, Settings.big_segments_redis_url):
+        url = settings.values[row.attribute]
+        if url is not None and settings.iam_for_redis is not None:
+            try:
+                address_of(url, row.name, on_lambda)
+            except ConfigurationError as error:
+                yield str(error)
+
+
 def _of_policies(stage: Stage, functions: Iterable[Function], settings: Settings) -> Iterator[str]:
     """A table or parameter that was renamed in config.json alone would be denied at run time."""
     region = boto3.session.Session().region_name
@@ -252,6 +269,8 @@ def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]
         yield from _needed_for_secret(secret)
     if stage.setting("subnet_ids", function):
         yield Needed(_NETWORK, "*")
+    if function in FUNCTIONS:
+        yield from _needed_to_log_in(settings)
 
 
 def _needed_to_read(settings: Settings) -> Iterator[Needed]:
@@ -264,6 +283,15 @@ def _needed_to_read(settings: Settings) -> Iterator[Needed]:
 def _needed_for_big_segments(settings: Settings) -> Iterator[Needed]:
     if settings.big_segments_table is not None:
         yield Needed(("dynamodb:BatchGetItem",), f"table/{settings.big_segments_table}")
+
+
+def _needed_to_log_in(settings: Settings) -> Iterator[Needed]:
+    """By IAM, to the Redis of ``REDIS_URL``."""
+    if settings.iam_for_redis is not None and settings.redis_url is not None:
+        address = parse_address(settings.redis_url)
+        cache = cache_at(address)
+        for resource in (f"{cache.kind}:{cache.name}", f"user:{address.username}"):
+            yield Needed(("elasticache:Connect",), resource)
 
 
 def _needed_for_secret(secret: SecretSource) -> Iterator[Needed]:

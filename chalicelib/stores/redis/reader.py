@@ -8,7 +8,7 @@ from ...data_set import KINDS, StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
 from ..port import MembershipReader
 from ..snapshot import leads_from, open_changes, open_snapshot
-from .address import parse_address
+from .address import address_of
 from .layout import Keys, stored_data_set
 from .protocol import Server
 
@@ -18,10 +18,17 @@ class RedisReader:
 
     kind = "redis"
 
-    def __init__(self, url: str, prefix: str, timing: Timing, variable: str = "REDIS_URL") -> None:
-        """Raises ConfigurationError, about ``variable``, when the URL is wrong. Connects on first use."""
+    def __init__(
+        self,
+        url: str,
+        prefix: str,
+        timing: Timing,
+        variable: str = "REDIS_URL",
+        iam: Mapping[str, str] | None = None,
+    ) -> None:
+        """``iam`` as in :func:`address_of`, whose ConfigurationError is raised. Connects on first use."""
         self._key = Keys(prefix)
-        self._server = Server(parse_address(url, variable), timing)
+        self._server = Server(address_of(url, variable, iam), timing)
 
     def read_sync_record(self) -> SyncRecord | None:
         (text,) = self._server.ask(("GET", self._key("$sync")))
