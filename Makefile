@@ -47,12 +47,16 @@ FORCE:
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm ci --prefix tests/emulators --ignore-scripts --no-audit --no-fund
 	@touch $@
 
+.venv/client-sdks-installed: .venv/installed tests/client_sdks/package-lock.json
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm ci --prefix tests/client_sdks --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 ## run: the app on http://127.0.0.1:8000 (or PORT=), with an embedded Valkey that is filled from examples/flags.json
 run: .venv/run-installed
 	@exec $(BIN)/python -m tools.run_local --port $(PORT)
 
 ## test: the whole suite, real servers included
-test: .venv/emulators-installed
+test: .venv/emulators-installed .venv/client-sdks-installed
 	@echo "About 2,700 tests with real servers, in several processes. On 2 cores this takes about 5 minutes."
 	PYTHONUNBUFFERED=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov
 

@@ -24,13 +24,15 @@ from urllib.parse import unquote
 
 from chalice.app import Chalice, IAMAuthorizer, LambdaFunctionEvent, Rate, Request, Response
 
-from chalicelib import RECONCILE_MINUTES, errors
+from chalicelib import DELIVER_MINUTES, RECONCILE_MINUTES, errors
 from chalicelib.api.access import check_full_access
 from chalicelib.api.answers import (
+    CLIENT_SDK_PATHS,
     Answer,
     Json,
     error_answer,
     evaluation_answer,
+    in_format,
     nothing_at_root,
     provenance_fields,
     provenance_headers,
@@ -41,13 +43,15 @@ from chalicelib.api.gateway import incoming, is_of_rest_api, seconds_left
 from chalicelib.api.request import (
     Asked,
     Incoming,
-    no_options,
+    Query,
     options_from_query,
+    options_of_ofrep,
+    options_of_ofrep_in_bulk,
     options_of_one_flag,
     parse_json,
     take_apart,
 )
-from chalicelib.read.evaluation import evaluate_flag, evaluate_flags
+from chalicelib.read.evaluation import Options, evaluate_flag, evaluate_flags
 from chalicelib.read.snapshots import Snapshot
 from chalicelib.runtime.logs import log_as_json, note, one_line
 from chalicelib.runtime.metrics import emit, measured_refresh
@@ -77,8 +81,9 @@ EVALUATION_PATHS = (
     "/evaluate/{flag_key}",
     "/ofrep/v1/evaluate/flags",
     "/ofrep/v1/evaluate/flags/{flag_key}",
+    "/track",
 )
-"""Behind ``EVALUATE_AUTH``, and open to browsers by ``CORS_ALLOW_ORIGIN``."""
+"""Behind ``EVALUATE_AUTH``, and open to browsers by ``CORS_ALLOW_ORIGIN``, as are those of the client SDKs."""
 
 _AUTHORIZER = IAMAuthorizer() if is_behind_iam() else None
 
@@ -93,7 +98,7 @@ def answered(view: Callable[..., Answer]) -> Callable[..., Response]:
     """The view as Chalice calls it, with our errors turned into answers."""
 
     @functools.wraps(view)
-    def answer(flag_key: str | None = None) -> Response:
+    def answer(flag_key: str | None = None, **_others_in_path: str) -> Response:
         key = None if flag_key is None else unquote(flag_key)
         try:
             given = view() if key is None else view(key)
@@ -119,6 +124,8 @@ def invoked(function: Callable[..., Json]) -> Callable[..., Json]:
             except errors.FlagsError as error:
                 note(status=_noted(error).status)
                 raise
+            finally:
+                wiring.end_invocation()
             note(status=200)
             return result
 
@@ -141,10 +148,11 @@ def every_answer(request: Request, view: Callable[[Request], Response]) -> Respo
     _current_request.set(request)
     with one_line(route=f"{request.method} {request.path}"):
         answer = view(request)
+        wiring.end_invocation()
         note(status=answer.status_code)
         if answer.status_code in (405, 415):
             answer.body["Message"] = with_what_to_send(answer.body["Message"], request.path)
-        if request.path in EVALUATION_PATHS:
+        if request.path in EVALUATION_PATHS or request.path in CLIENT_SDK_PATHS:
             answer.headers.update(cors_headers(_allowed_origin()))
         if _is_ofrep() and isinstance(answer.body, dict) and "Code" in answer.body:
             answer.body = {"errorDetails": answer.body["Message"]}
@@ -211,7 +219,7 @@ def list_flags() -> Answer:
     from chalicelib.api.explorer import check_explorer, listing
 
     check_explorer(wiring.settings, _incoming())
-    flags = current_flags()
+    flags = current_flags(counted=False)
     headers = {"Cache-Control": "no-store", **provenance_headers(flags.provenance)}
     return Answer(listing(flags, wiring.settings), headers)
 
@@ -259,8 +267,10 @@ def webhook() -> Answer:
 def evaluate_all_flags() -> Answer:
     """All flags, or those in ``?flags=``, for the context in the body."""
     asked = take_apart(_incoming(), wiring.settings, options_from_query)
-    flags = current_flags()
-    return evaluation_answer(flags, asked, lambda: evaluate_flags(flags, asked.context, asked.options))
+    flags = current_flags(counted=asked.options.events)
+    return evaluation_answer(
+        flags, asked, lambda: in_format(evaluate_flags(flags, asked.context, asked.options), asked.options)
+    )
 
 
 @app.route("/evaluate/{flag_key}", methods=["POST"], authorizer=_AUTHORIZER)
@@ -269,7 +279,7 @@ def evaluate_one_flag(key: str) -> Answer:
     """One flag for the context in the body."""
     asked = take_apart(_incoming(), wiring.settings, options_of_one_flag)
     note(flag=key[:_LOGGED_KEY_LENGTH])
-    flags = current_flags()
+    flags = current_flags(counted=asked.options.events)
     return evaluation_answer(flags, asked, lambda: evaluate_flag(flags, asked.context, key, asked.options), key)
 
 
@@ -277,35 +287,61 @@ def evaluate_one_flag(key: str) -> Answer:
 @answered
 def evaluate_all_flags_by_ofrep() -> Answer:
     """All flags, for OpenFeature's client-side providers."""
-    from chalicelib.api.ofrep import evaluate_bulk
+    from chalicelib.api.ofrep import answer_bulk
 
-    asked = _asked_by_ofrep()
-    flags = current_flags()
-    return evaluation_answer(flags, asked, lambda: evaluate_bulk(flags, asked.context, asked.options))
+    asked = _asked_by_ofrep(options_of_ofrep_in_bulk)
+    return answer_bulk(current_flags(counted=asked.options.events), asked)
 
 
 @app.route("/ofrep/v1/evaluate/flags/{flag_key}", methods=["POST"], authorizer=_AUTHORIZER)
 @answered
 def evaluate_one_flag_by_ofrep(key: str) -> Answer:
     """One flag, for OpenFeature's server-side providers."""
-    from chalicelib.api.ofrep import evaluate_one, is_failure
+    from chalicelib.api.ofrep import answer_one, not_found
 
-    asked = _asked_by_ofrep()
+    asked = _asked_by_ofrep(options_of_ofrep)
     note(flag=key[:_LOGGED_KEY_LENGTH])
-    flags = current_flags()
-    evaluation = evaluate_one(flags, asked.context, key, asked.options)
-    return Answer(evaluation, provenance_headers(flags.provenance), 400 if is_failure(evaluation) else 200)
+    flags = current_flags(counted=asked.options.events)
+    try:
+        return answer_one(flags, asked, key)
+    except errors.FlagNotFound as error:
+        return _noted(error)._replace(body=not_found(error, key, flags.provenance))
+
+
+@answered
+def serve_client_sdk() -> Answer:
+    """All flags that a page or a mobile device may see, for the context in the path; or a page's goals."""
+    from chalicelib.api.client_sdks import answer_client
+
+    return answer_client(_incoming(), wiring.settings, lambda: current_flags(counted=False))
+
+
+@app.route("/track", methods=["POST"], authorizer=_AUTHORIZER)
+@answered
+def track() -> Answer:
+    """Something has happened that a metric of LaunchDarkly's counts."""
+    from chalicelib.api.track import custom_event
+
+    event = custom_event(_incoming(), wiring.settings)
+    ignored_because = wiring.track(*event)
+    if ignored_because is not None:
+        return Answer({"status": "ignored", "reason": ignored_because}, {}, 202)
+    return Answer({"status": "accepted"}, {}, 202)
 
 
 @answered
 def preflight(_key: str | None = None) -> Answer:
     """A browser asks whether a page may call the route."""
-    asked_headers = _current_request.get().headers.get("access-control-request-headers", "")
-    headers = preflight_headers(wiring.settings.cors_allow_origin, asked_headers)
-    return Answer("", {"Allow": "POST, OPTIONS", **headers}, 204)
+    request = _current_request.get()
+    method = "GET" if request.path in CLIENT_SDK_PATHS else "POST"
+    asked_headers = request.headers.get("access-control-request-headers", "")
+    headers = preflight_headers(wiring.settings.cors_allow_origin, asked_headers, method)
+    return Answer("", {"Allow": f"{method}, OPTIONS", **headers}, 204)
 
 
-for path in EVALUATION_PATHS:
+for path in CLIENT_SDK_PATHS:
+    app.route(path, methods=["GET"])(serve_client_sdk)
+for path in (*EVALUATION_PATHS, *CLIENT_SDK_PATHS):
     app.route(path, methods=["OPTIONS"])(preflight)
 
 
@@ -324,6 +360,8 @@ def report_status() -> Answer:
             report = daemon_status(wiring.reader.kind, wiring.snapshots.current(), time.time())
         except (errors.StoreUnavailable, errors.StoreNotInitialized) as error:
             report = daemon_status_without_data(wiring.reader.kind, error)
+        if tells_all and wiring.settings.records_events:
+            report["events"] = wiring.events_status()
     note(condition=report["status"])
     body = report if tells_all else in_short(report)
     if can_answer(report):
@@ -334,6 +372,10 @@ def report_status() -> Answer:
 # Functions that are invoked directly.
 
 _NO_STORE: Json = {"status": "ignored", "reason": "EVALUATION_MODE is 'direct': there is no store to refresh."}
+_NO_EVENTS: Json = {
+    "status": "ignored",
+    "reason": "EVENTS is 'off', or EVALUATION_MODE 'direct': no events are left in the store.",
+}
 
 
 @app.lambda_function(name="on_event")
@@ -343,7 +385,7 @@ def on_event(event: object, lambda_context: object) -> Json:
     from chalicelib.api.invocations import answer_event, parse_event
 
     request = parse_event(event)
-    flags = current_flags()
+    flags = current_flags(counted=request.options.events)
     return {**answer_event(flags, request), **provenance_fields(flags.provenance)}
 
 
@@ -361,17 +403,36 @@ def reconcile(event: LambdaFunctionEvent) -> Json:
     return outcome.to_json()
 
 
+@app.schedule(Rate(DELIVER_MINUTES, unit=Rate.MINUTES), name="deliver_events")
+@invoked
+def deliver_events(event: LambdaFunctionEvent) -> Json:
+    """Send what evaluations have left in the store to LaunchDarkly; ``{"force": true}`` also when that has just failed.
+
+    Raises EventsRefused for as long as a person has to do something about it.
+    """
+    if not wiring.settings.records_events:
+        return _NO_EVENTS
+    request = event.to_dict()
+    force = isinstance(request, dict) and request.get("force") is True
+    within_seconds = wiring.timing.delivery_seconds if event.context is None else seconds_left(event.context)
+    delivered = wiring.delivery.deliver(within_seconds, force=force)
+    emit(delivered.metrics())
+    if delivered.status == "refused":
+        raise errors.EventsRefused(f"{delivered.reason} The events stay in the store, and are dropped after a week.")
+    return delivered.to_json()
+
+
 # A schedule's event class insists on EventBridge's envelope; `chalice invoke` sends what the user wrote.
-reconcile.event_class = LambdaFunctionEvent
+reconcile.event_class = deliver_events.event_class = LambdaFunctionEvent
 
 
 # What requests have in common.
 
 
-def current_flags() -> Snapshot | DirectFlags:
-    """What this request evaluates from, from its start to its end."""
+def current_flags(*, counted: bool) -> Snapshot | DirectFlags:
+    """What this request evaluates from, from its start to its end; ``counted``: LaunchDarkly may know of it."""
     try:
-        flags = wiring.current_flags()
+        flags = wiring.current_flags(counted=counted)
     except (errors.StoreUnavailable, errors.StoreNotInitialized):
         emit({"StoreErrors": 1})
         raise
@@ -383,10 +444,10 @@ def current_flags() -> Snapshot | DirectFlags:
     return flags
 
 
-def _asked_by_ofrep() -> Asked:
+def _asked_by_ofrep(options_of: Callable[[Query], Options]) -> Asked:
     from chalicelib.api.ofrep import parse_request
 
-    return take_apart(_incoming(), wiring.settings, no_options, parse_request)
+    return take_apart(_incoming(), wiring.settings, options_of, parse_request)
 
 
 def _incoming() -> Incoming:

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import date
 
-from benchmarks import cold_start, cost, refresh, rim, scale, scale_check, warm
+from benchmarks import cold_start, cost, events, refresh, rim, scale, scale_check, warm
 from benchmarks.packages import package_table
 from benchmarks.setting import Packages, filled_store
 from benchmarks.tables import Document, Table
@@ -108,6 +108,13 @@ def _refresh(run: Run) -> Iterator[Table]:
         yield refresh.burst_table(place)
 
 
+def _events(run: Run) -> Iterator[Table]:
+    with filled_store(run.store, run.middle_size) as place:
+        yield events.warm_table(run.packages, place)
+        yield events.cold_table(run.packages, place, run.runs)
+    yield events.cost_table(run.store)
+
+
 def _scale(run: Run) -> Iterator[Table]:
     yield scale.table()
 
@@ -125,6 +132,7 @@ PARTS: dict[str, Callable[[Run], Iterator[Table]]] = {
     "cost": _cost,
     "warm": _warm,
     "refresh": _refresh,
+    "events": _events,
     "scale": _scale,
     "check": _check,
 }

@@ -207,7 +207,7 @@ def network_table(packages: Packages, kind: str, sizes: list[int], runs: int) ->
 def instructions_table(packages: Packages, place: Place) -> Table:
     """Needs valgrind."""
     names = ("ours, one flag", "ours, all flags", "(b) one flag", "(c) empty function", "(d) empty function, compiled")
-    counted = {name: _instructions(packages, place, CASES[name]) for name in names}
+    counted = {name: instructions_of(packages, place, CASES[name]) for name in names}
     empty = counted["(c) empty function"]
     return Table(
         "Instructions of a cold start",
@@ -218,14 +218,16 @@ def instructions_table(packages: Packages, place: Place) -> Table:
     )
 
 
-def _instructions(packages: Packages, place: Place, case: Case) -> int:
+def instructions_of(packages: Packages, place: Place, case: Case, settings: Mapping[str, str] | None = None) -> int:
+    """Of one cold start, by valgrind."""
     package, handler, event = case
     package = place.baseline if package is BASELINE else package
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         valgrind = str(shutil.which("valgrind"))
         tool = [valgrind, "--tool=cachegrind", f"--cachegrind-out-file={folder}/out", f"--log-file={log}"]
-        with packages.function(package, place.variables, handler, prefix=tool) as function:
+        variables = {**place.variables, **(settings or {})}
+        with packages.function(package, variables, handler, prefix=tool) as function:
             function.invoke(event, timeout_seconds=600)
             assert function.process is not None
             function.process.send_signal(signal.SIGTERM)  # upon which valgrind writes what it has counted

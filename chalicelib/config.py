@@ -171,6 +171,20 @@ def _bytes(text: str) -> int:
     return int(text)
 
 
+def _private_attributes(text: str) -> tuple[str, ...] | None:
+    """Attribute references; None for every attribute.
+
+    Source: https://launchdarkly.com/docs/sdk/features/private-attributes
+    """
+    if text == "all":
+        return None
+    references = tuple(part.strip() for part in text.split(","))
+    for reference in references:
+        if not re.fullmatch(r"[^/\s][^,]*|(/([^/~]|~[01])+)+", reference):
+            raise ValueError
+    return references
+
+
 def _origin(text: str) -> str:
     """As browsers send it: in lower case, without a wildcard, a path or its scheme's own port.
 
@@ -188,6 +202,7 @@ _http_uri = _matching(r"https?://[^\s/]\S*")
 _AN_HTTP_URI = "a URL that starts with https:// or http://"
 _DIGESTS = "SHA-256 digests of 64 hexadecimal digits each, separated by commas (the digest of a token, never the token)"
 _NO_DIGESTS: frozenset[str] = frozenset()
+_NO_ATTRIBUTES: tuple[str, ...] | None = ()
 
 
 class Settings:
@@ -225,7 +240,7 @@ class Settings:
         "LAUNCHDARKLY_EVENTS_URI",
         _http_uri,
         None,
-        "Another LaunchDarkly to send events to, in direct mode.",
+        "Another LaunchDarkly to send events to.",
         expected=_AN_HTTP_URI,
     )
     flag_file = Variable("LAUNCHDARKLY_FLAG_FILE", str, None, "Where the data set is read from instead.")
@@ -324,12 +339,70 @@ class Settings:
         expected=_DIGESTS,
         private=True,
     )
+    client_side_id = Variable(
+        "LAUNCHDARKLY_CLIENT_SIDE_ID",
+        _matching(r"(?!sdk-|mob-|api-)[A-Za-z0-9._~-]{1,64}"),
+        None,
+        "What LaunchDarkly's browser SDKs name the environment by; without it, they are not served.",
+        expected="the client-side ID of a LaunchDarkly environment, letters and digits, and none of its keys",
+        private=True,
+    )
+    mobile_key_digests = Variable(
+        "LAUNCHDARKLY_MOBILE_KEY_SHA256",
+        _digests,
+        _NO_DIGESTS,
+        "Of the mobile keys that LaunchDarkly's mobile SDKs send; without one, they are not served.",
+        expected=_DIGESTS,
+        private=True,
+    )
+    is_secure_mode = Variable(
+        "LAUNCHDARKLY_SECURE_MODE",
+        _switch("on", "off"),
+        False,
+        "Whether browser SDKs have to send a hash of the context's key, made with the SDK key.",
+        expected="one of: on, off",
+    )
     max_body_bytes = Variable(
         "EVALUATE_MAX_BODY_BYTES",
         _bytes,
         65_536,
         "The largest body of a request for evaluations.",
         expected="a number of bytes from 1024 to 1000000",
+    )
+    events_mode = Variable(
+        "EVENTS",
+        _choice("off", "summary", "full"),
+        None,
+        "What LaunchDarkly is told of evaluations; unless it says so, only the SDK of direct mode tells anything.",
+        expected="one of: off, summary, full",
+    )
+    events_flush_seconds = Variable(
+        "EVENTS_FLUSH_SECONDS",
+        _seconds,
+        10.0,
+        "How long events are gathered before an invocation leaves them in the store.",
+        expected="a number of seconds, 0 or more",
+    )
+    events_private_attributes = Variable(
+        "EVENTS_PRIVATE_ATTRIBUTES",
+        _private_attributes,
+        _NO_ATTRIBUTES,
+        "What no event holds of any context, beside what a context itself calls private.",
+        expected="attribute references, separated by commas, or all",
+    )
+    events_omit_anonymous = Variable(
+        "EVENTS_OMIT_ANONYMOUS",
+        _switch("on", "off"),
+        False,
+        "Whether anonymous contexts are left out of index events.",
+        expected="one of: on, off",
+    )
+    track_accepts_client_tokens = Variable(
+        "TRACK_CLIENT_TOKENS",
+        _switch("allow", "refuse"),
+        False,
+        "Whether tokens of browsers and mobile devices may send custom events.",
+        expected="one of: allow, refuse",
     )
     is_status_closed = Variable(
         "STATUS_AUTH",
@@ -372,6 +445,11 @@ class Settings:
     @property
     def direct_mode(self) -> bool:
         return self.mode == "direct"
+
+    @property
+    def records_events(self) -> bool:
+        """Whether what is evaluated from the store is gathered for LaunchDarkly."""
+        return not self.direct_mode and self.events_mode in ("summary", "full")
 
     @property
     def has_big_segments(self) -> bool:
@@ -421,6 +499,11 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     _check_digests(settings)
     if settings.has_explorer and settings.evaluate_auth == "iam":
         raise ConfigurationError("EXPLORER is 'on', but EVALUATE_AUTH is 'iam': a page cannot sign its requests.")
+    if settings.direct_mode and settings.events_mode == "summary":
+        raise ConfigurationError(
+            "EVENTS is 'summary', but in direct mode the SDK sends all; expected one of: off, full."
+        )
+    _check_secure_mode(settings)
     return settings
 
 
@@ -508,6 +591,14 @@ def missing_for_chalice_local(arguments: Sequence[str], environment: Mapping[str
         return str(error)
     is_closed = settings.evaluate_auth == "token" and not any(settings.values[row.attribute] for row in DIGEST_ROWS)
     return "EVALUATE_TOKEN_SHA256 is empty, so every evaluation is refused." if is_closed else None
+
+
+def _check_secure_mode(settings: Settings) -> None:
+    if settings.is_secure_mode and not settings.sdk_key.is_configured:
+        raise ConfigurationError(
+            "LAUNCHDARKLY_SECURE_MODE is 'on', which compares with hashes that are made with the SDK key; set "
+            "LAUNCHDARKLY_SDK_KEY or LAUNCHDARKLY_SDK_KEY_PARAMETER."
+        )
 
 
 def deployment_name(environment: Mapping[str, str] | None = None) -> str | None:

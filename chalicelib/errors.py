@@ -29,6 +29,10 @@ class InvalidContext(InvalidRequest):
     """The evaluation context (or legacy user) does not have the required shape."""
 
 
+class PathTooLong(InvalidRequest):
+    """The context in the path is longer than any path that API Gateway lets through."""
+
+
 class TargetingKeyMissing(InvalidContext):
     """An OpenFeature context without the targeting key that would be the context's key."""
 
@@ -46,7 +50,7 @@ class FlagNotFound(FlagsError):
 
 
 class NotServed(FlagsError):
-    """What the request is for has not been switched on here."""
+    """What the request is for has not been switched on here, or is not what is served."""
 
 
 class StoreUnavailable(FlagsError):
@@ -75,6 +79,14 @@ class SdkKeyRejected(LaunchDarklyUnavailable):
 
 class FetchTimedOut(LaunchDarklyUnavailable):
     """LaunchDarkly accepted the connection but did not deliver the data set before the deadline."""
+
+
+class EventsRefused(FlagsError):
+    """LaunchDarkly does not take the events, and will not before a person has done something about it."""
+
+
+class DeliveryConflict(FlagsError):
+    """Another delivery of events has begun meanwhile; this one must not go on."""
 
 
 class RefreshRefused(FlagsError):

@@ -16,6 +16,7 @@ cold start import the whole SDK.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -37,9 +38,12 @@ __all__ = [
     "migration_variation",
     "one_revision",
     "read_ahead",
+    "track",
     "variation",
     "variation_detail",
 ]
+
+logger = logging.getLogger(__name__)
 
 AnyContext = Context | Mapping[str, Any]
 """The SDK's, or JSON (Any: JSON)."""
@@ -113,8 +117,32 @@ def one_revision() -> Iterator[LDClient]:
     Whatever happens meanwhile, all of its answers are of that revision, also after the block for whoever keeps it.
     While there is nothing to evaluate from, it is a client that answers with default values.
     """
-    answers = _overridden() or _wiring.wiring.recent_flags.fresh_answers()
-    yield answers.new_client()
+    overridden = _overridden()
+    if overridden is not None:
+        yield overridden.new_client()
+        return
+    try:
+        yield _wiring.wiring.recent_flags.fresh_answers().new_client()
+    finally:
+        _wiring.wiring.end_invocation()
+
+
+def track(event_name: str, context: AnyContext, data: Any = None, metric_value: float | None = None) -> None:
+    """Tell LaunchDarkly that something has happened, where ``EVENTS`` is ``full`` (``data``: JSON).
+
+    Like what is evaluated, it is left in the store by a later call of ``flags``, or at the end of ``one_revision``.
+    """
+    if _overridden() is not None:
+        return
+    checked = context_or_invalid(context)
+    if not checked.valid:
+        logger.warning("the event %r is not sent: %s", event_name, checked.error)
+        return
+    try:
+        _wiring.wiring.track(checked, event_name, data, metric_value)
+    except Exception as error:  # as wide as in the SDK's client: no event fails a caller
+        logger.error("the event %r is not sent: %s", event_name, type(error).__name__)
+    _wiring.wiring.end_invocation()
 
 
 def read_ahead() -> None:
@@ -128,7 +156,11 @@ def read_ahead() -> None:
 
 
 def _answers() -> Answers:
-    return _overridden() or _wiring.wiring.recent_flags.answers()
+    overridden = _overridden()
+    if overridden is not None:
+        return overridden
+    _wiring.wiring.end_invocation()  # a handler's end is nobody's to see: what is due goes with the next call
+    return _wiring.wiring.recent_flags.answers()
 
 
 def _overridden() -> Answers | None:

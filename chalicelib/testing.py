@@ -127,6 +127,10 @@ class _Answers(StoredFlags):
         super().__init__(feature_store, evaluator_over(feature_store))
         self._block = block
 
+    def variation(self, key: str, context: Context, default: Any) -> Any:
+        self._check(key)
+        return super().variation(key, context, default)
+
     def variation_detail(self, key: str, context: Context, default: Any) -> EvaluationDetail:
         self._check(key)
         return super().variation_detail(key, context, default)

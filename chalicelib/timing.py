@@ -49,6 +49,25 @@ class Timing(NamedTuple):
     big_segments_least_seconds: float = 0.2
     """Of that, so much is left in any case: a data set that took long to read says nothing about memberships."""
 
+    # Analytics events.
+
+    events_held_seconds: float = 0.1
+    """Leaving events in the store, over the connection that has just answered."""
+    events_reconnect_seconds: float = 0.15
+    """The same over the connection that replaces it; an evaluation waits no longer than both for its events."""
+    known_contexts_seconds: float = 300.0
+    """How long LaunchDarkly need not be told of a context again: what the SDK takes by default."""
+    delivery_seconds: float = 40.0
+    """In one run, no payload is sent to LaunchDarkly later than this."""
+    delivery_lock_seconds: float = 57.0
+    """For which one run has the queue for itself."""
+    event_connect_seconds: float = 3.0
+    """One connection to LaunchDarkly's events service."""
+    event_send_seconds: float = 10.0
+    """One payload, from the connection to the answer."""
+    delivery_retry_seconds: tuple[float, float] = (50.0, 600.0)
+    """The first and the longest pause after LaunchDarkly has not taken a payload; each is twice the one before."""
+
     # Connections to the stores, of both paths.
 
     silence_seconds: float = 0.5

@@ -9,15 +9,18 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .config import Settings, is_to_be_restored, load_settings
 from .errors import FlagsError
-from .stores.port import Reader, Writer
+from .stores.port import Writer
 from .timing import Timing
 
 if TYPE_CHECKING:
+    from .events.delivery import Delivery
+    from .events.recorder import Recorder
     from .launchdarkly.evaluators import KnownMembership
+    from .launchdarkly.sdk import Context
     from .patience import Patience
     from .read.big_segments import BigSegments
     from .read.direct import DirectFlags
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from .read.snapshots import Snapshot, Snapshots
     from .refresh.refresher import Refresher
     from .stores.ahead import FirstRead
+    from .stores.outbox import EventQueue, ReaderWithOutbox
     from .stores.port import MembershipReader
 
 Part = TypeVar("Part")
@@ -66,7 +70,7 @@ class Wiring:
         return load_settings()
 
     @part
-    def reader(self) -> Reader:
+    def reader(self) -> ReaderWithOutbox:
         """The store as evaluations ask it; the embedded one has been filled."""
         settings = self.settings
         if settings.dynamodb_table is not None:
@@ -143,6 +147,40 @@ class Wiring:
         return self.reader.memberships(prefix)
 
     @part
+    def recorder(self) -> Recorder:
+        """What this process evaluates, on its way to LaunchDarkly, where ``EVENTS`` asks for that."""
+        from .events.recorder import EventRules, Recorder
+
+        settings = self.settings
+        rules = EventRules(
+            summaries_only=settings.events_mode == "summary",
+            private_attributes=settings.events_private_attributes,
+            omit_anonymous=settings.events_omit_anonymous,
+            flush_seconds=settings.events_flush_seconds,
+        )
+        return Recorder(self.reader.leave_events, rules, self.timing)
+
+    @part
+    def delivery(self) -> Delivery:
+        """From the store to LaunchDarkly."""
+        from .events.delivery import Delivery
+        from .launchdarkly.bulk import BulkSender
+
+        settings = self.settings
+        return Delivery(self._event_queue, functools.partial(BulkSender, settings, timing=self.timing), self.timing)
+
+    @part
+    def _event_queue(self) -> EventQueue:
+        settings = self.settings
+        if settings.dynamodb_table is not None:
+            from .stores.dynamodb.events import DynamoDbEventQueue
+
+            return DynamoDbEventQueue(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
+        from .stores.redis.events import RedisEventQueue
+
+        return RedisEventQueue(self._redis_url, settings.store_prefix, self.timing, settings.iam_for_redis)
+
+    @part
     def direct_flags(self) -> DirectFlags:
         from .read.direct import connect_directly
 
@@ -178,20 +216,55 @@ class Wiring:
 
     def latest_flags(self) -> Snapshot | DirectFlags:
         """What there is to evaluate from, for no request in particular. Raises as ``current_flags``."""
-        return self.direct_flags if self.settings.direct_mode else self.snapshots.current()
+        if self.settings.direct_mode:
+            return self.direct_flags
+        snapshot = self.snapshots.current()
+        return snapshot._replace(record_event=self.recorder.record) if self.settings.records_events else snapshot
 
-    def current_flags(self) -> Snapshot | DirectFlags:
-        """What a request evaluates from, from its start to its end.
+    def current_flags(self, *, counted: bool = True) -> Snapshot | DirectFlags:
+        """What a request evaluates from, from its start to its end; ``counted``: LaunchDarkly may know of it.
 
         What it waits for the flag store it cannot wait for memberships in big segments. Raises StoreUnavailable and
         StoreNotInitialized in daemon mode, ConfigurationError in both.
         """
         if self.settings.direct_mode:
-            return self.direct_flags
+            return self.direct_flags._replace(counts=counted and self.settings.events_mode != "off")
         begun = time.monotonic()
         snapshot = self.snapshots.current()
+        if counted and self.settings.records_events:
+            snapshot = snapshot._replace(record_event=self.recorder.record)
         seconds_left = self.timing.big_segments_seconds - (time.monotonic() - begun)
         return snapshot.for_request(max(seconds_left, self.timing.big_segments_least_seconds))
+
+    def track(self, context: Context, name: str, data: Any = None, metric_value: float | None = None) -> str | None:
+        """Tell LaunchDarkly of something that has happened (``data``: JSON). Why that is not done, or None."""
+        settings = self.settings
+        if settings.direct_mode:
+            if settings.events_mode == "off":
+                return "EVENTS is 'off'."
+            self.direct_flags.client.track(name, context, data, metric_value)
+            return None
+        if settings.events_mode != "full":
+            return f"EVENTS is {settings.events_mode or 'off'!r}; custom events are sent where it is 'full'."
+        self.recorder.track(context, name, data, metric_value)
+        return None
+
+    def end_invocation(self) -> None:
+        """Leave in the store what there is to tell LaunchDarkly, if that is due. Raises nothing."""
+        recorder: Recorder | None = vars(self).get("recorder")
+        if recorder is not None:
+            snapshots: Snapshots | None = vars(self).get("snapshots")
+            recorder.end_invocation(is_store_away=snapshots is not None and snapshots.is_store_away)
+
+    def events_status(self) -> dict[str, Any] | None:
+        """The part of ``/status`` about events (Any: JSON); None while the store does not tell."""
+        from .events.state import events_status
+
+        try:
+            report = self.reader.read_delivery()
+        except FlagsError:
+            return None
+        return {"mode": self.settings.events_mode, **events_status(report, time.time())}
 
     def begin_to_read(self) -> None:
         """Begin to read the data set, which waits for the network while the caller imports what evaluates it.

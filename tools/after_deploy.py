@@ -1,4 +1,4 @@
-"""What follows `chalice deploy`: the logs expire, the store is filled, and the next step is printed.
+"""What follows `chalice deploy`: the logs expire, API Gateway's own answers get the app's shape, the store is filled.
 
 `python -m tools.after_deploy production`. The expiry is set here and not by Chalice's log_retention_in_days, which in
 Chalice 1.34 misses the log group of the API's function, and with which it packages neither for CloudFormation nor for
@@ -16,6 +16,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tools.gateway_responses import put_gateway_responses
 from tools.stages import Stage, StageError
 
 
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         stage = Stage(options.stage)
         url = stage.url()
         _expire_logs(stage, options.log_days)
+        put_gateway_responses(stage)
         print(_first_fill(stage))
     except StageError as error:
         print(error, file=sys.stderr)

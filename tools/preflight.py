@@ -157,7 +157,9 @@ def _of_settings(environment: dict[str, str]) -> Iterator[str]:
         yield "LOCAL_STAGE is 'on', which is for development: it opens the app to everybody, and is refused on Lambda."
     if settings.redis_url == "embedded":
         yield "REDIS_URL is 'embedded', which is for development; nothing on Lambda starts that server."
-    if settings.evaluate_auth == "token" and not settings.token_digests | settings.client_token_digests:
+    digests = (settings.token_digests, settings.client_token_digests, settings.mobile_token_digests)
+    serves_sdks = settings.client_side_id or settings.mobile_key_digests
+    if settings.evaluate_auth == "token" and not serves_sdks and not any(digests):
         yield "EVALUATE_TOKEN_SHA256 is empty: every evaluation over HTTP would be refused. Set it, or EVALUATE_AUTH."
 
 
@@ -178,7 +180,8 @@ def _meant_by(name: str, environment: dict[str, str]) -> str | None:
 
 
 def _of_secrets(settings: Settings) -> Iterator[str]:
-    wanted = [] if settings.flag_file else [settings.sdk_key]
+    uses_sdk_key = settings.flag_file is None or settings.records_events or settings.is_secure_mode
+    wanted = [settings.sdk_key] if uses_sdk_key else []
     if not settings.direct_mode and not settings.allow_unsigned_webhooks:
         wanted.append(settings.webhook_secret)
     for secret in wanted:
@@ -259,11 +262,12 @@ def _use(needed: Needed) -> str:
 
 def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]:
     secrets = {"api_handler": (settings.sdk_key, settings.webhook_secret), "reconcile": (settings.sdk_key,)}
-    if function in FUNCTIONS:
-        yield from _needed_to_read(settings)
+    yield from _needed_of_table(function, settings)
+    if settings.records_events:
+        secrets["deliver_events"] = (settings.sdk_key,)
     if function in ("api_handler", "on_event"):
         yield from _needed_for_big_segments(settings)
-    if function in secrets and settings.dynamodb_table is not None:
+    if function in ("api_handler", "reconcile") and settings.dynamodb_table is not None:
         yield Needed(("dynamodb:BatchWriteItem", "dynamodb:UpdateItem"), f"table/{settings.dynamodb_table}")
     for secret in secrets.get(function, ()):
         yield from _needed_for_secret(secret)
@@ -273,9 +277,23 @@ def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]
         yield from _needed_to_log_in(settings)
 
 
-def _needed_to_read(settings: Settings) -> Iterator[Needed]:
+def _needed_of_table(function: str, settings: Settings) -> Iterator[Needed]:
+    if function == "deliver_events":
+        if settings.records_events and settings.dynamodb_table is not None:
+            yield Needed((*_READS, "dynamodb:DeleteItem", "dynamodb:UpdateItem"), f"table/{settings.dynamodb_table}")
+    elif function == "reconcile":
+        yield from _needed_to_read(settings, adds_events=False)
+    elif function in FUNCTIONS:
+        yield from _needed_to_read(settings)
+
+
+_READS = ("dynamodb:GetItem", "dynamodb:Query")
+
+
+def _needed_to_read(settings: Settings, *, adds_events: bool = True) -> Iterator[Needed]:
     if settings.dynamodb_table is not None:
-        yield Needed(("dynamodb:GetItem", "dynamodb:Query"), f"table/{settings.dynamodb_table}")
+        adds = ("dynamodb:PutItem",) if adds_events and settings.records_events else ()
+        yield Needed((*_READS, *adds), f"table/{settings.dynamodb_table}")
     if settings.direct_mode:
         yield from _needed_for_secret(settings.sdk_key)
 

@@ -12,7 +12,7 @@ from typing import Any
 from chalice.config import Config
 
 PROJECT = Path(__file__).resolve().parent.parent
-FUNCTIONS = ("api_handler", "on_event", "reconcile")
+FUNCTIONS = ("api_handler", "on_event", "reconcile", "deliver_events")
 
 
 class StageError(Exception):
@@ -73,6 +73,10 @@ class Stage:
     def url(self) -> str:
         """Where the API was deployed to, with a slash at its end. Raises StageError before the first deploy."""
         return self._deployed("rest_api_url")[0]
+
+    def rest_api_id(self) -> str:
+        """API Gateway's name of the API. Raises StageError before the first deploy."""
+        return self._deployed("rest_api_id")[0]
 
     def deployed_functions(self) -> list[str]:
         """What Lambda calls the functions that were deployed. Raises StageError before the first deploy."""

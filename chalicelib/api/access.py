@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from ..config import Settings
-from ..errors import InvalidToken
+from ..errors import InvalidToken, NotServed
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,28 @@ def may_read_status(settings: Settings, headers: Mapping[str, str]) -> bool:
     return bool(_presented_tokens(headers)) and _check_token(settings, headers) is Access.ALL_FLAGS
 
 
+def check_client_side_id(settings: Settings, environment_id: str) -> None:
+    """Raises NotServed unless this is the environment whose flags pages may see. It is no secret."""
+    if settings.client_side_id is None or environment_id != settings.client_side_id:
+        raise NotServed("There is no such environment here: LAUNCHDARKLY_CLIENT_SIDE_ID names the one that is served.")
+
+
+def check_mobile_key(settings: Settings, headers: Mapping[str, str]) -> None:
+    """Raises NotServed where no mobile key is accepted, and InvalidToken unless an accepted one was sent.
+
+    LaunchDarkly's SDKs send ``Authorization: <key>`` or ``Authorization: api_key <key>``.
+    """
+    if not settings.mobile_key_digests:
+        raise NotServed("No mobile key is accepted here: LAUNCHDARKLY_MOBILE_KEY_SHA256 is not set.")
+    key = headers.get("authorization", "").strip()
+    if key.lower().startswith("api_key "):
+        key = key[len("api_key ") :].strip()
+    if not key:
+        raise InvalidToken("A mobile key is required: send it as 'Authorization: <mobile key>'.")
+    if not _is_among(_digest(key), settings.mobile_key_digests):
+        raise InvalidToken("The mobile key is not accepted.")
+
+
 def _check_signed_by_iam(request_context: Mapping[str, Any]) -> Access:
     """The front door has checked the signature. No caller means that it was not told to: `chalice local`, say."""
     if "elb" in request_context:
@@ -68,7 +90,7 @@ def _check_token(settings: Settings, headers: Mapping[str, str]) -> Access:
         raise InvalidToken("A token is required: send it as 'Authorization: Bearer <token>' or 'X-API-Key: <token>'.")
     if len(presented) > 1:
         raise InvalidToken("The Authorization and X-API-Key headers hold different tokens; send one.")
-    digest = hashlib.sha256(presented.pop().encode("utf-8", "surrogatepass")).hexdigest()
+    digest = _digest(presented.pop())
     granted = [access for digests, access in _accepted(settings) if _is_among(digest, digests)]
     if not granted:
         raise InvalidToken("The token is not accepted.")
@@ -81,6 +103,10 @@ def _accepted(settings: Settings) -> tuple[tuple[frozenset[str], Access], ...]:
         (settings.client_token_digests, Access.CLIENT_SIDE_FLAGS),
         (settings.mobile_token_digests, Access.MOBILE_FLAGS),
     )
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _is_among(digest: str, accepted: Collection[str]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import errors
-from ..read.evaluation import etag, look_up
+from ..read.evaluation import Options, etag, is_there
 from ..read.snapshots import Provenance, Snapshot
 from .request import Asked, matches_etag
 
@@ -20,13 +20,14 @@ Json = dict[str, Any]
 class Answer(NamedTuple):
     """An HTTP answer; ``body`` is JSON, or empty text."""
 
-    body: Json | str
+    body: Json | list[Json] | str
     headers: Mapping[str, str] = {}
     status: int = 200
 
 
 _ANSWERS: dict[type[errors.FlagsError], tuple[int, str, dict[str, str]]] = {
     errors.InvalidRequest: (400, "BadRequestError", {}),
+    errors.PathTooLong: (414, "UriTooLongError", {}),
     errors.InvalidSignature: (401, "UnauthorizedError", {"WWW-Authenticate": "Bearer"}),
     errors.InvalidToken: (401, "UnauthorizedError", {"WWW-Authenticate": "Bearer"}),
     errors.FlagNotFound: (404, "NotFoundError", {}),
@@ -51,8 +52,18 @@ def message_for_callers(error: errors.FlagsError) -> str:
     return str(error)
 
 
+CLIENT_SDK_PATHS = (
+    "/sdk/evalx/{environment_id}/contexts/{context}",
+    "/sdk/evalx/{environment_id}/users/{context}",
+    "/msdk/evalx/contexts/{context}",
+    "/msdk/evalx/users/{context}",
+    "/sdk/goals/{environment_id}",
+)
+"""Where LaunchDarkly's client SDKs ask; see ``client_sdks.py``."""
+
 _EVALUATE = 'POST with Content-Type: application/json and a context, such as {"kind": "user", "key": "user-123"}'
 _OFREP = 'POST with Content-Type: application/json and {"context": {"targetingKey": "user-123"}}'
+_TRACK = 'POST with Content-Type: application/json and {"context": {...}, "event": "purchase"}'
 _INSTEAD = {
     "/": (
         'a context, such as {"kind": "user", "key": "user-123"}, by POST to /evaluate or /evaluate/{flag_key} with '
@@ -65,7 +76,9 @@ _INSTEAD = {
     "/ofrep/v1/evaluate/flags/{flag_key}": _OFREP,
     "/explorer/flags": "GET",
     "/explorer/flags/{flag_key}": 'POST with Content-Type: application/json and a change, such as {"on": true}',
+    **dict.fromkeys(CLIENT_SDK_PATHS, "GET; API Gateway lets no REPORT through, so switch useReport off"),
     "/status": "GET",
+    "/track": _TRACK,
     "/webhook": "POST with Content-Type: application/json and LaunchDarkly's audit-log entry, signed in X-LD-Signature",
 }
 
@@ -94,24 +107,38 @@ def provenance_fields(provenance: Provenance) -> Json:
     return {"revision": provenance.revision, "syncedAt": provenance.synced_at, "stale": provenance.stale}
 
 
+def in_format(evaluated: Json, options: Options) -> Json:
+    """All flags as they are; or as ``bootstrap`` of LaunchDarkly's JavaScript SDKs takes them, values and all else
+    beside them.
+    """
+    if not options.bootstrap:
+        return evaluated
+    values = {key: each["value"] for key, each in evaluated.items()}
+    rest = {key: {name: of for name, of in each.items() if name != "value"} for key, each in evaluated.items()}
+    return {**values, "$flagsState": rest, "$valid": True}
+
+
 def evaluation_answer(
     source: Snapshot | DirectFlags, asked: Asked, evaluate: Callable[[], Json], key: str | None = None
 ) -> Answer:
     """The evaluation of one flag (``key``) or of all; a 304 when the caller holds it already.
 
     The tag without memberships is that of answers for which no flag has asked for one: who holds it gets the
-    304 without an evaluation, because none will ask for this question either. In direct mode, where no revision
-    is known, there is no entity tag. Raises as ``look_up`` does.
+    304 without an evaluation, because none will ask for this question either; unless LaunchDarkly is told, because
+    the caller goes by the answer that it holds. In direct mode, where no revision is known, there is no entity tag.
+    Raises as ``evaluate`` does.
     """
     provenance = source.provenance
     headers = provenance_headers(provenance)
     if provenance.revision is None:
         return Answer(evaluate(), headers)
-    if key is not None:
-        look_up(source, key, asked.options)  # before any tag is compared: what does not exist has none
+    if key is not None and not is_there(source, key, asked.options):
+        return Answer(evaluate(), headers)  # which raises FlagNotFound: what does not exist has no tag
     question = provenance.revision, asked.body, key, asked.options._asdict()
     tag = etag(*question)
     if matches_etag(asked.if_none_match, tag):
+        if source.records and (key is not None or asked.options.flags is not None):
+            evaluate()
         return Answer("", {"ETag": tag, **headers}, 304)
     evaluated = evaluate()
     if source.memberships is not None and source.memberships.known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from ..errors import InvalidRequest
 from .request import Incoming
@@ -22,7 +23,8 @@ def incoming(request: Request) -> Incoming:
     """The request; its body is only decoded when somebody reads it."""
     query = request.query_params
     values = {} if query is None else {name: query.getlist(name) for name in query}
-    return Incoming(request.headers, values, partial(_raw_body, request), request.context)
+    path = {name: unquote(value) for name, value in (request.uri_params or {}).items()}
+    return Incoming(request.headers, values, partial(_raw_body, request), request.context, path)
 
 
 def _raw_body(request: Request) -> bytes:

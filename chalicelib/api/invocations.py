@@ -14,11 +14,11 @@ from ..read.evaluation import FlagSource, Options, evaluate_flag, evaluate_flags
 
 _FORMS = (
     "a context or user itself, {'context': ...}, {'user': ...}, or {'contexts': [...]}, "
-    "with optional flag, flags, withReasons and clientSideOnly"
+    "with optional flag, flags, withReasons, clientSideOnly and events"
 )
 
 
-_OPTIONS = ("flag", "flags", "withReasons", "clientSideOnly")
+_OPTIONS = ("flag", "flags", "withReasons", "clientSideOnly", "events")
 _SUBJECTS = ("context", "user", "contexts")
 
 
@@ -58,12 +58,13 @@ def _is_context(event: dict[str, Any]) -> bool:
 def _check_is_context_alone(event: dict[str, Any]) -> None:
     """What would be an option or a subject beside a context is no attribute of one: nobody could tell which is meant.
 
-    The properties of a multi-context are kinds, which may have any name.
+    The properties of a multi-context are kinds, which may have any name. ``events`` came later than contexts that have
+    an attribute of this name: only a boolean could be meant as the option.
     """
     if event.get("kind") == "multi":
         return
     for name in (*_SUBJECTS, *_OPTIONS):
-        if name in event:
+        if name in event and (name != "events" or isinstance(event[name], bool)):
             raise InvalidRequest(
                 f"The event's {name!r} stands beside 'kind' or 'key': it is ambiguous whether it belongs to the "
                 "context. Put the context into {'context': ...}, or the user into {'user': ...}."
@@ -85,14 +86,15 @@ def _wrapped(event: dict[str, Any], subject: str) -> EventRequest:
             with_reasons=_boolean(event, "withReasons"),
             client_side_only=_boolean(event, "clientSideOnly"),
             flags=_flags(event),
+            events=_boolean(event, "events", default=True),
         ),
         flag=flag,
         is_batch=is_batch,
     )
 
 
-def _boolean(event: dict[str, Any], name: str) -> bool:
-    value = event.get(name, False)
+def _boolean(event: dict[str, Any], name: str, *, default: bool = False) -> bool:
+    value = event.get(name, default)
     if not isinstance(value, bool):
         raise InvalidRequest(f"The event's {name!r} must be true or false.")
     return value

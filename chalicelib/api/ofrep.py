@@ -7,14 +7,18 @@ follows what its providers rely on: ``variant`` and ``errorDetails`` are always 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..launchdarkly.sdk import FEATURES, Context
 from ..read.contexts import MAX_LEVELS, check_limits, parse_context
-from ..read.evaluation import FlagSource, Options, evaluate_flag, evaluate_flags
-from ..read.feature_stores import ReadableFeatureStore
-from .answers import Json, message_for_callers
+from ..read.evaluation import evaluate_flag, evaluate_flags
+from ..read.snapshots import Provenance, Snapshot
+from .answers import Answer, Json, evaluation_answer, message_for_callers, provenance_fields, provenance_headers
+from .request import Asked
+
+if TYPE_CHECKING:
+    from ..read.direct import DirectFlags
 
 _REASONS = {
     "OFF": "DISABLED",
@@ -35,9 +39,10 @@ def parse_request(body: object) -> Context:
     """The context of ``{"context": {...}}``. Raises InvalidRequest, InvalidContext or TargetingKeyMissing.
 
     ``targetingKey`` is the context's key and ``kind`` its kind, ``user`` by default; all else are its
-    attributes. A context of kind ``multi`` holds one context for each kind, with ``targetingKey`` or
-    ``key``, and needs no ``targetingKey`` itself. What has another type than LaunchDarkly knows is left out,
-    as its OpenFeature providers do, because a refusal would be the default of every flag.
+    attributes; ``privateAttributes`` names those of them that are private. A context of kind ``multi`` holds one
+    context for each kind, with ``targetingKey`` or ``key``, and needs no ``targetingKey`` itself. What has another
+    type than LaunchDarkly knows is left out, as its OpenFeature providers do, because a refusal would be the default
+    of every flag. Source: https://github.com/launchdarkly/openfeature-python-server (context_converter.py)
     """
     if not isinstance(body, dict):
         raise errors.InvalidRequest('The body must be a JSON object: {"context": {"targetingKey": ...}}.')
@@ -55,56 +60,84 @@ def parse_request(body: object) -> Context:
 def _kinds(context: Json) -> Json:
     """The contexts of a multi-context by kind. What is no context is left out, unless nothing would be left."""
     members = {kind: each for kind, each in context.items() if kind not in ("kind", "targetingKey")}
-    kinds = {kind: _keyed(each) for kind, each in members.items() if isinstance(each, dict)}
+    kinds = {kind: _keyed(each) for kind, each in members.items() if _is_context(each)}
     return kinds or members
+
+
+def _is_context(member: object) -> bool:
+    return isinstance(member, dict) and isinstance(member.get("targetingKey", ""), (str, type(None)))
 
 
 def _keyed(context: Json) -> Json:
     """The context with its ``targetingKey``, where it has one, as LaunchDarkly's ``key``."""
     attributes = {name: value for name, value in context.items() if _has_known_type(name, value)}
-    if "targetingKey" in context:
+    if private := _private_attributes(context):
+        attributes["_meta"] = {"privateAttributes": private}
+    if context.get("targetingKey"):
         attributes["key"] = context["targetingKey"]
     return attributes
 
 
 def _has_known_type(name: str, value: object) -> bool:
     """Whether this is an attribute as LaunchDarkly knows it; OpenFeature has no types for any of them."""
-    if name == "_meta":
-        private = value.get("privateAttributes") if isinstance(value, dict) else None
-        return isinstance(private, list) and all(isinstance(each, str) for each in private)
     types = {"kind": str, "name": str, "anonymous": bool}
-    return name not in ("", "targetingKey") and isinstance(value, types.get(name, object))
+    return name not in ("", "targetingKey", "privateAttributes", "_meta") and isinstance(value, types.get(name, object))
 
 
-def evaluate_one(source: FlagSource, context: Context, key: str, options: Options) -> Json:
-    """The evaluation of one flag; see :func:`is_failure`. Raises FlagNotFound."""
-    return _evaluation(key, evaluate_flag(source, context, key, options), source.feature_store)
+def _private_attributes(context: Json) -> list[str]:
+    """The strings in ``privateAttributes``, LaunchDarkly's name for them in OpenFeature; those of its own, in
+    ``_meta``, if there are only strings.
+    """
+    named, meta = context.get("privateAttributes"), context.get("_meta")
+    own = meta.get("privateAttributes") if isinstance(meta, dict) else None
+    if not isinstance(own, list) or not all(isinstance(each, str) for each in own):
+        own = []
+    return [*own, *(each for each in named if isinstance(each, str))] if isinstance(named, list) else own
 
 
-def is_failure(evaluation: Json) -> bool:
-    """Whether it says that the flag cannot be evaluated, which OFREP counts as an error."""
-    return "errorCode" in evaluation
+def answer_one(source: Snapshot | DirectFlags, asked: Asked, key: str) -> Answer:
+    """The evaluation of one flag; one that cannot be evaluated is a 400, as OFREP has it. Raises FlagNotFound."""
+    evaluated = evaluate_flag(source, asked.context, key, asked.options)
+    evaluation = _evaluation(key, evaluated, source)
+    return Answer(evaluation, provenance_headers(source.provenance), 400 if "errorCode" in evaluation else 200)
 
 
-def evaluate_bulk(source: FlagSource, context: Context, options: Options) -> Json:
-    """``{"flags": [...]}``; a flag that cannot be evaluated is a failure in its place."""
-    evaluated = evaluate_flags(source, context, options)
-    return {"flags": [_evaluation(key, answer, source.feature_store) for key, answer in evaluated.items()]}
+def answer_bulk(source: Snapshot | DirectFlags, asked: Asked) -> Answer:
+    """``{"flags": [...], "metadata": {...}}``; a flag that cannot be evaluated is a failure in its place.
+
+    Whether the data is stale is part of the answer, so it is part of the entity tag. When it was synced is not:
+    each reconcile would have every client fetch again what it holds.
+    """
+
+    def evaluate() -> Json:
+        evaluated = evaluate_flags(source, asked.context, asked.options)
+        flags = [_evaluation(key, each, source) for key, each in evaluated.items()]
+        return {"flags": flags, "metadata": metadata_of(source.provenance)}
+
+    named = asked._replace(body=[asked.body, source.provenance.stale])
+    return evaluation_answer(source, named, evaluate)
 
 
-def _evaluation(key: str, answer: Mapping[str, Any], feature_store: ReadableFeatureStore) -> Json:
+def metadata_of(provenance: Provenance) -> Json:
+    """Where an answer comes from; OFREP's metadata knows no null."""
+    return {name: value for name, value in provenance_fields(provenance).items() if value is not None}
+
+
+def _evaluation(key: str, answer: Mapping[str, Any], source: Snapshot | DirectFlags) -> Json:
     reason = answer["reason"]
+    version = {} if answer.get("version") is None else {"version": answer["version"]}
     if reason["kind"] == "ERROR":
         malformed = reason["errorKind"] == "MALFORMED_FLAG"
         return {
             "key": key,
             "errorCode": "PARSE_ERROR" if malformed else "GENERAL",
             "errorDetails": f"The flag cannot be evaluated: {reason['errorKind']}.",
+            "metadata": {**version, **metadata_of(source.provenance)},
         }
     variation = answer.get("variation")
     return {
         "key": key,
-        "reason": _reason(reason, feature_store.get(FEATURES, key)),
+        "reason": _reason(reason, source.feature_store.get(FEATURES, key)),
         "variant": "" if variation is None else str(variation),
         "metadata": _metadata(answer),
         **({} if answer["value"] is None else {"value": answer["value"]}),
@@ -148,6 +181,11 @@ def _served(reason: Mapping[str, Any], flag: Any) -> list[Any]:
 def _is_split(served: Any) -> bool:
     """Whether it is a percentage rollout or an experiment; where both are there, the SDK serves the variation."""
     return served.variation is None and served.rollout is not None
+
+
+def not_found(error: errors.FlagNotFound, key: str, provenance: Provenance) -> Json:
+    """The body of the answer to a flag that this data set does not have."""
+    return {**error_body(error, key), "metadata": metadata_of(provenance)}
 
 
 def error_body(error: errors.FlagsError, key: str | None) -> Json:

@@ -5,6 +5,7 @@ Each error says what was wrong and what was expected.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -27,13 +28,15 @@ class Incoming(NamedTuple):
     """An HTTP request, whatever brought it here.
 
     ``headers`` are case-insensitive. ``read_body`` gives the raw bytes, and raises InvalidRequest when there
-    are none. ``gateway`` is API Gateway's request context, which a caller cannot forge.
+    are none. ``gateway`` is API Gateway's request context, which a caller cannot forge. ``path`` holds the
+    parameters in the path, decoded.
     """
 
     headers: Mapping[str, str]
     query: Query
     read_body: Callable[[], bytes]
     gateway: Mapping[str, Any]
+    path: Mapping[str, str] = {}
 
 
 class Asked(NamedTuple):
@@ -50,29 +53,43 @@ class Asked(NamedTuple):
 
 def options_from_query(query: Query) -> Options:
     """Options from the query parameters of all flags. Raises InvalidRequest."""
-    _check_names(query, ("withReasons", "clientSideOnly", "flags"))
+    _check_names(query, ("withReasons", "clientSideOnly", "flags", "events", "format"))
     flags = [key for values in query.get("flags", ()) for key in values.split(",") if key]
     return Options(
         with_reasons=_query_boolean(query, "withReasons"),
         client_side_only=_query_boolean(query, "clientSideOnly"),
         flags=tuple(dict.fromkeys(flags)) if "flags" in query else None,
+        events=_query_boolean(query, "events", default="true"),
+        bootstrap=_is_bootstrap(query),
     )
 
 
 def options_of_one_flag(query: Query) -> Options:
     """Options from the query parameters of one flag, which has its reason in any case. Raises InvalidRequest."""
-    _check_names(query, ("withReasons", "clientSideOnly", "explain"))
+    _check_names(query, ("withReasons", "clientSideOnly", "events", "explain"))
     return Options(
         with_reasons=_query_boolean(query, "withReasons"),
         client_side_only=_query_boolean(query, "clientSideOnly"),
+        events=_query_boolean(query, "events", default="true"),
         explain=_query_boolean(query, "explain"),
     )
 
 
+def options_of_ofrep(query: Query, *ignored: str) -> Options:
+    """The options of OFREP, which has none of its own but wants reasons. Raises InvalidRequest."""
+    _check_names(query, ("events", *ignored))
+    return Options(with_reasons=True, events=_query_boolean(query, "events", default="true"))
+
+
+def options_of_ofrep_in_bulk(query: Query) -> Options:
+    """The same for all flags: a provider says what made it ask again, which makes no other answer here."""
+    return options_of_ofrep(query, "flagConfigEtag", "flagConfigLastModified")
+
+
 def no_options(query: Query) -> Options:
-    """The options of OFREP, which has none but wants reasons. Raises InvalidRequest."""
+    """Of what takes none. Raises InvalidRequest."""
     _check_names(query, ())
-    return Options(with_reasons=True)
+    return Options()
 
 
 def _check_names(query: Query, known: tuple[str, ...]) -> None:
@@ -104,38 +121,44 @@ def take_apart(
     return Asked(context_of(body), options, body, incoming.headers.get("if-none-match"))
 
 
-def parse_json(body: bytes) -> Any:
+def parse_json(body: bytes, what: str = "The body") -> Any:
     """The JSON value of a request body. Raises InvalidRequest for anything that is not strict JSON."""
     if not body:
-        raise InvalidRequest("The body is empty; expected a JSON object.")
+        raise InvalidRequest(f"{what} is empty; expected a JSON object.")
     try:
-        return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        return json.loads(body.decode("utf-8-sig"), parse_constant=functools.partial(_refuse_constant, what))
     except RecursionError:
-        raise InvalidRequest("The body is nested too deeply.") from None
+        raise InvalidRequest(f"{what} is nested too deeply.") from None
     except UnicodeDecodeError:
-        raise InvalidRequest("The body is not valid UTF-8.") from None
+        raise InvalidRequest(f"{what} is not valid UTF-8.") from None
     except json.JSONDecodeError as error:
-        raise InvalidRequest(f"The body is not valid JSON at line {error.lineno} column {error.colno}.") from None
+        raise InvalidRequest(f"{what} is not valid JSON at line {error.lineno} column {error.colno}.") from None
     except ValueError:
-        raise InvalidRequest("The body is not valid JSON: it holds a number with too many digits.") from None
+        raise InvalidRequest(f"{what} is not valid JSON: it holds a number with too many digits.") from None
 
 
-def checked_size(body: bytes, limit: int) -> bytes:
+def checked_size(body: bytes, limit: int, what: str = "The body") -> bytes:
     """The body. Raises InvalidRequest when it has more bytes than the limit."""
     if len(body) > limit:
-        raise InvalidRequest(f"The body has {len(body)} bytes; at most {limit} are accepted.")
+        raise InvalidRequest(f"{what} has {len(body)} bytes; at most {limit} are accepted.")
     return body
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise InvalidRequest(f"The body is not valid JSON: {name} is not a JSON number.")
+def _refuse_constant(what: str, name: str) -> NoReturn:
+    raise InvalidRequest(f"{what} is not valid JSON: {name} is not a JSON number.")
 
 
-def _query_boolean(query: Query, name: str) -> bool:
-    value = (query.get(name) or ["false"])[-1]
+def _query_boolean(query: Query, name: str, default: str = "false") -> bool:
+    value = (query.get(name) or [default])[-1]
     if value not in ("true", "false"):
         raise InvalidRequest(f"The query parameter {name} must be true or false.")
     return value == "true"
+
+
+def _is_bootstrap(query: Query) -> bool:
+    if query.get("format", ["bootstrap"])[-1] != "bootstrap":
+        raise InvalidRequest("The query parameter format must be bootstrap, or absent.")
+    return "format" in query
 
 
 def matches_etag(if_none_match: str | None, tag: str) -> bool:

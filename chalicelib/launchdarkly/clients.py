@@ -25,7 +25,7 @@ from ldclient.interfaces import BigSegmentStore, EventProcessor, FeatureStore
 from ..config import Settings
 from ..errors import UnreadableItem
 from ..secrets import read_secret
-from .evaluators import FixedFeatureStore, KnownMembership, membership_of
+from .evaluators import FixedFeatureStore, KnownMembership, Record, membership_of
 from .sdk import FEATURES, SEGMENTS, VersionedDataKind
 
 _DAEMON_MODE_KEY = "daemon-mode-has-no-sdk-key"
@@ -48,13 +48,21 @@ class Items(Protocol):
         """Every readable item by key."""
 
 
-def daemon_client(items: FixedFeatureStore, membership: Membership | None = None) -> LDClient:
-    """A client that evaluates from these items alone: no connection, no events, no thread.
+def daemon_client(
+    items: FixedFeatureStore, membership: Membership | None = None, record: Record | None = None
+) -> LDClient:
+    """A client that evaluates from these items alone: no connection, no thread. ``record`` is given its events.
 
     It keeps them for as long as it lives itself. Closing it changes nothing. Memberships in big segments it asks
     ``membership`` for (context key -> what is known), by default those of the items.
     """
-    return _client_over(items, membership or functools.partial(membership_of, proxy(items)), send_events=False)
+    processor = None if record is None else functools.partial(_Recording, record)
+    return _client_over(
+        items,
+        membership or functools.partial(membership_of, proxy(items)),
+        send_events=record is not None,
+        event_processor_class=processor,
+    )
 
 
 def pinned_client(feature_store: FeatureStore, streaming: LDClient) -> LDClient:
@@ -141,6 +149,22 @@ class _AsFeatureStore(FeatureStore):
         raise NotImplementedError
 
 
+class _Recording(EventProcessor):
+    """Hands every event of a client on. The client waits for nothing, and has nothing to flush."""
+
+    def __init__(self, record: Record, _config: Config) -> None:
+        self._record = record
+
+    def send_event(self, event: object) -> None:
+        self._record(event)
+
+    def flush(self) -> None:
+        """Events are left in the store at the end of an invocation."""
+
+    def stop(self) -> None:
+        """The events of all clients of a process are gathered in one place, which goes on."""
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     """The SDK logs an unreadable item at every evaluation that meets it; the feature store has logged it once."""
     return UnreadableItem.__name__ not in record.getMessage()
@@ -160,7 +184,7 @@ def direct_client(
         Config(
             feature_store=proxy(feature_store),
             big_segments=BigSegmentsConfig(big_segments, context_cache_time=settings.big_segments_cache_seconds),
-            send_events=settings.flag_file is None,
+            send_events=settings.flag_file is None and settings.events_mode != "off",
             **_source(settings),
         ),
         start_wait=start_wait_seconds,

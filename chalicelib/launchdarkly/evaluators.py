@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 Json = dict[str, Any]
 """A JSON object (Any: JSON)."""
 
+Record = Callable[[Any], None]
+"""Takes an event of the SDK's (which exports no type)."""
+
 
 Membership = dict[str, bool]
 """Of a context in big segments: the segment's reference -> whether it is included, or excluded."""
@@ -113,21 +116,30 @@ class FixedFeatureStore(Protocol):
 class FlagEvaluator(Protocol):
     """Evaluates flags for a context."""
 
-    def evaluate_flag(self, key: str, context: Context) -> EvaluationDetail:
-        """One flag, as the SDK's ``variation_detail`` with the default None."""
+    def evaluate_flag(
+        self, key: str, context: Context, default: Any = None, *, with_reasons: bool = True
+    ) -> EvaluationDetail:
+        """One flag, as the SDK's ``variation_detail`` (Any: JSON); without reasons as ``variation`` in its event."""
 
-    def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
+    def evaluate_flags(
+        self, context: Context, keys: Collection[str] | None, *, with_reasons: bool, counts: bool = True
+    ) -> dict[str, Json]:
         """What the SDK's ``all_flags_state`` says of each flag (``keys`` None: of all), its value among it.
 
-        Unreadable and unknown flags are left out. Raises FetchTimedOut while there is no data set.
+        Unreadable and unknown flags are left out. ``counts``: these keys were asked for, which is an evaluation of
+        each. Raises FetchTimedOut while there is no data set.
         """
 
 
-def evaluator_over(feature_store: FixedFeatureStore, memberships: Memberships | None = None) -> FlagEvaluator:
-    """The cheapest evaluator that there is. ``memberships``: those of the request, if it is for one."""
+def evaluator_over(
+    feature_store: FixedFeatureStore, memberships: Memberships | None = None, record: Record | None = None
+) -> FlagEvaluator:
+    """The cheapest evaluator that there is. ``memberships``: those of the request, if it is for one. ``record`` is
+    given the events that a client would send.
+    """
     if Evaluator is None:
-        return ClientEvaluator(_client_over(feature_store), memberships)
-    return BareEvaluator(feature_store, memberships)
+        return ClientEvaluator(_client_over(feature_store, record), memberships, counts=record is not None)
+    return BareEvaluator(feature_store, memberships, record)
 
 
 _memberships_of_request: ContextVar[Memberships | None] = ContextVar("memberships of the request", default=None)
@@ -135,7 +147,7 @@ _memberships_of_request: ContextVar[Memberships | None] = ContextVar("membership
 
 
 @functools.lru_cache(maxsize=1)
-def _client_over(feature_store: FixedFeatureStore) -> LDClient:
+def _client_over(feature_store: FixedFeatureStore, record: Record | None) -> LDClient:
     """One for all requests that are answered from this store; the collector frees it after the next one is made."""
     from .clients import daemon_client
 
@@ -145,7 +157,7 @@ def _client_over(feature_store: FixedFeatureStore) -> LDClient:
         memberships = _memberships_of_request.get()
         return membership_of(held, context_key) if memberships is None else memberships.of(context_key)
 
-    return daemon_client(feature_store, membership_of_request)
+    return daemon_client(feature_store, membership_of_request, record)
 
 
 def membership_of(feature_store: FixedFeatureStore, context_key: str) -> KnownMembership:
@@ -154,14 +166,29 @@ def membership_of(feature_store: FixedFeatureStore, context_key: str) -> KnownMe
 
 
 class ClientEvaluator(NamedTuple):
-    """By a client, which sends its analytics events if it is made to."""
+    """By a client, which sends its analytics events if it is made to.
+
+    ``counts`` False evaluates without one: the client sends none for all flags.
+    """
 
     client: LDClient
     memberships: Memberships | None = None
+    counts: bool = True
 
-    def evaluate_flag(self, key: str, context: Context) -> EvaluationDetail:
+    def evaluate_flag(
+        self, key: str, context: Context, default: Any = None, *, with_reasons: bool = True
+    ) -> EvaluationDetail:
         with self._asking():
-            return self.client.variation_detail(key, context, None)
+            if self.counts:
+                return self.client.variation_detail(key, context, default)
+            state = self.client.all_flags_state(context, with_reasons=True)
+        if not state.valid:
+            return _failed("CLIENT_NOT_READY", default)
+        if state.get_flag_reason(key) is None:
+            return _failed("FLAG_NOT_FOUND", default)
+        metadata = state.to_json_dict()["$flagsState"][key]
+        detail = EvaluationDetail(state.get_flag_value(key), metadata.get("variation"), metadata["reason"])
+        return _or_default(detail, default)
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -171,46 +198,84 @@ class ClientEvaluator(NamedTuple):
         finally:
             _memberships_of_request.reset(token)
 
-    def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
+    def evaluate_flags(
+        self, context: Context, keys: Collection[str] | None, *, with_reasons: bool, counts: bool = True
+    ) -> dict[str, Json]:
         with self._asking():
             state = self.client.all_flags_state(context, with_reasons=with_reasons)
         if not state.valid:
             raise FetchTimedOut("LaunchDarkly has not delivered the data set yet.")
         values = state.to_json_dict()
         states: dict[str, Json] = values["$flagsState"]
+        if self.counts and counts:
+            with self._asking():
+                for key in keys or ():
+                    self._count(key, context, with_reasons)
         chosen = states if keys is None else [key for key in keys if key in states]
         return {key: {"value": values[key], **states[key]} for key in chosen}
 
+    def _count(self, key: str, context: Context, with_reasons: bool) -> None:
+        """Have the client send what it sends for one flag."""
+        evaluate = self.client.variation_detail if with_reasons else self.client.variation
+        evaluate(key, context, None)
+
 
 class BareEvaluator:
-    """By the SDK's evaluator, over a feature store that is there and does not change."""
+    """By the SDK's evaluator, over a feature store that is there and does not change.
 
-    def __init__(self, feature_store: FixedFeatureStore, memberships: Memberships | None = None) -> None:
+    What is asked for by its key is recorded as the SDK's client does: with the default None, and with reasons where the
+    caller gets them. All flags together are no evaluation of any of them.
+    """
+
+    def __init__(
+        self,
+        feature_store: FixedFeatureStore,
+        memberships: Memberships | None = None,
+        record: Record | None = None,
+    ) -> None:
         self._feature_store = feature_store
+        self._record = record
         self._evaluator = Evaluator(
             functools.partial(feature_store.get, FEATURES),
             functools.partial(feature_store.get, SEGMENTS),
             functools.partial(membership_of, feature_store) if memberships is None else memberships.of,
             logger,
         )
-        # The evaluator makes an event for each prerequisite, which nobody sends.
-        self._events = EventFactory(with_reasons=False)
 
-    def evaluate_flag(self, key: str, context: Context) -> EvaluationDetail:
-        try:
-            flag = self._feature_store.get(FEATURES, key)
-        except UnreadableItem:
-            return _failed("EXCEPTION")
+    def evaluate_flag(
+        self, key: str, context: Context, default: Any = None, *, with_reasons: bool = True
+    ) -> EvaluationDetail:
+        events = _WITH_REASONS if with_reasons else _WITHOUT_REASONS
+        flag, failure = self._flag(key, default)
         if flag is None:
-            return _failed("FLAG_NOT_FOUND")
-        return self._evaluate(flag, context)[0]
+            self._record_unknown(key, context, failure, events)
+            return failure
+        return self._evaluate(flag, context, events, self._record, default)[0]
 
-    def evaluate_flags(self, context: Context, keys: Collection[str] | None, *, with_reasons: bool) -> dict[str, Json]:
+    def evaluate_flags(
+        self, context: Context, keys: Collection[str] | None, *, with_reasons: bool, counts: bool = True
+    ) -> dict[str, Json]:
+        events = _WITH_REASONS if with_reasons else _WITHOUT_REASONS
+        if keys is None or self._record is None or not counts:
+            return self._evaluate_unrecorded(context, keys, with_reasons)
+        answers = {}
+        for key in keys:
+            flag, failure = self._flag(key)
+            if flag is None:
+                self._record_unknown(key, context, failure, events)
+            else:
+                detail, prerequisites = self._evaluate(flag, context, events, self._record)
+                answers[key] = _state(flag, detail, prerequisites, with_reasons)
+        return answers
+
+    def _evaluate_unrecorded(
+        self, context: Context, keys: Collection[str] | None, with_reasons: bool
+    ) -> dict[str, Json]:
         kept, answers = self._feature_store.same_for_everybody, {}
         for key, flag in self._flags(keys):
             answer = kept.get((key, with_reasons))
             if answer is None:
-                detail, prerequisites = self._evaluate(flag, context)
+                detail, prerequisites = self._evaluate(flag, context, _WITHOUT_REASONS, None)
                 answer = _state(flag, detail, prerequisites, with_reasons)
                 if _is_same_for_everybody(flag):
                     kept[key, with_reasons] = answer
@@ -222,28 +287,56 @@ class BareEvaluator:
             yield from self._feature_store.all(FEATURES).items()
             return
         for key in keys:
-            try:
-                flag = self._feature_store.get(FEATURES, key)
-            except UnreadableItem:
-                continue
+            flag, _ = self._flag(key)
             if flag is not None:
                 yield key, flag
 
-    def _evaluate(self, flag: FeatureFlag, context: Context) -> tuple[EvaluationDetail, list[str]]:
-        """The detail, and the keys of the flag's own prerequisites as far as they were evaluated."""
+    def _flag(self, key: str, default: Any = None) -> tuple[FeatureFlag | None, EvaluationDetail]:
+        """The flag; where there is none that can be read, what an evaluation of it says instead (Any: JSON)."""
         try:
-            result = self._evaluator.evaluate(flag, context, self._events)
-        except UnreadableItem:  # the feature store has logged it
-            return _failed("EXCEPTION"), []
-        except Exception:  # as wide as in the SDK's client: one flag fails, and no other
-            logger.exception("flag %r cannot be evaluated", flag.key)
-            return _failed("EXCEPTION"), []
-        assert result.detail is not None  # it is once the evaluator returns
-        return result.detail, result.prerequisites
+            return self._feature_store.get(FEATURES, key), _failed("FLAG_NOT_FOUND", default)
+        except UnreadableItem:
+            return None, _failed("EXCEPTION", default)
+
+    def _record_unknown(self, key: str, context: Context, failure: EvaluationDetail, events: EventFactory) -> None:
+        if self._record is not None:
+            self._record(events.new_unknown_flag_event(key, context, failure.value, failure.reason))
+
+    def _evaluate(
+        self, flag: FeatureFlag, context: Context, events: EventFactory, record: Record | None, default: Any = None
+    ) -> tuple[EvaluationDetail, list[str]]:
+        """The detail, and the keys of the flag's own prerequisites as far as they were evaluated (Any: JSON).
+
+        The evaluator makes an event for each prerequisite, whether somebody records them or not.
+        """
+        try:
+            result = self._evaluator.evaluate(flag, context, events)
+            assert result.detail is not None  # it is once the evaluator returns
+            detail = _or_default(result.detail, default)
+            if record is not None:
+                for event in result.events or ():
+                    record(event)
+                record(events.new_eval_event(flag, context, detail, default))
+        except Exception as error:  # as wide as in the SDK's client: one flag fails, and no other
+            if not isinstance(error, UnreadableItem):  # which the feature store has logged
+                logger.exception("flag %r cannot be evaluated", flag.key)
+            failure = _failed("EXCEPTION", default)
+            if record is not None:
+                record(events.new_default_event(flag, context, default, failure.reason))
+            return failure, []
+        return detail, result.prerequisites
 
 
-def _failed(error_kind: str) -> EvaluationDetail:
-    return EvaluationDetail(None, None, {"kind": "ERROR", "errorKind": error_kind})
+if Evaluator is not None:
+    _WITH_REASONS, _WITHOUT_REASONS = EventFactory(with_reasons=True), EventFactory(with_reasons=False)
+
+
+def _failed(error_kind: str, default: Any = None) -> EvaluationDetail:
+    return EvaluationDetail(default, None, {"kind": "ERROR", "errorKind": error_kind})
+
+
+def _or_default(detail: EvaluationDetail, default: Any) -> EvaluationDetail:
+    return EvaluationDetail(default, None, detail.reason) if detail.is_default_value() else detail
 
 
 def _state(flag: FeatureFlag, detail: EvaluationDetail, prerequisites: list[str], with_reasons: bool) -> Json:

@@ -20,7 +20,8 @@ from typing import Any
 from ..runtime.deferred import defer, give, lending
 
 
-def _current_time_millis() -> int:
+def current_time_millis() -> int:
+    """Unix time, as the SDK's events have it."""
     return int(time.time() * 1000)
 
 
@@ -42,7 +43,7 @@ defer("pyrfc3339")  # asks importlib.metadata for its own version
 defer("semver")  # imports its command line, and with it argparse
 
 with (
-    lending("ldclient.impl.util", current_time_millis=_current_time_millis),
+    lending("ldclient.impl.util", current_time_millis=current_time_millis),
     lending("semver", VersionInfo=_SemanticVersion),
 ):
     from ldclient.context import Context

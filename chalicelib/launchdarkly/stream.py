@@ -80,7 +80,7 @@ class FetchStream:
             connect=ConnectStrategy.http(
                 url=url,
                 headers={"Authorization": sdk_key, "User-Agent": f"PythonClient/{VERSION}"},
-                pool=_pool_manager(proxy_for(url, settings.proxies), patience),
+                pool=pool_manager(proxy_for(url, settings.proxies), patience),
                 urllib3_request_options={"timeout": urllib3.Timeout(connect=timing.stream_connect_seconds)},
             ),
             # What an error means, and how long to wait, is decided below.
@@ -162,7 +162,7 @@ def proxy_for(url: str, proxies: Mapping[str, str]) -> str | None:
     return proxies.get(f"{target.scheme}_proxy")
 
 
-def _pool_manager(proxy: str | None, patience: Patience) -> urllib3.PoolManager:
+def pool_manager(proxy: str | None, patience: Patience) -> urllib3.PoolManager:
     options: dict[str, Any] = {"cert_reqs": "CERT_REQUIRED", "ca_certs": certifi.where()}
     if proxy is None:
         manager = urllib3.PoolManager(**options)

@@ -76,6 +76,8 @@ class DirectFlags(NamedTuple):
 
     client: LDClient
     feature_store: DirectFeatureStore
+    counts: bool = True
+    """Whether the client sends events of what is evaluated."""
 
     @property
     def memberships(self) -> None:
@@ -83,7 +85,14 @@ class DirectFlags(NamedTuple):
 
     @property
     def evaluator(self) -> ClientEvaluator:
-        return ClientEvaluator(self.client)
+        return ClientEvaluator(self.client, counts=self.counts)
+
+    @property
+    def records(self) -> bool:
+        return self.counts
+
+    def unrecorded(self) -> DirectFlags:
+        return self._replace(counts=False)
 
     @property
     def provenance(self) -> Provenance:

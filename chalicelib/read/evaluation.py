@@ -21,7 +21,9 @@ class Options(NamedTuple):
 
     ``client_side_only``: only flags that are available to browsers, or with ``mobile`` to mobile devices.
     ``conceal``: the caller must not learn of any other, not even as the prerequisite of one that it sees.
+    ``events`` False: LaunchDarkly is not to know of this evaluation.
     ``explain``: of one flag, say why it has its value; never together with ``conceal``.
+    ``bootstrap``: of all flags, answer in the shape that LaunchDarkly's JavaScript SDKs start from.
     """
 
     with_reasons: bool = False
@@ -29,7 +31,9 @@ class Options(NamedTuple):
     flags: tuple[str, ...] | None = None
     conceal: bool = False
     mobile: bool = False
+    events: bool = True
     explain: bool = False
+    bootstrap: bool = False
 
 
 class FlagSource(Protocol):
@@ -44,6 +48,9 @@ class FlagSource(Protocol):
     @property
     def memberships(self) -> Memberships | None:
         """What the request learns of big segments; None where an SDK client keeps that to itself."""
+
+    def unrecorded(self) -> FlagSource:
+        """The same, for evaluations that nobody has asked for."""
 
 
 def evaluate_flag(source: FlagSource, context: Context, key: str, options: Options = Options()) -> dict[str, Any]:
@@ -71,17 +78,16 @@ def evaluate_flag(source: FlagSource, context: Context, key: str, options: Optio
     if options.explain:
         from .explanation import explain
 
-        evaluated["explanation"] = explain(source, context, evaluated)
+        evaluated["explanation"] = explain(source.unrecorded(), context, evaluated)
     return _concealed(evaluated, source.feature_store, options) if options.conceal else evaluated
 
 
-def look_up(source: FlagSource, key: str, options: Options) -> None:
-    """Returns when the store holds such a flag for this caller; else raises FlagNotFound.
+def is_there(source: FlagSource, key: str, options: Options) -> bool:
+    """Whether the store holds such a flag for this caller.
 
     Evaluates nothing, and decodes nothing for a caller who may see every flag.
     """
-    if not source.feature_store.holds(FEATURES, key) or _is_hidden(source, key, options):
-        raise _not_found(key)
+    return source.feature_store.holds(FEATURES, key) and not _is_hidden(source, key, options)
 
 
 def _is_hidden(source: FlagSource, key: str, options: Options) -> bool:
@@ -134,7 +140,9 @@ def evaluate_flags(source: FlagSource, context: Context, options: Options) -> di
     keys = options.flags
     if options.client_side_only:
         keys = _available_keys(source.feature_store, options)
-    evaluated = source.evaluator.evaluate_flags(context, keys, with_reasons=options.with_reasons)
+    evaluated = source.evaluator.evaluate_flags(
+        context, keys, with_reasons=options.with_reasons, counts=options.flags is not None
+    )
     if not options.client_side_only:
         for key in source.feature_store.unreadable_flags():
             if options.flags is None or key in options.flags:

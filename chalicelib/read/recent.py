@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ldclient.client import LDClient
     from ldclient.migrations import OpTracker, Stage
 
-    from ..launchdarkly.evaluators import FixedFeatureStore, FlagEvaluator
+    from ..launchdarkly.evaluators import FixedFeatureStore, FlagEvaluator, Record
     from .direct import DirectFlags
 
 logger = logging.getLogger(__name__)
@@ -52,23 +52,29 @@ class Answers(Protocol):
 class StoredFlags:
     """The flags of one revision."""
 
-    def __init__(self, feature_store: FixedFeatureStore, evaluator: FlagEvaluator) -> None:
+    def __init__(
+        self, feature_store: FixedFeatureStore, evaluator: FlagEvaluator, record: Record | None = None
+    ) -> None:
+        """``record`` is given the events of clients; the evaluator has its own."""
         self.feature_store = feature_store
         self._evaluator = evaluator
+        self._record = record
 
     def variation(self, key: str, context: Context, default: Any) -> Any:
-        return self.variation_detail(key, context, default).value
+        return self._evaluate(key, context, default, with_reasons=False).value
 
     def variation_detail(self, key: str, context: Context, default: Any) -> EvaluationDetail:
+        return self._evaluate(key, context, default, with_reasons=True)
+
+    def _evaluate(self, key: str, context: Context, default: Any, *, with_reasons: bool) -> EvaluationDetail:
         if not context.valid:
             logger.warning("the flag %r has its default value: %s", key, context.error)
             return _failed(default, "USER_NOT_SPECIFIED")
         try:
-            detail = self._evaluator.evaluate_flag(key, context)
+            return self._evaluator.evaluate_flag(key, context, default, with_reasons=with_reasons)
         except Exception:  # as wide as in the SDK's client
             logger.exception("the flag %r cannot be evaluated", key)
             return _failed(default, "EXCEPTION")
-        return EvaluationDetail(default, None, detail.reason) if detail.is_default_value() else detail
 
     def all_flags_state(self, context: Context, **options: bool) -> FeatureFlagsState:
         if not context.valid:
@@ -91,7 +97,9 @@ class StoredFlags:
         flags = self.feature_store.all(FEATURES)
         keys = [key for key, flag in flags.items() if flag.get("clientSide", False)] if client_side_only else None
         state = FeatureFlagsState(True)
-        for key, evaluated in self._evaluator.evaluate_flags(context, keys, with_reasons=with_reasons).items():
+        for key, evaluated in self._evaluator.evaluate_flags(
+            context, keys, with_reasons=with_reasons, counts=False
+        ).items():
             each = {"key": key, "variation": None, "prerequisites": [], "reason": None, **evaluated}
             state.add_flag(each, with_reasons, details_only_for_tracked_flags)
         return state
@@ -102,7 +110,7 @@ class StoredFlags:
     def new_client(self) -> LDClient:
         from ..launchdarkly.clients import daemon_client  # imports the whole SDK
 
-        return daemon_client(self.feature_store)
+        return daemon_client(self.feature_store, record=self._record)
 
 
 class StreamedFlags:
@@ -244,7 +252,7 @@ class RecentFlags:
         held = self._held
         if isinstance(held, StoredFlags) and held.feature_store is source.feature_store:
             return held
-        return StoredFlags(source.feature_store, source.evaluator)
+        return StoredFlags(source.feature_store, source.evaluator, source.record_event)
 
 
 def _failed(default: Any, error_kind: str) -> EvaluationDetail:

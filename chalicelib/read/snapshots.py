@@ -13,7 +13,14 @@ from typing import NamedTuple
 
 from ..data_set import FEATURES, KINDS, SEGMENTS, StoredDataSet, SyncRecord, revision_of, stored_item
 from ..errors import StoreNotInitialized, StoreTooSlow, StoreUnavailable
-from ..launchdarkly.evaluators import FlagEvaluator, Memberships, ReadMemberships, evaluator_over, no_memberships
+from ..launchdarkly.evaluators import (
+    FlagEvaluator,
+    Memberships,
+    ReadMemberships,
+    Record,
+    evaluator_over,
+    no_memberships,
+)
 from ..runtime.clock import AgeingClock
 from ..stores.ahead import FirstRead
 from ..stores.port import Reader
@@ -40,6 +47,7 @@ class Snapshot(NamedTuple):
 
     ``record`` is None when a Relay Proxy or another SDK filled the store. ``stale`` says that the store
     could not be asked whether this is still its content. ``memberships`` are those of the request that it is for.
+    ``record_event`` is given what is evaluated, if somebody is to know.
     """
 
     feature_store: SnapshotFeatureStore
@@ -48,6 +56,7 @@ class Snapshot(NamedTuple):
     read_at: float
     stale: bool = False
     memberships: Memberships | None = None
+    record_event: Record | None = None
 
     def for_request(self, wait_seconds: float) -> Snapshot:
         """The same for one request, which may wait so long for memberships in big segments."""
@@ -56,7 +65,15 @@ class Snapshot(NamedTuple):
     @property
     def evaluator(self) -> FlagEvaluator:
         """An evaluator over this data set: made for each request, because keeping it there would be a cycle."""
-        return evaluator_over(self.feature_store, self.memberships)
+        return evaluator_over(self.feature_store, self.memberships, self.record_event)
+
+    @property
+    def records(self) -> bool:
+        """Whether somebody is to know what is evaluated."""
+        return self.record_event is not None
+
+    def unrecorded(self) -> Snapshot:
+        return self._replace(record_event=None)
 
     @property
     def provenance(self) -> Provenance:
@@ -94,6 +111,11 @@ class Snapshots:
         """How many reads in a row were cut off because the data came too slowly."""
         self._retry_at = 0.0
         self._first_read = first_read
+
+    @property
+    def is_store_away(self) -> bool:
+        """Whether the store did not answer when it was asked last."""
+        return self._failure is not None
 
     def current(self) -> Snapshot:
         """The store's content, or the last known one, marked stale, while the store is out of reach.

@@ -9,6 +9,9 @@ Namespace ``ServerlessFlags``, dimension ``Deployment`` (``<app>-<stage>``):
 - ``StoreErrors``: 1 for each evaluation refused because there is nothing to evaluate from.
 - ``DefaultsServed``: how many answers of `flags` were default values because there is nothing to evaluate from,
   counted up and written once a second at most; of a client that `one_revision` gives, the client alone counts.
+- ``EventsDelivered``, ``EventsDropped``: evaluations that are counted and full events, of one run of its function.
+- ``EventsRefused``: 1 for each run while LaunchDarkly does not take events before a person has done something.
+- ``OldestEventSeconds``: age of the oldest events that are still in the store after a run.
 
 An evaluation that goes well writes no line: CloudWatch charges for each byte.
 
@@ -33,6 +36,10 @@ _UNITS = {
     "StaleAnswers": "Count",
     "StoreErrors": "Count",
     "DefaultsServed": "Count",
+    "EventsDelivered": "Count",
+    "EventsDropped": "Count",
+    "EventsRefused": "Count",
+    "OldestEventSeconds": "Seconds",
 }
 
 

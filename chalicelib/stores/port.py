@@ -79,6 +79,12 @@ class MembershipReader(Protocol):
         """
 
 
+MOST_QUEUED_BYTES = 64 * 1024 * 1024
+"""Of events in Redis, whose memory holds the flags as well. Whoever evaluates leaves no more there."""
+
+QUEUED_SECONDS = 8 * 86_400
+"""After which DynamoDB deletes events by itself, where nobody delivers them."""
+
 REMEMBERED = 500
 """How many covered webhooks a store remembers, at least, for those that have not asked yet."""
 

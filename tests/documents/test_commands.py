@@ -38,9 +38,16 @@ def flag_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stage(flag_file: Path) -> Iterator[LocalStage]:
-    """One server for all documents."""
+    """One server for all documents but one."""
     shutil.copy(EXAMPLES, flag_file)
     with local_stage({"LAUNCHDARKLY_FLAG_FILE": str(flag_file)}) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def stage_with_events(flag_file: Path) -> Iterator[LocalStage]:
+    """What `EVENTS=full make run` serves."""
+    with local_stage({"LAUNCHDARKLY_FLAG_FILE": str(flag_file), "EVENTS": "full"}) as stage:
         yield stage
 
 
@@ -52,20 +59,23 @@ def curl(command: str, stage: LocalStage) -> str:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
-def test_every_request_is_answered_as_it_is_written(document: Path, stage: LocalStage, flag_file: Path) -> None:
+def test_every_request_is_answered_as_it_is_written(
+    document: Path, request: pytest.FixtureRequest, flag_file: Path
+) -> None:
     requests = [command for command in commands_of(document) if command.text.startswith("curl ")]
     if not requests:
         return
     shutil.copy(EXAMPLES, flag_file)
+    stage = request.getfixturevalue("stage_with_events" if document.name == "events.md" else "stage")
     curl(f"""curl -sf {LOCAL}/webhook -H 'Content-Type: application/json' -d '{{"kind": "flag"}}'""", stage)
-    for request in requests:
-        if "switch `maintenance-mode` on" in request.before:
+    for each in requests:
+        if "switch `maintenance-mode` on" in each.before:
             switch_on(flag_file, "maintenance-mode")
-        answer = curl(request.text, stage)
-        if DEPLOYED in request.text:
+        answer = curl(each.text, stage)
+        if DEPLOYED in each.text:
             assert json.loads(answer)["Message"] == "There is no flag 'my-flag'."
         else:
-            assert masked(answer) == masked(request.output)
+            assert masked(answer) == masked(each.output)
 
 
 def switch_on(flag_file: Path, key: str) -> None:

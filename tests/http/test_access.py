@@ -349,6 +349,7 @@ def test_api_gateway_checks_signatures_where_the_stage_says_iam_and_only_of_eval
             "post /evaluate/{flag_key}",
             "post /ofrep/v1/evaluate/flags",
             "post /ofrep/v1/evaluate/flags/{flag_key}",
+            "post /track",
         }
         if auth == "iam"
         else set()

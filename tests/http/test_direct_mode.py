@@ -159,6 +159,35 @@ def test_without_an_sdk_key_the_log_says_what_to_set(
     ]
 
 
+@pytest.mark.parametrize("settings", [{}, {"EVENTS": "full"}, {"EVENTS": "off"}])
+def test_the_sdk_sends_its_own_events_but_for_what_is_to_leave_no_trace(
+    load_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly, settings: Environment
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("a"), boolean_flag("b"), boolean_flag("hidden")))
+    app = load_app({**direct, **settings})
+    assert app.post("/evaluate/a", USER).json_body["value"] is True
+    app.evaluate(USER, "?flags=a,b,missing")
+    app.evaluate(USER)
+    one = app.post("/evaluate/hidden?events=false", USER)
+    assert one.json_body == {
+        "key": "hidden",
+        "value": True,
+        "variation": 0,
+        "version": 1,
+        "reason": {"kind": "FALLTHROUGH"},
+    }
+    assert app.post("/evaluate/unseen?events=false", USER).status_code == 404
+    assert app.invoke("on_event", {"context": USER, "flags": ["hidden"], "events": False})["flags"].keys() == {"hidden"}
+    app.module.wiring.direct_flags.client.close()
+    counted = {
+        key: sum(counter["count"] for counter in feature["counters"])
+        for summary in launchdarkly.events("summary")
+        for key, feature in summary["features"].items()
+    }
+    assert counted == ({} if settings.get("EVENTS") == "off" else {"a": 2, "b": 1, "missing": 1})
+    assert app.invoke("deliver_events", {})["status"] == "ignored"
+
+
 def test_flags_in_a_function_of_ones_own_follow_the_stream_and_a_client_keeps_its_moment(
     load_direct_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly
 ) -> None:

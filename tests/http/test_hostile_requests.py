@@ -138,13 +138,17 @@ REQUESTS: dict[str, tuple[str, dict[str, str], bytes, tuple[int, object]]] = {
         f"{FLAG}?flag=maintenance-mode",
         AUTHORIZED,
         USER,
-        bad_request("The query parameter 'flag' is not known; expected one of: withReasons, clientSideOnly, explain."),
+        bad_request(
+            "The query parameter 'flag' is not known; expected one of: withReasons, clientSideOnly, events, explain."
+        ),
     ),
     "an option of all flags for one": (
         f"{FLAG}?flags=new-checkout",
         AUTHORIZED,
         USER,
-        bad_request("The query parameter 'flags' is not known; expected one of: withReasons, clientSideOnly, explain."),
+        bad_request(
+            "The query parameter 'flags' is not known; expected one of: withReasons, clientSideOnly, events, explain."
+        ),
     ),
     "a tag that names everything, of no flag": (
         "/evaluate/no-such-flag",

@@ -9,9 +9,11 @@ import pytest
 import redis
 
 from chalicelib.api.ofrep import parse_request
-from tests.support.app import App, Environment, LoadApp
+from tests.support.app import QUICK, App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.valkey import ValkeyServer
+from tests.support.waiting import eventually
 
 BULK = "/ofrep/v1/evaluate/flags"
 INSTEAD = 'POST with Content-Type: application/json and {"context": {"targetingKey": "user-123"}}'
@@ -32,7 +34,7 @@ def filled_app(app: App, launchdarkly: FakeLaunchDarkly) -> App:
     return app
 
 
-EVALUATED = {
+EVALUATED: dict[str, dict[str, Any]] = {
     "on": {"key": "on", "reason": "STATIC", "variant": "0", "metadata": {"version": 3}, "value": True},
     "off": {"key": "off", "reason": "DISABLED", "variant": "", "metadata": {"version": 4}},
     "malformed": {
@@ -43,17 +45,35 @@ EVALUATED = {
 }
 
 
+def metadata_in(answer: Any, *, stale: bool = False) -> dict[str, Any]:
+    """Where the answer comes from, as its headers say it."""
+    headers = answer.headers
+    assert headers.get("X-Flags-Stale") == ("true" if stale else None)
+    return {"revision": headers["X-Flags-Revision"], "syncedAt": headers["X-Flags-Synced-At"], "stale": stale}
+
+
+def with_metadata(evaluation: dict[str, Any], answer: Any, **more: object) -> dict[str, Any]:
+    """A failure says where the answer comes from; an evaluation leaves that to the whole."""
+    if "errorCode" not in evaluation:
+        return evaluation
+    return {**evaluation, "metadata": {**more, **metadata_in(answer)}}
+
+
 def test_bulk_holds_every_flag_with_failures_in_their_place(filled_app: App) -> None:
     answer = filled_app.post(BULK, REQUEST)
     assert answer.status_code == 200
-    assert set(answer.json_body) == {"flags"}
-    assert {flag["key"]: flag for flag in answer.json_body["flags"]} == EVALUATED
+    assert set(answer.json_body) == {"flags", "metadata"}
+    assert answer.json_body["metadata"] == metadata_in(answer)
+    assert {flag["key"]: flag for flag in answer.json_body["flags"]} == {
+        key: with_metadata(evaluation, answer, version=5) for key, evaluation in EVALUATED.items()
+    }
 
 
 @pytest.mark.parametrize("key", EVALUATED)
 def test_one_flag_is_the_same_by_itself_and_a_failure_is_a_400(filled_app: App, key: str) -> None:
     answer = filled_app.post(f"{BULK}/{key}", REQUEST)
-    assert (answer.status_code, answer.json_body) == (400 if key == "malformed" else 200, EVALUATED[key])
+    assert answer.status_code == (400 if key == "malformed" else 200)
+    assert answer.json_body == with_metadata(EVALUATED[key], answer, version=5)
 
 
 def test_an_item_that_cannot_be_read_is_a_failure_and_the_others_are_not(filled_app: App, valkey: redis.Redis) -> None:
@@ -61,9 +81,15 @@ def test_an_item_that_cannot_be_read_is_a_failure_and_the_others_are_not(filled_
     valkey.delete("launchdarkly:$sync")
     failure = {"key": "on", "errorCode": "GENERAL", "errorDetails": "The flag cannot be evaluated: EXCEPTION."}
     one = filled_app.post(f"{BULK}/on", REQUEST)
-    assert (one.status_code, one.json_body) == (400, failure)
-    bulk = filled_app.post(BULK, REQUEST).json_body["flags"]
-    assert {flag["key"]: flag for flag in bulk} == {**EVALUATED, "on": failure}
+    from_nobody = {"revision": one.headers["X-Flags-Revision"], "stale": False}
+    assert (one.status_code, one.json_body) == (400, {**failure, "metadata": from_nobody})
+    bulk = filled_app.post(BULK, REQUEST).json_body
+    assert bulk["metadata"] == from_nobody
+    assert {flag["key"]: flag for flag in bulk["flags"]} == {
+        **EVALUATED,
+        "malformed": {**EVALUATED["malformed"], "metadata": {"version": 5, **from_nobody}},
+        "on": {**failure, "metadata": from_nobody},
+    }
 
 
 def test_bulk_is_a_304_for_who_holds_the_current_answer(filled_app: App, launchdarkly: FakeLaunchDarkly) -> None:
@@ -159,12 +185,31 @@ ODD: list[tuple[Any, Any]] = [
         {"_meta": {"privateAttributes": ["email"]}, "email": "x"},
         {"kind": "user", "key": "anna", "email": "x", "_meta": {"privateAttributes": ["email"]}},
     ),
+    ({"privateAttributes": "email", "email": "x"}, {"kind": "user", "key": "anna", "email": "x"}),
+    ({"privateAttributes": [7, None]}, {"kind": "user", "key": "anna"}),
+    (
+        {"privateAttributes": ["email", 7, "/address/city"], "email": "x"},
+        {"kind": "user", "key": "anna", "email": "x", "_meta": {"privateAttributes": ["email", "/address/city"]}},
+    ),
+    (
+        {"privateAttributes": ["a"], "_meta": {"privateAttributes": ["b"]}},
+        {"kind": "user", "key": "anna", "_meta": {"privateAttributes": ["b", "a"]}},
+    ),
     ({"": "nameless"}, {"kind": "user", "key": "anna"}),
     ({"key": 7}, {"kind": "user", "key": "anna"}),
     (
         {"kind": "multi", "user": {"targetingKey": "anna", "name": 7, "anonymous": "no", "kind": 7}, "count": 3},
         {"kind": "user", "key": "anna"},
     ),
+    (
+        {"kind": "multi", "user": {"targetingKey": False, "key": "ben"}, "org": {"key": "acme"}},
+        {"kind": "org", "key": "acme"},
+    ),
+    (
+        {"kind": "multi", "user": {"targetingKey": "", "key": "ben", "privateAttributes": ["a"]}},
+        {"kind": "user", "key": "ben", "_meta": {"privateAttributes": ["a"]}},
+    ),
+    ({"kind": "multi", "user": {"targetingKey": None, "key": "ben"}}, {"kind": "user", "key": "ben"}),
 ]
 
 
@@ -194,14 +239,25 @@ def test_what_is_ignored_may_not_be_deep_either(filled_app: App, body: object) -
         assert answer.json_body["errorDetails"].startswith("The context is nested too deeply")
 
 
-@pytest.mark.parametrize("path", [BULK, f"{BULK}/on"])
-def test_a_query_is_refused_because_it_would_be_ignored(filled_app: App, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (BULK, "expected one of: events, flagConfigEtag, flagConfigLastModified"),
+        (f"{BULK}/on", "expected one of: events"),
+    ],
+)
+def test_a_query_is_refused_because_it_would_be_ignored(filled_app: App, path: str, expected: str) -> None:
     answer = filled_app.post(f"{path}?clientSideOnly=true", REQUEST)
     assert (answer.status_code, answer.json_body["errorCode"], answer.json_body["errorDetails"]) == (
         400,
         "PARSE_ERROR",
-        "The query parameter 'clientSideOnly' is not known; there are none here.",
+        f"The query parameter 'clientSideOnly' is not known; {expected}.",
     )
+
+
+def test_what_made_a_provider_ask_again_makes_no_other_answer(filled_app: App) -> None:
+    asked = filled_app.post(f"{BULK}?flagConfigEtag=abc&flagConfigLastModified=1771622898", REQUEST)
+    assert (asked.status_code, asked.json_body) == (200, filled_app.post(BULK, REQUEST).json_body)
 
 
 NOBODY = [{"variation": 1, "values": []}]
@@ -227,10 +283,12 @@ def test_only_a_flag_that_looks_at_no_context_is_static(
 def test_an_unknown_flag_is_a_404_that_names_it_as_it_was_meant(filled_app: App) -> None:
     answer = filled_app.post(f"{BULK}/gr%C3%B6%C3%9Fe", REQUEST)
     assert answer.status_code == 404
+    assert answer.json_body["metadata"].keys() == {"revision", "syncedAt", "stale"}
     assert answer.json_body == {
         "key": "größe",
         "errorCode": "FLAG_NOT_FOUND",
         "errorDetails": "There is no flag 'größe'.",
+        "metadata": filled_app.post(BULK, REQUEST).json_body["metadata"],
     }
 
 
@@ -271,7 +329,27 @@ def test_direct_mode_evaluates_the_same(
     launchdarkly.replace(by_key(boolean_flag("on", 3)))
     app = load_app({**environment, "REDIS_URL": "", "EVALUATION_MODE": "direct"})
     try:
-        assert app.post(BULK, REQUEST).json_body == {"flags": [EVALUATED["on"]]}
+        assert app.post(BULK, REQUEST).json_body == {"flags": [EVALUATED["on"]], "metadata": {"stale": False}}
         assert app.post(f"{BULK}/on", REQUEST).json_body == EVALUATED["on"]
     finally:
         app.module.wiring.direct_flags.client.close()
+
+
+def test_who_holds_an_answer_learns_that_the_store_is_out_of_reach_and_that_it_is_back(
+    load_app: LoadApp, environment: Environment, own_valkey: ValkeyServer, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("on", 3)))
+    app = load_app({**environment, "REDIS_URL": own_valkey.url}, QUICK._replace(store_retry_seconds=0.0))
+    app.invoke("reconcile", {})
+    fresh = app.post(BULK, REQUEST)
+    assert fresh.json_body["metadata"] == metadata_in(fresh)
+
+    own_valkey.freeze()
+    stale = app.post(BULK, REQUEST, {"If-None-Match": fresh.headers["ETag"]})
+    assert (stale.status_code, stale.json_body["metadata"]) == (200, metadata_in(stale, stale=True))
+    assert app.post(BULK, REQUEST, {"If-None-Match": stale.headers["ETag"]}).status_code == 304
+
+    own_valkey.thaw()
+    eventually(lambda: "X-Flags-Stale" not in app.post(BULK, REQUEST).headers)
+    again = app.post(BULK, REQUEST, {"If-None-Match": stale.headers["ETag"]})
+    assert (again.status_code, again.headers["ETag"]) == (200, fresh.headers["ETag"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
 from typing import Any
@@ -141,3 +142,23 @@ def test_parameter_store_out_of_reach_is_a_503_without_an_address(
     assert answer.status_code == 503
     assert answer.json_body == NOT_CONFIGURED
     assert unreadable(secret_parameter, "EndpointConnectionError") in caplog.messages
+
+
+def test_a_page_whose_hash_was_made_with_a_rotated_sdk_key_is_served_at_once(
+    load_app: LoadApp, environment: Environment, launchdarkly: FakeLaunchDarkly, aws: Aws, sdk_key_parameter: str
+) -> None:
+    settings = {name: value for name, value in environment.items() if "KEY" not in name}
+    secure = {"LAUNCHDARKLY_CLIENT_SIDE_ID": "5f1a", "LAUNCHDARKLY_SECURE_MODE": "on"}
+    app = load_app({**settings, **secure, "LAUNCHDARKLY_SDK_KEY_PARAMETER": sdk_key_parameter, **aws.environment})
+    aws.put_secret(sdk_key_parameter, "old-key")
+    launchdarkly.replace(by_key(boolean_flag("shiny")))
+    app.invoke("reconcile", {})
+    context = base64.urlsafe_b64encode(b'{"kind": "user", "key": "anna"}').decode()
+
+    def status(sdk_key: str) -> int:
+        secure_mode_hash = signature_of(b"anna", sdk_key)  # an HMAC-SHA256 as well
+        return int(app.client.http.get(f"/sdk/evalx/5f1a/contexts/{context}?h={secure_mode_hash}").status_code)
+
+    assert status("old-key") == 200
+    aws.put_secret(sdk_key_parameter, "new-key")
+    assert [status("new-key"), status("old-key"), status("another")] == [200, 400, 400]

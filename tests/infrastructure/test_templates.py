@@ -58,12 +58,21 @@ def test_a_function_of_another_repository_may_read_as_on_event_may() -> None:
     assert [reads["Action"]] == [each["Action"] for each in ours if each["Sid"] == reads["Sid"]]
 
 
+def test_the_user_for_iam_may_do_what_the_app_does() -> None:
+    user = template("valkey.yaml")["Resources"]["User"]["Properties"]
+    rule = re.search(r"ACL SETUSER flags on >\S+ (.+)", (PROJECT / "docs" / "stores.md").read_text())
+    assert rule is not None
+    assert user["AccessString"] == f"on {rule[1]}".replace("~launchdarkly:", "~{launchdarkly}:")
+    assert user["UserId"] == user["UserName"], "or ElastiCache refuses every token"
+
+
 @pytest.fixture
 def deployed_app(load_app: LoadApp, environment: Environment, own_valkey: ValkeyServer) -> App:
     """The app as it is on Lambda, where alone it sends metrics, with a Valkey of its own that can be stopped."""
     url = own_valkey.url
     name = "serverless-flags-production"
-    return load_app({**environment, "REDIS_URL": url, "AWS_LAMBDA_FUNCTION_NAME": name}, IMPATIENT)
+    settings = {"REDIS_URL": url, "AWS_LAMBDA_FUNCTION_NAME": name, "EVENTS": "summary", "EVENTS_FLUSH_SECONDS": "0"}
+    return load_app({**environment, **settings}, IMPATIENT)
 
 
 def test_the_app_sends_exactly_the_metrics_that_alarms_and_dashboard_watch(
@@ -91,13 +100,25 @@ def test_the_app_sends_exactly_the_metrics_that_alarms_and_dashboard_watch(
     assert failed == {"RefreshFailures": 1, "RefreshMilliseconds": failed["RefreshMilliseconds"], **age(failed)}
     assert failed["DataAgeSeconds"] > refreshed["DataAgeSeconds"]
 
-    deployed_app.evaluate(USER)
+    deployed_app.evaluate(USER, "?flags=shiny")
     assert sent(capsys) == []
+
+    deployed_app.invoke("deliver_events", {})
+    (delivered,) = sent(capsys)
+    oldest = {"OldestEventSeconds": 0}
+    assert delivered == {"EventsDelivered": 1, "EventsDropped": 0, "EventsRefused": 0, **oldest}
+    deployed_app.evaluate(USER, "?flags=shiny")
+    launchdarkly.revoked_sdk_keys = {"sdk-key"}
+    with pytest.raises(deployed_app.module.errors.EventsRefused):
+        deployed_app.invoke("deliver_events", {})
+    (rejected,) = sent(capsys)
+    assert {**rejected, **oldest} == {"EventsDelivered": 0, "EventsDropped": 0, "EventsRefused": 1, **oldest}
+
     own_valkey.kill()
     deployed_app.evaluate(USER)
     assert sent(capsys) == [{"StaleAnswers": 1}]
 
-    assert {*refreshed, "StoreErrors", "StaleAnswers", "DefaultsServed"} == watched_metrics()
+    assert {*refreshed, *delivered, "StoreErrors", "StaleAnswers", "DefaultsServed"} == watched_metrics()
 
 
 def test_a_failed_refresh_without_a_store_has_no_age(

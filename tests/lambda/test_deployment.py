@@ -11,6 +11,9 @@ from tests.support.data import PROJECT, boolean_flag
 from tests.support.deployment import ENVIRONMENTS, TOKEN, USER, Deployed, Deployments, Json
 from tests.support.fronts import BALANCER, HTTP, URL
 from tests.support.valkey import running_valkey
+from tools.gateway_responses import gateway_responses
+
+ORIGIN = "https://app.example.com"
 
 
 def check_the_whole_way(deployed: Deployed) -> None:
@@ -61,8 +64,9 @@ def check_the_other_doors(account: Aws, deployed: Deployed) -> None:
 @pytest.mark.parametrize("stage", ENVIRONMENTS)
 def test_a_stage_is_deployed_used_and_deleted(deployments: Deployments, account: Aws, stage: str) -> None:
     account.create_table(f"serverless-flags-{stage}")
-    deployed = deployments.deploy(stage, {}, front="url")
+    deployed = deployments.deploy(stage, {"CORS_ALLOW_ORIGIN": ORIGIN}, front="url")
     check_the_whole_way(deployed)
+    check_what_the_gateway_says_by_itself(account, stage)
     check_the_other_doors(account, deployed)
     check_the_functions(account, deployed)
     check_the_package(deployed)
@@ -85,10 +89,31 @@ def test_a_stage_with_redis_in_a_vpc_is_deployed_used_and_deleted(deployments: D
     assert left_of_functions(account) == ([], [], [], [])
 
 
+def check_what_the_gateway_says_by_itself(account: Aws, stage: str) -> None:
+    """In the deployment that the stage serves, which is the last one."""
+    gateway = account.client("apigateway")
+    (api,) = gateway.get_rest_apis()["items"]
+    responses = {each["responseType"]: each for each in gateway.get_gateway_responses(restApiId=api["id"])["items"]}
+    assert responses.keys() == gateway_responses(ORIGIN).keys()
+    assert responses["THROTTLED"]["responseParameters"] == {
+        "gatewayresponse.header.Access-Control-Allow-Origin": f"'{ORIGIN}'",
+        "gatewayresponse.header.Access-Control-Expose-Headers": (
+            "'ETag, Retry-After, X-Flags-Revision, X-Flags-Stale, X-Flags-Synced-At'"
+        ),
+        "gatewayresponse.header.Retry-After": "'1'",
+    }
+    body = responses["THROTTLED"]["responseTemplates"]["application/json"]
+    assert json.loads(body)["Code"] == "TooManyRequestsError"
+    deployments = sorted(gateway.get_deployments(restApiId=api["id"])["items"], key=lambda each: each["createdDate"])
+    served = gateway.get_stage(restApiId=api["id"], stageName=stage)["deploymentId"]
+    assert (len(deployments), served) == (2, deployments[-1]["id"])
+
+
 def check_the_functions(account: Aws, deployed: Deployed) -> None:
     sizes = {each["FunctionName"]: (each["MemorySize"], each["Timeout"]) for each in functions_of(account)}
     name = deployed.name
     own = {name: (1024, 30), f"{name}-on_event": (1024, 60), f"{name}-reconcile": (512, 60)}
+    own[f"{name}-deliver_events"] = (256, 60)
     assert {function: sizes[function] for function in own} == own  # beside those that somebody has added
     groups = account.client("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{name}")["logGroups"]
     days = {each["logGroupName"].rpartition("/")[2]: each["retentionInDays"] for each in groups}
@@ -97,6 +122,7 @@ def check_the_functions(account: Aws, deployed: Deployed) -> None:
     assert functions_watched(deployed.name) == set(own)
     rules = {rule["Name"]: rule["ScheduleExpression"] for rule in account.client("events").list_rules()["Rules"]}
     assert rules[f"{name}-reconcile-event"] == "rate(5 minutes)"
+    assert rules[f"{name}-deliver_events-event"] == "rate(1 minute)"
 
 
 def functions_watched(deployment: str) -> set[str]:

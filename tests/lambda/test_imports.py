@@ -75,6 +75,11 @@ CALLS = {
     "multiValueQueryStringParameters": None, "stageVariables": None, "isBase64Encoded": False,
     "body": json.dumps({"key": "anna"}),
 }, None)["body"])""",
+    "a page": """json.loads(app.app({
+    "requestContext": {"httpMethod": "GET", "resourcePath": "/sdk/evalx/{environment_id}/contexts/{context}"},
+    "headers": {}, "pathParameters": {"environment_id": "5f1a", "context": "eyJrZXkiOiAiYW5uYSJ9"},
+    "multiValueQueryStringParameters": None, "stageVariables": None, "isBase64Encoded": False, "body": None,
+}, None)["body"])["new-checkout"]""",
     "a request through a function URL": """json.loads(app.app({
     "version": "2.0", "routeKey": "$default", "rawPath": "/evaluate/new-checkout", "rawQueryString": "",
     "headers": {"content-type": "application/json"}, "isBase64Encoded": False, "body": json.dumps({"key": "anna"}),
@@ -111,13 +116,39 @@ def test_an_evaluation_imports_nothing_that_only_others_need(
 ) -> None:
     launchdarkly.replace(**example_data())
     app.webhook()
+    environment |= {"LAUNCHDARKLY_CLIENT_SIDE_ID": "5f1a"}
+
+    # A page sees all flags, so all are decoded, and one of them compares versions.
+    for_versions = {"argparse", "inspect", "semver", "semver.version"} if call is CALLS["a page"] else set()
 
     answer, modules, waiting = _in_a_fresh_process(EVALUATION.replace("{call}", call), environment)
 
     assert answer["value"] is True
     its_own = ["chalicelib.api.fronts"] if '"2.0"' in call else []
-    assert [name for name in modules if not _prefixes(name).isdisjoint(NOT_FOR_EVALUATIONS)] == its_own
+    assert [name for name in modules if not _prefixes(name).isdisjoint(NOT_FOR_EVALUATIONS - for_versions)] == its_own
+    assert waiting == [name for name in WAITING if name not in for_versions]
+
+
+def test_a_cold_function_that_records_events_imports_next_to_nothing_for_them(
+    app: App, environment: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(**example_data())
+    app.webhook()
+    program = EVALUATION.replace("{call}", CALLS["an event"])
+
+    _, without, _ = _in_a_fresh_process(program, environment)
+    _, imported, waiting = _in_a_fresh_process(program, {**environment, "EVENTS": "full"})
+    _, leaving, _ = _in_a_fresh_process(program, {**environment, "EVENTS": "full", "EVENTS_FLUSH_SECONDS": "0"})
+
+    assert set(imported) - set(without) == {
+        "chalicelib.events",
+        "chalicelib.events.batches",
+        "chalicelib.events.recorder",
+    }
     assert waiting == WAITING
+    assert [name for name in without if name.startswith("chalicelib.events")] == []
+    loaded = {name for name in leaving if not _prefixes(name).isdisjoint(NOT_FOR_EVALUATIONS)}
+    assert loaded <= {"email", "email.utils", "ldclient.config", "random"}  # entered, and not run
 
 
 def test_on_lambda_the_store_is_asked_before_what_evaluates_is_imported(

@@ -114,7 +114,7 @@ def schedule_event() -> Json:
 def test_logs_of_every_function_expire(deployed: Deployed, account: Aws) -> None:
     groups = account.client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]
     days = {each["logGroupName"].rpartition("/")[2]: each.get("retentionInDays") for each in groups}
-    names = (deployed.name, *(f"{deployed.name}-{name}" for name in ("on_event", "reconcile", *OWN)))
+    names = (deployed.name, *(f"{deployed.name}-{name}" for name in ("on_event", "reconcile", "deliver_events", *OWN)))
     assert {name: days.get(name) for name in names} == dict.fromkeys(names, 30)
 
 

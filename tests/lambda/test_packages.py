@@ -18,8 +18,11 @@ from tests.support.processes import BIN
 
 STAGES = list(json.loads((PROJECT / ".chalice" / "config.json").read_text())["stages"])
 READS = {"dynamodb:GetItem", "dynamodb:Query"}
+MEMBERS = {"dynamodb:BatchGetItem"}
 WRITES = {"dynamodb:BatchWriteItem", "dynamodb:UpdateItem"}
-SIZES = {"api_handler": (1024, 30), "on_event": (1024, 60), "reconcile": (512, 60)}
+ADDS = {"dynamodb:PutItem"}
+TAKES = {f"dynamodb:{name}" for name in ("GetItem", "Query", "DeleteItem", "UpdateItem")}
+SIZES = {"api_handler": (1024, 30), "on_event": (1024, 60), "reconcile": (512, 60), "deliver_events": (256, 60)}
 """Of the project's own functions: memory and time-out; there may be others."""
 LOGS = {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
 
@@ -64,9 +67,10 @@ def _actions(role_policy: dict[str, Any]) -> set[str]:
 
 def _expected_actions(stage: str) -> dict[str, set[str]]:
     if stage == "local":
-        return dict.fromkeys(("api_handler_role", "on_event_role", "reconcile_role"), LOGS)
+        return dict.fromkeys((f"{name}_role" for name in SIZES), LOGS)
     return {
-        "api_handler_role": LOGS | READS | WRITES | {"ssm:GetParameter"},
-        "on_event_role": LOGS | READS,
+        "api_handler_role": LOGS | READS | MEMBERS | WRITES | ADDS | {"ssm:GetParameter"},
+        "on_event_role": LOGS | READS | MEMBERS | ADDS,
         "reconcile_role": LOGS | READS | WRITES | {"ssm:GetParameter"},
+        "deliver_events_role": LOGS | TAKES | {"ssm:GetParameter"},
     }

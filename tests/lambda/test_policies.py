@@ -6,18 +6,21 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from chalicelib.events.batches import pack
 from tests.support.aws import Aws
 from tests.support.big_segments import big_segment
 from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.deployment import FUNCTIONS, USER, Deployed, Deployments, enforced
 from tests.support.lambda_runtime import InvocationError
 from tests.support.parity import rule_flag, segment_match
+from tests.support.waiting import eventually
 
 Policy = dict[str, Any]
 
@@ -54,7 +57,7 @@ def elsewhere(policy: Policy, sid: str) -> Policy:
 @pytest.fixture(scope="module")
 def deployed(deployments: Deployments) -> Iterator[Deployed]:
     deployments.account.create_table(f"serverless-flags-{STAGE}")
-    deployed = deployments.deploy(STAGE, {})
+    deployed = deployments.deploy(STAGE, {"EVENTS": "full", "EVENTS_FLUSH_SECONDS": "0"})
     deployed.launchdarkly.replace(by_key(rule_flag("in big", segment_match("big"))), by_key(big_segment("big")))
     deployed.invoke("reconcile", {})
     yield deployed
@@ -70,12 +73,21 @@ def denials(deployed: Deployed, account: Aws, function: str, policy: Policy) -> 
     deployed.service.instance(name)
     if "on_event" in function:
         account.forget_snapshot(f"serverless-flags-{STAGE}")
+    if function == "deliver_events":
+        leave_events(account)
     credentials = account.credentials_of(f"arn:aws:iam::123456789012:role/{role}")
     with enforced(account):
         return [
             *of_logging(credentials, f"/aws/lambda/{deployed.name}{FUNCTIONS[function]}"),
             *of_use(deployed, function),
         ]
+
+
+def leave_events(account: Aws) -> None:
+    """As an evaluation does, so that there is something to deliver."""
+    (batch,) = pack([{"kind": "custom", "key": "purchase", "context": USER}], 0, int(time.time() * 1000))
+    item = {"namespace": {"S": "launchdarkly:$events"}, "key": {"S": batch.name}, "data": {"B": batch.data}}
+    account.client("dynamodb").put_item(TableName=f"serverless-flags-{STAGE}", Item=item)
 
 
 def of_logging(credentials: dict[str, str], group: str) -> list[str]:
@@ -102,7 +114,11 @@ def of_logging(credentials: dict[str, str], group: str) -> list[str]:
 def of_use(deployed: Deployed, function: str) -> list[str]:
     try:
         if function == "on_event":
-            return of_big_segments(deployed.invoke("on_event", {"context": USER, "flag": "in big"})["flag"])
+            evaluated = deployed.invoke("on_event", {"context": USER, "flag": "in big"})["flag"]
+            return [*of_big_segments(evaluated), *events_not_left(deployed, function)]
+        if function == "deliver_events":
+            deployed.invoke("deliver_events", {})
+            return []
         version = time.monotonic_ns()  # something has changed, so something is written
         deployed.launchdarkly.put_flag(boolean_flag("shiny", version))
         if function == "reconcile":
@@ -111,13 +127,22 @@ def of_use(deployed: Deployed, function: str) -> list[str]:
         answers = [deployed.announce("shiny", version), deployed.evaluate_flag("in big")]
     except InvocationError as error:
         return [str(error).partition("\n")[0]]
-    return [str(body) for status, body in answers if status != 200] or of_big_segments(answers[-1][1])
+    told = [str(body) for status, body in answers if status != 200] or of_big_segments(answers[-1][1])
+    return [*told, *events_not_left(deployed, function)]
 
 
 def of_big_segments(evaluated: Policy) -> list[str]:
     """A flag is evaluated also where the members of its big segment cannot be read."""
     status = evaluated["reason"]["bigSegmentsStatus"]
     return [status] if status == "STORE_ERROR" else []
+
+
+def events_not_left(deployed: Deployed, function: str) -> list[str]:
+    """What the function's log says of events that it may not add; no evaluation fails because of them."""
+    last_line = '"function": "on_event"' if function == "on_event" else '"route": "POST /evaluate'
+    log = deployed.service.instance(deployed.name + FUNCTIONS[function]).log
+    eventually(lambda: last_line in log())  # what comes out of the process is gathered by a thread
+    return re.findall('analytics events stay in memory: [^"]*', log())
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -151,3 +176,27 @@ def test_a_statement_for_another_resource_does_not_help(
 def test_the_policies_of_dev_are_those_of_production_for_its_own_table_and_secrets(function: str) -> None:
     production = json.dumps(policy_of(function, "production"))
     assert json.loads(production.replace("production", "dev")) == policy_of(function, "dev")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_events_are_all_that_is_added_and_deleted_where_no_flags_are_written(function: str) -> None:
+    """By the partition key of what is written, whichever prefix it has."""
+    limits = {
+        action: statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+        for statement in policy_of(function)["Statement"]
+        if "Condition" in statement
+        for action in statement["Action"]
+    }
+    unlimited = {action for action in actions_of(policy_of(function)) if action not in limits}
+    writes = {f"dynamodb:{name}" for name in ("PutItem", "DeleteItem", "UpdateItem", "BatchWriteItem")}
+    assert writes & unlimited == (
+        {"dynamodb:BatchWriteItem", "dynamodb:UpdateItem"} if function in ("api_handler", "reconcile") else set()
+    )
+    for (pattern,) in limits.values():
+        for prefix in ("launchdarkly:", "{launchdarkly}:", ""):
+            reached = [
+                name
+                for name in ("features", "segments", "$inited", "$sync", "$snapshot", "$events", "$delivery")
+                if fnmatchcase(f"{prefix}{name}", pattern)
+            ]
+            assert reached == [pattern.removeprefix("*")]

@@ -23,9 +23,13 @@ USER = {"kind": "user", "key": "anna"}
 
 def granted_in_the_readme() -> list[str]:
     """The rule that docs/stores.md tells to give to such a user."""
-    rule = re.search(r"ACL SETUSER flags on >\S+ (.+)", (PROJECT / "docs" / "stores.md").read_text())
+    return granted_in("docs/stores.md", "flags")
+
+
+def granted_in(document: str, user: str) -> list[str]:
+    rule = re.search(rf"ACL SETUSER {user} on >\S+ (.+)", (PROJECT / document).read_text())
     assert rule is not None
-    return rule[1].split()
+    return re.findall(r"\([^)]*\)|\S+", rule[1])  # a selector, with what stands in its parentheses, is one word
 
 
 @pytest.fixture
@@ -33,7 +37,13 @@ def restricted_app(
     load_app: LoadApp, environment: Environment, own_valkey: ValkeyServer, own_client: redis.Redis
 ) -> App:
     own_client.execute_command("ACL", "SETUSER", "flags", "on", ">secret", *granted_in_the_readme())
-    return load_app({**environment, "REDIS_URL": f"redis://flags:secret@127.0.0.1:{own_valkey.port}"})
+    return load_app(recording(environment, own_valkey))
+
+
+def recording(environment: Environment, valkey: ValkeyServer) -> Environment:
+    """The settings of an app that leaves events at each evaluation, as this user."""
+    events = {"EVENTS": "full", "EVENTS_FLUSH_SECONDS": "0"}
+    return {**environment, **events, "REDIS_URL": f"redis://flags:secret@127.0.0.1:{valkey.port}"}
 
 
 def test_the_commands_in_the_readme_suffice(
@@ -54,6 +64,9 @@ def test_the_commands_in_the_readme_suffice(
     own_client.set("launchdarkly:$lock", "for ever")
     own_client.pexpire("launchdarkly:$lock", 300)
     assert restricted_app.webhook(**flag_entry("shiny", 2))["status"] == "refreshed"
+    assert restricted_app.post("/evaluate/shiny", USER).status_code == 200
+    assert restricted_app.client.http.get("/status").json_body["events"]["oldestUndeliveredSeconds"] >= 0
+    assert restricted_app.invoke("deliver_events", {})["delivered"] == 2  # and the context
     launchdarkly.replace(by_key(rule_flag("in big", segment_match("big"))), by_key(big_segment("big")))
     RedisMembers(own_valkey.url).put("anna", ["big.g3"])
     restricted_app.webhook()
@@ -90,3 +103,41 @@ def test_other_commands_stay_refused(restricted_app: App, own_valkey: ValkeyServ
         pytest.raises(redis.exceptions.NoPermissionError),
     ):
         client.execute_command(*command.split())
+
+
+@pytest.fixture
+def evaluating_app(
+    load_app: LoadApp, environment: Environment, own_valkey: ValkeyServer, own_client: redis.Redis
+) -> App:
+    """Functions that only evaluate, as the user that docs/events.md gives them, over flags that another has written."""
+    own_client.execute_command("ACL", "SETUSER", "flags", "on", ">secret", *granted_in("docs/events.md", "evaluations"))
+    load_app({**environment, "REDIS_URL": own_valkey.url}).webhook()
+    return load_app(recording(environment, own_valkey))
+
+
+def test_whoever_evaluates_may_add_events_and_not_write_flags(
+    launchdarkly: FakeLaunchDarkly, own_valkey: ValkeyServer, own_client: redis.Redis, evaluating_app: App
+) -> None:
+    assert evaluating_app.post("/evaluate/missing", USER).status_code == 404
+    assert own_client.llen("launchdarkly:$events") == 1
+    own_client.set("launchdarkly:$events_bytes", 2**40)
+    for _ in range(3):  # the last time it asks whether there is room
+        assert evaluating_app.post("/evaluate/missing", USER).status_code == 404
+    assert own_client.llen("launchdarkly:$events") == 2
+    own_client.delete("launchdarkly:$snapshot", "launchdarkly:$sync")
+    assert evaluating_app.evaluate(USER) == {}
+    assert evaluating_app.client.http.get("/status").status_code == 200
+    assert own_client.acl_log() == []
+    with redis.Redis.from_url(f"redis://flags:secret@127.0.0.1:{own_valkey.port}") as client:
+        for command in (
+            "HSET launchdarkly:features shiny {}",
+            "SET launchdarkly:$sync x",
+            "SET launchdarkly:$delivery x",
+            "RPUSH launchdarkly:features x",
+            "INCRBY launchdarkly:$delivery_lock 1",
+            "LRANGE launchdarkly:$events 0 -1",
+            "LREM launchdarkly:$events 1 x",
+            "DEL launchdarkly:$events",
+        ):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*command.split())

@@ -15,6 +15,7 @@ import redis
 from chalicelib.config import load_settings
 from chalicelib.errors import ConfigurationError, StoreUnavailable
 from chalicelib.stores.redis.address import address_of
+from chalicelib.stores.redis.events import RedisEventQueue
 from chalicelib.stores.redis.iam import Cache, Keys, token
 from chalicelib.stores.redis.reader import RedisReader
 from chalicelib.stores.redis.writer import RedisWriter
@@ -53,7 +54,14 @@ def url(cache: ElastiCache, certificates: Certificates) -> str:
 @pytest.fixture
 def app(load_app: LoadApp, environment: Environment, url: str) -> App:
     """Each command over a connection of its own, as if a minute lay between any two."""
-    iam = {**environment, **ACCESS, "REDIS_URL": url, "REDIS_AUTH": "iam"}
+    iam = {
+        **environment,
+        **ACCESS,
+        "REDIS_URL": url,
+        "REDIS_AUTH": "iam",
+        "EVENTS": "summary",
+        "EVENTS_FLUSH_SECONDS": "60",
+    }
     return load_app(iam, Timing(settle_seconds=0.05, connection_seconds=0.0))
 
 
@@ -67,6 +75,7 @@ def test_a_refresh_and_an_evaluation_log_in_by_a_token_for_each_connection(
     for _ in range(2):
         assert app.evaluate(USER)["shiny"]["value"] is True
     assert len(cache.tokens) == by_the_writer + 2
+    app.invoke("deliver_events", {})
     assert all(each.startswith("flags-cache/?Action=connect&ResourceType=ServerlessCache&") for each in cache.tokens)
 
 
@@ -77,12 +86,12 @@ def test_a_token_that_is_refused_says_what_is_missing(app: App, cache: ElastiCac
     assert cache.tokens == []
 
 
-def test_what_a_new_connection_presents_is_not_older_than_that(cache: ElastiCache, url: str) -> None:
-    """A reader that is older than any token; here, because the keys that signed for it have changed meanwhile."""
+def test_every_part_that_connects_presents_a_token_of_that_moment(cache: ElastiCache, url: str) -> None:
     access = dict(ACCESS)
     reader = RedisReader(url, "flags", Timing(connection_seconds=0.0), iam=access)
     writer = RedisWriter(url, "flags", Timing(connection_seconds=0.0), access)
-    for ask in (reader.read_sync_record, lambda: writer.read_covered("ticket")):
+    queue = RedisEventQueue(url, "flags", Timing(), access)
+    for ask in (reader.read_sync_record, lambda: writer.read_covered("ticket"), queue.read_report):
         ask()
         signed_at = dict(parse_qsl(urlsplit(f"//{cache.tokens[-1]}").query))["X-Amz-Date"]
         age = datetime.now(timezone.utc) - datetime.strptime(signed_at, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from tests.support.processes import PYTHON, OwnProcess
@@ -18,10 +19,10 @@ Json = dict[str, Any]
 class AppProcess(OwnProcess):
     """An app in daemon mode over the store at this URL."""
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, settings: Mapping[str, str] | None = None) -> None:
         super().__init__(
             [PYTHON, "-m", "tests.support.app_process"],
-            {"REDIS_URL": redis_url, "EVALUATE_AUTH": "none"},
+            {"REDIS_URL": redis_url, "EVALUATE_AUTH": "none", **(settings or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None,

@@ -30,7 +30,7 @@ Json = dict[str, Any]
 TOKEN = "the-token-of-a-caller"
 SECRET = "the-secret-of-the-webhook"
 USER = {"kind": "user", "key": "anna"}
-FUNCTIONS = {"api_handler": "", "on_event": "-on_event", "reconcile": "-reconcile"}
+FUNCTIONS = {name: f"-{name}" for name in ("on_event", "reconcile", "deliver_events")} | {"api_handler": ""}
 """Chalice's name of a function, and what it adds to the stage's name for Lambda's."""
 ENVIRONMENTS = {"dev": "test", "production": "production"}
 """The LaunchDarkly environment of each deployable stage."""

@@ -1,4 +1,4 @@
-"""A LaunchDarkly that the tests own: its streaming endpoint over real HTTP, with faults.
+"""A LaunchDarkly that the tests own: its streaming endpoint and its events service over real HTTP, with faults.
 
 Speaks what an SDK's stream does: ``GET /all``, server-sent events in chunked transfer encoding (the SDK
 reads in chunks), one ``put`` with the whole data set, then ``patch`` and ``delete`` events.
@@ -7,6 +7,7 @@ reads in chunks), one ``put`` with the whole data set, then ``patch`` and ``dele
 from __future__ import annotations
 
 import copy
+import gzip
 import json
 import queue
 import select
@@ -14,9 +15,22 @@ import threading
 import time
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 
 Json = dict[str, Any]
+
+
+class Post(NamedTuple):
+    """Events that were sent: the headers by their names in lower case, and the answer that they got."""
+
+    path: str
+    headers: dict[str, str]
+    events: list[Json]
+    status: int
+
+    @property
+    def payload_id(self) -> str:
+        return self.headers["x-launchdarkly-payload-id"]
 
 
 class Fault(Enum):
@@ -44,6 +58,12 @@ class FakeLaunchDarkly:
         self.revoked_sdk_keys: set[str] = set()
         self.put_override: Json | None = None
         """An old or odd data set that new streams start with instead of the current one."""
+        self.posts: list[Post] = []
+        """What came to the events service, accepted or not."""
+        self.event_statuses: list[int] = []
+        """What the events service answers to the next posts, and then 202; 0 closes the connection."""
+        self.most_event_bytes: int | None = None
+        """What the events service takes at most of a payload: 413 for more."""
         self._lock = threading.RLock()
         self._put: bytes | None = None
         """The event with the whole data set, which takes long to write out, while nothing changes."""
@@ -71,6 +91,15 @@ class FakeLaunchDarkly:
     def open_connections(self) -> int:
         """Connections that this server still handles, each in a thread of this process."""
         return self._server.handling
+
+    @property
+    def accepted(self) -> list[Post]:
+        """The payloads that the events service has accepted, each once: it drops what has the id of another one."""
+        return list({post.payload_id: post for post in reversed(self.posts) if post.status == 202}.values())[::-1]
+
+    def events(self, kind: str) -> list[Json]:
+        """All events of this kind that it has accepted."""
+        return [event for post in self.accepted for event in post.events if event["kind"] == kind]
 
     def replace(self, flags: dict[str, Json], segments: dict[str, Json] | None = None) -> None:
         """The whole data set, without an event."""
@@ -176,9 +205,23 @@ class _StreamHandler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def do_POST(self) -> None:
-        """The events and diagnostics endpoints: accepted and dropped."""
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.send_response(202)
+        """The events service; diagnostics are accepted and dropped."""
+        launchdarkly = self.server.launchdarkly
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status = 202
+        if self.path.endswith("/bulk"):
+            status = launchdarkly.event_statuses.pop(0) if launchdarkly.event_statuses else 202
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            text = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
+            if headers["authorization"] in launchdarkly.revoked_sdk_keys:
+                status = 401
+            elif launchdarkly.most_event_bytes is not None and len(text) > launchdarkly.most_event_bytes:
+                status = 413
+            launchdarkly.posts.append(Post(self.path, headers, json.loads(text), status))
+        if not status:
+            self.close_connection = True
+            return
+        self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

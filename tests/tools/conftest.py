@@ -59,6 +59,11 @@ def on_event(event, lambda_context):
     pass
 
 
+@app.schedule(Rate(1, unit=Rate.MINUTES), name="deliver_events")
+def deliver_events(event):
+    pass
+
+
 @app.schedule(Rate(5, unit=Rate.MINUTES), name="reconcile")
 def reconcile(event):
     pass

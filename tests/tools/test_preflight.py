@@ -48,7 +48,28 @@ SETTINGS: list[tuple[dict[str, str | None], list[str]]] = [
         {"EVALUATE_TOKEN_SHA256": "", "EVALUATE_CLIENT_TOKEN_SHA256": "0" * 64, "EVALUATE_COLOUR": "blue"},
         ["EVALUATE_COLOUR is no setting of this app."],
     ),
+    (
+        {"EVALUATE_TOKEN_SHA256": "", "EVALUATE_MOBILE_TOKEN_SHA256": "0" * 64, "EVALUATE_COLOUR": "blue"},
+        ["EVALUATE_COLOUR is no setting of this app."],
+    ),
+    (
+        {"EVALUATE_TOKEN_SHA256": "", "LAUNCHDARKLY_MOBILE_KEY_SHA256": "0" * 64, "EVALUATE_COLOUR": "blue"},
+        ["EVALUATE_COLOUR is no setting of this app."],
+    ),
+    (
+        {"EVALUATE_TOKEN_SHA256": "", "LAUNCHDARKLY_CLIENT_SIDE_ID": "5f1a6c0e9b", "EVALUATE_COLOUR": "blue"},
+        ["EVALUATE_COLOUR is no setting of this app."],
+    ),
     ({"LAUNCHDARKLY_SDK_KEY": "sdk-0", "LAUNCHDARKLY_SDK_KEY_PARAMETER": None}, [SECRET_IN_CONFIG]),
+    (
+        {
+            "LAUNCHDARKLY_FLAG_FILE": "flags.json",
+            "LAUNCHDARKLY_SECURE_MODE": "on",
+            "LAUNCHDARKLY_SDK_KEY": "sdk-0",
+            "LAUNCHDARKLY_SDK_KEY_PARAMETER": None,
+        },
+        [SECRET_IN_CONFIG],
+    ),
     (
         {"LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER": None},
         ["LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER is not set; it names the SSM parameter that holds the secret."],
@@ -212,7 +233,10 @@ def test_in_a_network_every_function_may_connect_to_it(configure: Configure, aws
     assert problems(stage) == [
         f"policy-production{suffix}.json does not allow {function} to connect to the subnets of config.json: "
         f"it needs {needs}"
-        for function, suffix in (("api_handler", ""), ("on_event", "-on_event"), ("reconcile", "-reconcile"))
+        for function, suffix in (
+            ("api_handler", ""),
+            *((name, f"-{name}") for name in ("on_event", "reconcile", "deliver_events")),
+        )
     ]
 
 

@@ -44,7 +44,15 @@ DEFAULTS: dict[str, Any] = {
     "token_digests": frozenset(),
     "client_token_digests": frozenset(),
     "mobile_token_digests": frozenset(),
+    "client_side_id": None,
+    "mobile_key_digests": frozenset(),
+    "is_secure_mode": False,
     "max_body_bytes": 65_536,
+    "events_mode": None,
+    "events_flush_seconds": 10.0,
+    "events_private_attributes": (),
+    "events_omit_anonymous": False,
+    "track_accepts_client_tokens": False,
     "is_status_closed": False,
     "cors_allow_origin": None,
     "has_explorer": False,
@@ -156,10 +164,29 @@ VALID: list[tuple[dict[str, str], dict[str, Any]]] = [
     *(({"CORS_ALLOW_ORIGIN": origin}, {"cors_allow_origin": origin}) for origin in ORIGINS),
     ({"EVALUATE_CLIENT_TOKEN_SHA256": DIGEST_A}, {"client_token_digests": frozenset({DIGEST_A})}),
     ({"EVALUATE_MOBILE_TOKEN_SHA256": DIGEST_A}, {"mobile_token_digests": frozenset({DIGEST_A})}),
+    ({"LAUNCHDARKLY_CLIENT_SIDE_ID": "5f1a6c0e9b"}, {"client_side_id": "5f1a6c0e9b"}),
+    (
+        {"LAUNCHDARKLY_MOBILE_KEY_SHA256": f"{DIGEST_A},{DIGEST_B}"},
+        {"mobile_key_digests": frozenset({DIGEST_A, DIGEST_B})},
+    ),
+    ({"LAUNCHDARKLY_SECURE_MODE": "off"}, {}),
+    (
+        {"LAUNCHDARKLY_SECURE_MODE": "on", "LAUNCHDARKLY_SDK_KEY": "sdk-1"},
+        {"is_secure_mode": True, "sdk_key": SecretSource("LAUNCHDARKLY_SDK_KEY", "sdk-1", is_key=True)},
+    ),
     ({"EVALUATE_MAX_BODY_BYTES": "1024"}, {"max_body_bytes": 1024}),
     ({"EVALUATE_MAX_BODY_BYTES": "1000000"}, {"max_body_bytes": 1_000_000}),
     ({"STATUS_AUTH": "none"}, {}),
     ({"STATUS_AUTH": "token"}, {"is_status_closed": True}),
+    *(({"EVENTS": mode}, {"events_mode": mode}) for mode in ("off", "summary", "full")),
+    ({"EVENTS_FLUSH_SECONDS": "0"}, {"events_flush_seconds": 0.0}),
+    ({"EVENTS_PRIVATE_ATTRIBUTES": "all"}, {"events_private_attributes": None}),
+    (
+        {"EVENTS_PRIVATE_ATTRIBUTES": "email, /address/street,/a~1b/~0,first name"},
+        {"events_private_attributes": ("email", "/address/street", "/a~1b/~0", "first name")},
+    ),
+    ({"EVENTS_OMIT_ANONYMOUS": "on"}, {"events_omit_anonymous": True}),
+    ({"TRACK_CLIENT_TOKENS": "allow"}, {"track_accepts_client_tokens": True}),
 ]
 
 
@@ -188,6 +215,14 @@ _NOT_A_DIGEST = (
 )
 _NOT_A_STORE = (
     f"REDIS_URL is {_NOT_SHOWN}; expected a URL that starts with redis://, rediss:// or unix://, or 'embedded'."
+)
+_NOT_AN_ID = (
+    f"LAUNCHDARKLY_CLIENT_SIDE_ID is {_NOT_SHOWN}; expected the client-side ID of a LaunchDarkly environment, letters "
+    "and digits, and none of its keys."
+)
+_NO_KEY_TO_HASH_WITH = (
+    "LAUNCHDARKLY_SECURE_MODE is 'on', which compares with hashes that are made with the SDK key; set "
+    "LAUNCHDARKLY_SDK_KEY or LAUNCHDARKLY_SDK_KEY_PARAMETER."
 )
 INVALID: list[tuple[dict[str, str], str]] = [
     (
@@ -297,7 +332,34 @@ INVALID: list[tuple[dict[str, str], str]] = [
         )
         for number in ("0", "1023", "1000001", "-1", "64k", "1e4", "2048.0", "९९९९", "9" * 5000)
     ),
+    *(
+        (
+            {"LAUNCHDARKLY_CLIENT_SIDE_ID": identifier},
+            _NOT_AN_ID,
+        )
+        for identifier in (f"sdk-{PASSWORD}", f"mob-{PASSWORD}", "5f1a,5f1b", "a/b", "é", "a" * 65)
+    ),
+    ({"LAUNCHDARKLY_SECURE_MODE": "true"}, "LAUNCHDARKLY_SECURE_MODE is 'true'; expected one of: on, off."),
+    (
+        {"LAUNCHDARKLY_SECURE_MODE": "on"},
+        _NO_KEY_TO_HASH_WITH,
+    ),
     ({"STATUS_AUTH": "iam"}, "STATUS_AUTH is 'iam'; expected one of: none, token."),
+    ({"EVENTS": "on"}, "EVENTS is 'on'; expected one of: off, summary, full."),
+    (
+        {"EVALUATION_MODE": "direct", "REDIS_URL": "", "EVENTS": "summary"},
+        "EVENTS is 'summary', but in direct mode the SDK sends all; expected one of: off, full.",
+    ),
+    ({"EVENTS_FLUSH_SECONDS": "-1"}, "EVENTS_FLUSH_SECONDS is '-1'; expected a number of seconds, 0 or more."),
+    *(
+        (
+            {"EVENTS_PRIVATE_ATTRIBUTES": references},
+            f"EVENTS_PRIVATE_ATTRIBUTES is {references!r}; expected attribute references, separated by commas, or all.",
+        )
+        for references in (",", "email,,name", "/", "//a", "/a/", "/a~2b", "/a~")
+    ),
+    ({"EVENTS_OMIT_ANONYMOUS": "yes"}, "EVENTS_OMIT_ANONYMOUS is 'yes'; expected one of: on, off."),
+    ({"TRACK_CLIENT_TOKENS": "on"}, "TRACK_CLIENT_TOKENS is 'on'; expected one of: allow, refuse."),
     *(
         (
             {one: f"{DIGEST_A},{DIGEST_B}", other: DIGEST_A.upper()},

@@ -59,6 +59,8 @@ FORMS: list[tuple[str, Json, EventRequest]] = [
     ("one flag of a user", {"user": LEGACY, "flag": "a"}, EventRequest((LEGACY,), ALL, flag="a")),
     ("null options", {"context": USER, "flag": None, "flags": None}, EventRequest((USER,), ALL)),
     ("options", {"context": USER, **CHOSEN}, EventRequest((USER,), CHOSEN_OPTIONS)),
+    ("without a trace", {"context": USER, "events": False}, EventRequest((USER,), Options(events=False))),
+    ("a context with an attribute", {**USER, "events": 3}, EventRequest(({**USER, "events": 3},), ALL)),
     ("no flags", {"context": USER, "flags": []}, EventRequest((USER,), Options(flags=()))),
     ("a batch", {"contexts": [USER, 7, LEGACY]}, EventRequest((USER, 7, LEGACY), ALL, is_batch=True)),
     ("an empty batch", {"contexts": []}, EventRequest((), ALL, is_batch=True)),
@@ -76,7 +78,7 @@ def test_every_documented_form_is_understood(event: Json, request_: EventRequest
 
 FORMS_IN_WORDS = (
     "a context or user itself, {'context': ...}, {'user': ...}, or {'contexts': [...]}, "
-    "with optional flag, flags, withReasons and clientSideOnly"
+    "with optional flag, flags, withReasons, clientSideOnly and events"
 )
 NO_OBJECT = f"The event must be a JSON object: {FORMS_IN_WORDS}."
 NO_SUBJECT = f"The event must hold exactly one subject: {FORMS_IN_WORDS}."
@@ -102,6 +104,7 @@ INVALID: list[tuple[object, str]] = [
     ({**USER, "flags": ["x"]}, ambiguous("flags")),
     ({**USER, "withReasons": True}, ambiguous("withReasons")),
     ({**LEGACY, "clientSideOnly": True}, ambiguous("clientSideOnly")),
+    ({**USER, "events": False}, ambiguous("events")),
     (eventbridge({**USER, "flag": "a"}), ambiguous("flag")),
     ({"context": USER, "flagKey": "a"}, unknown("flagKey")),
     ({"user": LEGACY, "Flag": "a"}, unknown("Flag")),
@@ -132,6 +135,7 @@ INVALID: list[tuple[object, str]] = [
     ({"context": USER, "flags": ["a", 7]}, "The event's 'flags' must be an array of flag keys."),
     ({"context": USER, "withReasons": "true"}, "The event's 'withReasons' must be true or false."),
     ({"context": USER, "withReasons": 1}, "The event's 'withReasons' must be true or false."),
+    ({"context": USER, "events": "no"}, "The event's 'events' must be true or false."),
     ({"user": LEGACY, "clientSideOnly": None}, "The event's 'clientSideOnly' must be true or false."),
 ]
 

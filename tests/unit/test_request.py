@@ -12,6 +12,7 @@ from chalicelib.api.request import (
     matches_etag,
     no_options,
     options_from_query,
+    options_of_ofrep,
     options_of_one_flag,
     parse_json,
 )
@@ -100,14 +101,15 @@ def test_one_flag_has_options_too(query: dict[str, list[str]], options: Options)
 
 UNKNOWN: list[tuple[Callable[[Query], Options], str, str]] = [
     *(
-        (options_from_query, name, "expected one of: withReasons, clientSideOnly, flags.")
+        (options_from_query, name, "expected one of: withReasons, clientSideOnly, flags, events, format.")
         for name in ("flag", "Flags", "withreasons", "client_side_only", "context", "")
     ),
     *(
-        (options_of_one_flag, name, "expected one of: withReasons, clientSideOnly, explain.")
+        (options_of_one_flag, name, "expected one of: withReasons, clientSideOnly, events, explain.")
         for name in ("flags", "flag", "withReason")
     ),
-    *((no_options, name, "there are none here.") for name in ("flags", "clientSideOnly", "withReasons")),
+    *((options_of_ofrep, name, "expected one of: events.") for name in ("flags", "clientSideOnly", "withReasons")),
+    *((no_options, name, "there are none here.") for name in ("flags", "events")),
 ]
 
 
@@ -126,7 +128,7 @@ def test_a_long_name_is_not_repeated_whole() -> None:
     assert str(raised.value).startswith(f"The query parameter '{'x' * 100}' is not known;")
 
 
-@pytest.mark.parametrize("name", ["withReasons", "clientSideOnly"])
+@pytest.mark.parametrize("name", ["withReasons", "clientSideOnly", "events"])
 @pytest.mark.parametrize("value", ["", "1", "True", "yes"])
 def test_an_option_that_is_not_true_or_false_is_refused(name: str, value: str) -> None:
     with pytest.raises(InvalidRequest) as raised:

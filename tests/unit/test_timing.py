@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib import DELIVER_MINUTES
 from chalicelib.timing import API_GATEWAY_SECONDS, Timing
 from tests.support.data import PROJECT
 
@@ -38,6 +39,17 @@ def test_a_request_waits_less_than_a_second_for_two_stores_that_are_away() -> No
     ):
         assert seconds + max(TIMING.big_segments_seconds - seconds, TIMING.big_segments_least_seconds) < 1
     assert TIMING.next_address_seconds + TIMING.shortest_exchange_seconds < TIMING.big_segments_least_seconds
+
+
+def test_events_are_left_within_a_moment_by_a_connection_that_has_just_answered() -> None:
+    assert TIMING.events_held_seconds + TIMING.events_reconnect_seconds <= 0.25
+    assert TIMING.events_reconnect_seconds < TIMING.redis_reconnect_seconds
+
+
+def test_a_delivery_ends_before_its_lock_and_its_lock_before_the_next_run_but_one() -> None:
+    longest = TIMING.delivery_seconds + TIMING.event_send_seconds + STORE_REQUESTS_SECONDS
+    assert longest < TIMING.delivery_lock_seconds < function_seconds("deliver_events")
+    assert TIMING.delivery_retry_seconds[0] < 60 * DELIVER_MINUTES  # the next run tries again
 
 
 def test_a_new_connection_gets_time_for_several_addresses_and_for_an_exchange() -> None:

@@ -31,13 +31,19 @@ from .tls import peer_of
 def http_read_call(endpoint: Endpoint, timing: Timing) -> Call:
     """Requests of the read path, which learns within a second that DynamoDB is out of reach. Thread-safe."""
 
-    def seconds_for(operation: str, was_open: bool) -> float:
-        if operation == "Query":
-            return timing.dynamodb_query_seconds
-        again = timing.dynamodb_held_seconds + timing.dynamodb_reconnect_seconds
-        return again if was_open else timing.first_exchange_seconds
+    reconnect_seconds = timing.dynamodb_reconnect_seconds
+    held_seconds = timing.dynamodb_held_seconds
 
-    return _Requests(endpoint, timing, seconds_for, timing.dynamodb_read_attempts, timing.dynamodb_reconnect_seconds)
+    def seconds_for(operation: str, was_open: bool) -> tuple[float, float]:
+        if operation == "Query":
+            return timing.dynamodb_query_seconds, reconnect_seconds
+        if not was_open:
+            return timing.first_exchange_seconds, reconnect_seconds
+        if operation == "PutItem":  # of events, for which nobody waits
+            return timing.events_held_seconds + timing.events_reconnect_seconds, timing.events_reconnect_seconds
+        return held_seconds + reconnect_seconds, reconnect_seconds
+
+    return _Requests(endpoint, timing, seconds_for, timing.dynamodb_read_attempts)
 
 
 def http_write_call(endpoint: Endpoint, timing: Timing) -> Call:
@@ -45,7 +51,7 @@ def http_write_call(endpoint: Endpoint, timing: Timing) -> Call:
     seconds = timing.dynamodb_last_batch_seconds
     strict = timing._replace(exchange_seconds=seconds)
     return _Requests(
-        endpoint, strict, lambda *_: seconds, timing.dynamodb_write_attempts, timing.dynamodb_request_seconds
+        endpoint, strict, lambda *_: (seconds, timing.dynamodb_request_seconds), timing.dynamodb_write_attempts
     )
 
 
@@ -56,23 +62,24 @@ class _Requests:
         self,
         endpoint: Endpoint,
         timing: Timing,
-        seconds_for: Callable[[str, bool], float],
+        seconds_for: Callable[[str, bool], tuple[float, float]],
         attempts: int,
-        reconnect_seconds: float,
     ) -> None:
-        """``seconds_for``: (operation, was there a connection before) -> for all attempts together."""
+        """``seconds_for``: (operation, was there a connection before) -> for all attempts together, and how much of
+        that is left for a new connection.
+        """
         self._endpoint = endpoint
         self._timing = timing
         self._seconds_for = seconds_for
         self._attempts = attempts
-        self._reconnect_seconds = reconnect_seconds
         self._line = Line(peer_of(endpoint.url, timing), timing)
 
     def __call__(self, operation: str, request: Json, within_seconds: float = math.inf) -> Json:
-        seconds = min(self._seconds_for(operation, self._line.was_open), within_seconds)
-        patience = ExchangePatience(seconds, self._timing)
+        seconds, reconnect_seconds = self._seconds_for(operation, self._line.was_open)
+        patience = ExchangePatience(min(seconds, within_seconds), self._timing)
+        body = json.dumps(request, default=_base64).encode()
         try:
-            return self._ask_until_processed(operation, json.dumps(request, default=_base64).encode(), patience)
+            return self._ask_until_processed(operation, body, patience, reconnect_seconds)
         except CutOff as error:
             raise StoreTooSlow("DynamoDB did not answer in time.") from error
         except TimeoutError as error:
@@ -80,23 +87,25 @@ class _Requests:
         except OSError as error:
             raise StoreUnavailable(f"DynamoDB cannot be reached ({type(error).__name__}).") from error
 
-    def _ask_until_processed(self, operation: str, body: bytes, patience: ExchangePatience) -> Json:
+    def _ask_until_processed(
+        self, operation: str, body: bytes, patience: ExchangePatience, reconnect_seconds: float
+    ) -> Json:
         for _ in range(self._attempts - 1):
             try:
-                return self._ask(operation, body, patience)
+                return self._ask(operation, body, patience, reconnect_seconds)
             except RequestRefused as refusal:
                 if not _is_passing(refusal):
                     raise
             with patience.waiting(self._timing.dynamodb_read_pause_seconds) as seconds:
                 time.sleep(seconds)
-        return self._ask(operation, body, patience)
+        return self._ask(operation, body, patience, reconnect_seconds)
 
-    def _ask(self, operation: str, body: bytes, patience: ExchangePatience) -> Json:
+    def _ask(self, operation: str, body: bytes, patience: ExchangePatience, reconnect_seconds: float) -> Json:
         def talk(stream: Stream) -> HttpAnswer:
             now = datetime.now(timezone.utc)
             return post(stream, signed_headers(self._endpoint, operation, body, now), body)
 
-        return _answer(operation, self._line.exchange(talk, patience, self._reconnect_seconds))
+        return _answer(operation, self._line.exchange(talk, patience, reconnect_seconds))
 
 
 def _base64(binary: bytes) -> str:

@@ -1,20 +1,27 @@
 """The reader of a DynamoDB table: GetItem and Query, over a connection of its own where access is plain.
 
+IAM actions: ``dynamodb:GetItem`` and ``dynamodb:Query``; where ``EVENTS`` is on, also ``dynamodb:PutItem``, which a
+condition on the leading key limits to the queue of events.
 IAM actions: ``dynamodb:GetItem`` and ``dynamodb:Query``; for memberships in big segments ``dynamodb:BatchGetItem``.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ...data_set import StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
-from ..port import MembershipReader
+from ..port import QUEUED_SECONDS, MembershipReader
 from ..snapshot import leads_from, open_changes, open_snapshot
 from .access import read_call
 from .endpoint import Json
 from .table import Table
+
+if TYPE_CHECKING:
+    from ...events.batches import Batch, DeliveryReport
 
 
 class DynamoDbReader:
@@ -48,6 +55,19 @@ class DynamoDbReader:
     def read_some(self, keys: Mapping[str, Collection[str]]) -> Texts:
         found = {kind: {key: self._table.read_item(kind, key) for key in wanted} for kind, wanted in keys.items()}
         return {kind: {key: text for key, text in items.items() if text is not None} for kind, items in found.items()}
+
+    def leave_events(self, batches: Sequence[Batch]) -> bool:
+        """Always True: there is room, and what nobody delivers expires."""
+        expires = str(int(time.time()) + QUEUED_SECONDS)
+        for batch in batches:
+            item = {**self._table.key("$events", batch.name), "data": {"B": batch.data}, "expires": {"N": expires}}
+            self._table.call("PutItem", {"TableName": self._table.name, "Item": item})
+        return True
+
+    def read_delivery(self) -> DeliveryReport:
+        from .queued import read_report
+
+        return read_report(self._table)
 
     def memberships(self, prefix: str) -> MembershipReader:
         from .memberships import DynamoDbMemberships  # only where a flag asks for a big segment

@@ -34,11 +34,15 @@ def sdk_call(timing: Timing) -> Call:
 
 def sdk_read_call(timing: Timing) -> Call:
     """Requests of the read path, which learns within a second that DynamoDB is out of reach."""
-    of_items = _call(timing.dynamodb_held_seconds, timing)
-    of_pages = _call(timing.dynamodb_query_seconds, timing)
+    calls = {
+        "GetItem": _call(timing.dynamodb_held_seconds, timing),
+        "BatchGetItem": _call(timing.dynamodb_held_seconds, timing),
+        "Query": _call(timing.dynamodb_query_seconds, timing),
+        "PutItem": _call(timing.events_held_seconds, timing),
+    }
 
     def call(operation: str, request: Json, within_seconds: float = math.inf) -> Json:
-        return (of_pages if operation == "Query" else of_items)(operation, request, within_seconds)
+        return calls[operation](operation, request, within_seconds)
 
     return call
 

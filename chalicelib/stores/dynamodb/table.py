@@ -15,6 +15,9 @@ Items, for the prefix ``launchdarkly``:
 - ``launchdarkly:$snapshot`` / ``<revision>/<number>``: the data set once more, in the format of
   ``stores/snapshot.py``, in parts of ``PART_BYTES`` as ``data``.
 - ``launchdarkly:$changes``: in the same format, what changed since the revision before.
+- ``launchdarkly:$events`` / a batch's name: events that evaluations have left, as ``data``. ``expires`` is the Unix
+  time at which the table's time to live deletes it.
+- ``launchdarkly:$delivery``: what the delivery of events keeps between its runs as ``state``, and its lock.
 """
 
 from __future__ import annotations

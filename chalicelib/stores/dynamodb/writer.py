@@ -64,7 +64,7 @@ class DynamoDbWriter:
     def __init__(self, table: str, prefix: str, aws: Mapping[str, str], timing: Timing) -> None:
         """``aws``: as for the reader. Raises ConfigurationError when AWS's SDK is needed and cannot be set up."""
         self._timing = timing
-        self._table = _WritableTable(write_call(aws, timing), table, prefix)
+        self._table = WritableTable(write_call(aws, timing), table, prefix)
 
     def can_hold(self, kind: str, key: str, item: Item) -> bool:
         """Within about 400 KB: names and values of all attributes count, in UTF-8."""
@@ -97,7 +97,7 @@ class DynamoDbWriter:
 
     def try_lock(self, owner: str, seconds: float) -> bool:
         sync = self._table.read_sync()
-        if _is_locked(sync):
+        if is_locked(sync):
             return False
         # Not if another has taken it since it was read.
         is_free = "attribute_not_exists(lock_owner) OR lock_owner IN (:owner, :seen)"
@@ -134,26 +134,26 @@ class DynamoDbWriter:
             "SET lock_owner = :owner, lock_expires = :expires",
             condition,
             owner=owner,
-            expires=_read_at(sync) + math.ceil(seconds),
+            expires=read_at(sync) + math.ceil(seconds),
             **values,
         )
         return updated is not None
 
 
-def _read_at(sync: Sync) -> int:
+def read_at(sync: Sync) -> int:
     """When it was read, in Unix time, by the Date of the answer: no two instances' clocks have to agree."""
     return int(parsedate_to_datetime(sync.date).timestamp())
 
 
-def _is_locked(sync: Sync) -> bool:
+def is_locked(sync: Sync) -> bool:
     """Whole seconds free a lock up to one second early, which the last batch leaves room for."""
-    return sync.lock_owner is not None and 0 < sync.lock_expires - _read_at(sync) <= _LONGEST_LOCK_SECONDS
+    return sync.lock_owner is not None and 0 < sync.lock_expires - read_at(sync) <= _LONGEST_LOCK_SECONDS
 
 
 class _DynamoDbUpdate:
     def __init__(
         self,
-        table: _WritableTable,
+        table: WritableTable,
         timing: Timing,
         owner: str,
         last_batch_at: float,
@@ -261,7 +261,7 @@ class _Superseded:
     """
 
     def __init__(self, sync: Sync) -> None:
-        self._now = _read_at(sync)
+        self._now = read_at(sync)
         self._snapshots: dict[str, tuple[int, int]] = {}
         try:
             for revision, (size, since) in json.loads(sync.superseded or "{}").items():
@@ -289,7 +289,7 @@ class _Superseded:
         return [(revision, self._snapshots.pop(revision)[0]) for revision in old]
 
 
-class _WritableTable(Table):
+class WritableTable(Table):
     def update(
         self, name: str, expression: str, condition: str | None = None, **values: str | int | list[str]
     ) -> Attributes | None:

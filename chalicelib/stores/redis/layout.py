@@ -9,6 +9,9 @@ Keys, for the prefix ``launchdarkly``:
 - ``launchdarkly:$lock``: who refreshes; it expires.
 - ``launchdarkly:$queue``: a hash of webhooks' tickets to what they announce, as JSON, and, once a refresh has
   covered them, to ``"met"`` or ``"unmet"``.
+- ``launchdarkly:$events``: a list of the batches of events that evaluations have left, each its name, a space, and its
+  data. ``launchdarkly:$events_bytes`` counts their bytes.
+- ``launchdarkly:$delivery``: what the delivery of events keeps between its runs. ``$delivery_lock``: who delivers.
 
 Version 1.0 used ``$tickets``, ``$covered`` and ``$announced`` instead; a rollout may run both.
 

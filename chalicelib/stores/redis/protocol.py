@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Reply = Any
 """A bulk string as bytes, an integer, a list of replies, or None (the protocol decides)."""
 
-Command = tuple[str, ...]
+Command = tuple[str | bytes, ...]
 
 Execute = Callable[[Stream, Address, tuple[Command, ...]], list[Reply]]
 
@@ -55,14 +55,29 @@ class Server:
         """The same for commands that fail each for itself: an error is a reply, unless all are errors."""
         return self._ask(execute_each, tuple(commands), within_seconds)
 
-    def _ask(self, talk: Execute, commands: tuple[Command, ...], within_seconds: float) -> list[Reply]:
+    def tell(self, *commands: Command) -> list[Reply]:
+        """As :meth:`ask`, for what nobody waits for: given up sooner."""
         timing = self._timing
+        held_seconds, reconnect_seconds = timing.events_held_seconds, timing.events_reconnect_seconds
+        within_seconds = held_seconds + reconnect_seconds if self._line.was_open else math.inf
+        return self._ask(execute, commands, within_seconds, reconnect_seconds)
+
+    def _ask(
+        self,
+        talk: Execute,
+        commands: tuple[Command, ...],
+        within_seconds: float,
+        reconnect_seconds: float | None = None,
+    ) -> list[Reply]:
+        timing = self._timing
+        if reconnect_seconds is None:
+            reconnect_seconds = timing.redis_reconnect_seconds
         again = timing.redis_held_seconds + timing.redis_reconnect_seconds
         seconds = again if self._line.was_open else timing.first_exchange_seconds
         patience = ExchangePatience(min(seconds, within_seconds), timing)
         try:
             return self._line.exchange(
-                lambda stream: talk(stream, self._address, commands), patience, timing.redis_reconnect_seconds
+                lambda stream: talk(stream, self._address, commands), patience, reconnect_seconds
             )
         except ServerError as error:
             raise StoreUnavailable(meaning(str(error), self._address.variable)) from error
@@ -158,7 +173,7 @@ def _greeting(address: Address) -> tuple[Command, ...]:
 
 
 def _encoded(command: Command) -> bytes:
-    words = [word.encode() for word in command]
+    words = [word if isinstance(word, bytes) else word.encode() for word in command]
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ...data_set import KINDS, StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
-from ..port import MembershipReader
+from ..port import MOST_QUEUED_BYTES, MembershipReader
 from ..snapshot import leads_from, open_changes, open_snapshot
 from .address import address_of
 from .layout import Keys, stored_data_set
 from .protocol import Server
+
+if TYPE_CHECKING:
+    from ...events.batches import Batch, DeliveryReport
 
 
 class RedisReader:
@@ -29,6 +33,8 @@ class RedisReader:
         """``iam`` as in :func:`address_of`, whose ConfigurationError is raised. Connects on first use."""
         self._key = Keys(prefix)
         self._server = Server(address_of(url, variable, iam), timing)
+        self._is_queue_full = False
+        """As far as it is known from the last time that events were left there."""
 
     def read_sync_record(self) -> SyncRecord | None:
         (text,) = self._server.ask(("GET", self._key("$sync")))
@@ -63,6 +69,29 @@ class RedisReader:
 
     def close(self) -> None:
         self._server.close()
+
+    def leave_events(self, batches: Sequence[Batch]) -> bool:
+        if self._is_queue_full:
+            (size,) = self._server.tell(("GET", self._key("$events_bytes")))
+            self._is_queue_full = int(size or 0) > MOST_QUEUED_BYTES
+        if self._is_queue_full:
+            return False
+        from .queued import queued
+
+        values = [queued(batch) for batch in batches]
+        *_, (_, size) = self._server.tell(
+            ("MULTI",),
+            ("RPUSH", self._key("$events"), *values),
+            ("INCRBY", self._key("$events_bytes"), str(sum(map(len, values)))),
+            ("EXEC",),
+        )
+        self._is_queue_full = size > MOST_QUEUED_BYTES
+        return True
+
+    def read_delivery(self) -> DeliveryReport:
+        from .queued import report_of
+
+        return report_of(*self._server.ask(("GET", self._key("$delivery")), ("LINDEX", self._key("$events"), "0")))
 
     def _read_with_record(self, name: str) -> tuple[bytes | None, SyncRecord | None]:
         """A value, and the sync record of the same moment."""

@@ -27,7 +27,7 @@ from ...data_set import (
     is_text,
     texts_of,
 )
-from ...errors import RefreshConflict, StoreUnavailable
+from ...errors import FlagsError, RefreshConflict, StoreUnavailable
 from ...timing import Timing
 from ..port import REMEMBERED, Backlog, Covered, new_ticket
 from ..snapshot import Packed, pack
@@ -36,6 +36,8 @@ from .layout import Keys, stored_data_set
 from .pool import redis_client
 from .protocol import ServerError
 from .refusals import meaning
+
+_CONFLICT = "Another refresh wrote to the store meanwhile; nothing was written."
 
 _NEVER = -1
 """Redis' reply for when a key expires that does not."""
@@ -64,7 +66,7 @@ class RedisWriter:
         outcome: Any = self._ask_queue(lambda: self._redis.hget(self._key("$queue"), ticket))
         if outcome not in _OUTCOMES:
             return None
-        with _errors_in_our_words():
+        with errors_in_our_words():
             (sync,) = self._redis.mget(self._key("$sync"))
         record = None if sync is None else SyncRecord.from_json(sync)
         return Covered(_OUTCOMES[outcome], None if record is None else record.revision)
@@ -78,7 +80,7 @@ class RedisWriter:
 
     def _ask_queue(self, command: Callable[[], Reply]) -> Reply:
         """The reply to a command about the queue. A queue of another type, whoever left it, gives way."""
-        with _errors_in_our_words():
+        with errors_in_our_words():
             try:
                 return command()
             except redis.ResponseError as error:
@@ -89,7 +91,7 @@ class RedisWriter:
 
     def try_lock(self, owner: str, seconds: float) -> bool:
         milliseconds = int(seconds * 1000)
-        with _errors_in_our_words():
+        with errors_in_our_words():
             if self._redis.set(self._key("$lock"), owner, nx=True, px=milliseconds):
                 return True
             if self._redis.pttl(self._key("$lock")) == _NEVER:
@@ -98,7 +100,7 @@ class RedisWriter:
             return False
 
     def unlock(self, owner: str) -> None:
-        with _errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
+        with errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
             if self._watch_lock(pipeline, owner):
                 pipeline.multi()
                 pipeline.delete(self._key("$lock"))
@@ -106,7 +108,7 @@ class RedisWriter:
 
     @contextmanager
     def update(self, owner: str, seconds: float) -> Iterator[_RedisUpdate]:
-        with _errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
+        with errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
             if self._watch_lock(pipeline, owner):
                 pipeline.multi()
                 pipeline.pexpire(self._key("$lock"), int(seconds * 1000))
@@ -152,7 +154,7 @@ class _RedisUpdate:
         self._pipeline.set(key("$inited"), key("$inited"))  # the SDKs store the key's own name
         self._pipeline.set(key("$sync"), record.to_json())
         self._queue_outcomes(backlog, in_vain)
-        with _errors_in_our_words():
+        with errors_in_our_words():
             self._execute(record)
 
     def _queue_snapshot(self, packed: Packed) -> None:
@@ -203,13 +205,14 @@ def _announcement(text: bytes) -> Announcement | None:
 
 
 @contextmanager
-def _errors_in_our_words() -> Iterator[None]:
+def errors_in_our_words(conflict: FlagsError | None = None) -> Iterator[None]:
+    """``conflict`` is raised where a watched key has changed; by default that another refresh has written."""
     try:
         yield
     except (redis.RedisError, ServerError) as error:
         cause = _cause(error)
         if isinstance(cause, redis.WatchError):
-            raise RefreshConflict("Another refresh wrote to the store meanwhile; nothing was written.") from error
+            raise conflict or RefreshConflict(_CONFLICT) from error
         raise StoreUnavailable(_what_is_wrong(cause)) from error
 
 

@@ -1,0 +1,20 @@
+"""Batches of events as the list in Redis holds them: the name, a space, the data."""
+
+from __future__ import annotations
+
+from ...events.batches import Batch, DeliveryReport
+
+
+def queued(batch: Batch) -> bytes:
+    return batch.name.encode() + b" " + batch.data
+
+
+def batch_of(value: bytes) -> Batch:
+    name, _, data = value.partition(b" ")
+    return Batch(name.decode(errors="replace"), data)
+
+
+def report_of(state: bytes | None, oldest: bytes | None) -> DeliveryReport:
+    """From what the delivery has kept, and the first value of the list."""
+    text = None if state is None else state.decode(errors="replace")
+    return DeliveryReport(text, None if oldest is None else batch_of(oldest).name)

@@ -1,0 +1,50 @@
+"""The store goes away while functions have events for it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from tests.support.app import App, Environment, LoadApp
+from tests.support.data import ANNA
+from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.judged_events import FLAGS, told
+from tests.support.network import Mode, Proxy
+from tests.support.valkey import ValkeyServer
+from tests.support.waiting import eventually
+
+
+def evaluate(app: App) -> bool:
+    """Whether the answer was stale."""
+    answer = app.post("/evaluate/counted", ANNA)
+    assert answer.status_code == 200
+    return "X-Flags-Stale" in answer.headers
+
+
+def test_an_outage_costs_no_event(
+    load_app: LoadApp, environment: Environment, own_valkey: ValkeyServer, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(FLAGS)
+    with closing(Proxy(own_valkey.port)) as proxy:
+        app = load_app({**environment, "REDIS_URL": proxy.url, "EVENTS": "summary", "EVENTS_FLUSH_SECONDS": "0"})
+        app.invoke("reconcile", {})
+        evaluations = 0
+        for mode in (Mode.SILENT, Mode.RESET):
+            assert not evaluate(app)
+            proxy.mode = mode
+            proxy.reset_connections()
+            assert evaluate(app)
+            assert evaluate(app)
+            proxy.mode = Mode.FORWARD
+            proxy.reset_connections()
+            evaluations += 3
+
+            def is_back() -> bool:
+                nonlocal evaluations
+                evaluations += 1
+                return not evaluate(app)
+
+            eventually(is_back)
+        app.module.wiring.recorder._retry_at = 0
+        evaluate(app)
+    load_app({**environment, "REDIS_URL": own_valkey.url, "EVENTS": "summary"}).invoke("deliver_events", {})
+    assert list(told(launchdarkly).counters.values()) == [evaluations + 1]
