@@ -24,6 +24,9 @@ class EnvironmentResource(NamedTuple):
     project: str
     environment: str
 
+    def __str__(self) -> str:
+        return f"proj/{self.project}:env/{self.environment}"
+
 
 class SecretSource(NamedTuple):
     """Where a secret is: in ``variable`` itself, or in the SSM SecureString that ``<variable>_PARAMETER`` names."""

@@ -207,7 +207,9 @@ class Wiring:
         from .refresh.refresher import Refresher
 
         fetch = functools.partial(fetch_data_set, self.settings, timing=timing)
-        return Refresher(self.writer, fetch, self.source, timing)
+        environment = self.settings.environment
+        named = None if environment is None else str(environment)
+        return Refresher(self.writer, fetch, self.source, timing, named)
 
     @property
     def source(self) -> str:
