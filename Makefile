@@ -7,18 +7,24 @@ STAGE ?= production
 STORE ?= redis
 LOG_DAYS ?= 30
 OUT ?= build/package
+FORMAT ?= cloudformation
 ARCHITECTURE ?= x86_64
 
-.PHONY: help run test lint check pythons package wheel layer bench token clean preflight deploy webhook undeploy
+.PHONY: help run test lint check pythons package wheel layer bench token clean
+.PHONY: stage infrastructure monitoring preflight deploy webhook record undeploy
+.PHONY: status refresh flags explain logs rotate-sdk-key rotate-webhook-secret
 
 # A usable .venv is left alone, whichever Python it has, unless somebody names one: `make run PYTHON=python3.12`.
 MAKE_VENV = $(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),,--with-this-python)
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 NAMED_STAGE = test "$(origin STAGE)" != file || { echo "Which stage? For example: STAGE=dev"; exit 1; }
 
+# Where a stage has two APIs, because it was once deployed from two clones: API=abc123 says which one is meant.
+THIS_API = $(if $(API),--rest-api $(API))
+
 ## help: this list
 help:
-	@awk '/^## / { target = $$2; sub(/:$$/, "", target); sub(/^## [^ ]+ /, ""); printf "make %-10s %s\n", target, $$0 }' Makefile
+	@awk '/^## / { target = $$2; sub(/:$$/, "", target); sub(/^## [^ ]+ /, ""); printf "make %-21s %s\n", target, $$0 }' Makefile
 
 .venv/python: FORCE
 	@$(MAKE_VENV)
@@ -79,10 +85,11 @@ pythons:
 	  $(MAKE) -C $$copy check PYTHON=$$python || exit 1; \
 	done
 
-## package: the deployment package of STAGE with compiled bytecode, in OUT
+## package: the deployment package of STAGE with compiled bytecode and a template, in OUT; FORMAT=terraform for that
 package: .venv/installed
 	$(BIN)/python tools/build_bytecode.py
-	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(BIN)/chalice package --stage $(STAGE) $(OUT)
+	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(BIN)/chalice package --stage $(STAGE) --pkg-format $(FORMAT) $(OUT)
+	$(BIN)/python -m tools.mend_package $(STAGE) $(OUT)
 	$(BIN)/python tools/normalize_package.py .chalice/deployments/*.zip $(OUT)/deployment.zip
 
 ## wheel: the package serverless_flags, with which functions of other repositories read flags, in dist/
@@ -97,26 +104,85 @@ layer: .venv/installed
 bench: .venv/emulators-installed
 	$(BIN)/python -m benchmarks --store $(STORE) --write
 
-## preflight: whether STAGE can be deployed; changes nothing
+# What somebody has said on the command line, as an option; a shell may have variables of these names for something else.
+SAID = $(if $(findstring command,$(origin $(1))),$(2) '$($(1))')
+
+## stage: write STAGE, for ENVIRONMENT=proj/default:env/production, with STORE=dynamodb or redis
+stage: .venv/installed
+	@$(NAMED_STAGE)
+	@$(BIN)/python -m tools.new_stage $(STAGE) $(call SAID,STORE,--store) $(call SAID,ENVIRONMENT,--environment) \
+	  $(call SAID,REDIS_URL,--redis-url) $(call SAID,PREFIX,--prefix) $(call SAID,SUBNETS,--subnets) \
+	  $(call SAID,SECURITY_GROUPS,--security-groups) $(if $(OVERWRITE),--overwrite)
+
+## infrastructure: deploy the table that STAGE needs, or the cache, in VPC= and SUBNETS=
+infrastructure: .venv/installed
+	@$(NAMED_STAGE)
+	@$(BIN)/python -m tools.infrastructure $(STAGE) $(call SAID,STORE,--store) $(call SAID,VPC,--vpc) \
+	  $(call SAID,SUBNETS,--subnets)
+
+## monitoring: deploy the alarms and the dashboard of STAGE; ALARM_EMAIL= is told
+monitoring: .venv/installed
+	@$(NAMED_STAGE)
+	@$(BIN)/python -m tools.infrastructure $(STAGE) --monitoring $(call SAID,ALARM_EMAIL,--alarm-email)
+
+## preflight: whether STAGE can be deployed; changes nothing. RUNTIME=python3.12 says that another Python is meant
 preflight: .venv/installed
 	@$(NAMED_STAGE)
-	$(BIN)/python -m tools.preflight $(STAGE)
+	$(BIN)/python -m tools.preflight $(STAGE) $(call SAID,RUNTIME,--runtime)
 
 ## deploy: check STAGE, deploy its package with `chalice deploy`, fill its store; FRONT=url adds a function URL
 deploy: preflight package
+	$(BIN)/python -m tools.deployment $(STAGE) $(THIS_API)
 	$(BIN)/chalice deploy --stage $(STAGE)
-	$(BIN)/python -m tools.after_deploy $(STAGE) --log-days $(LOG_DAYS)
+	$(BIN)/python -m tools.after_deploy $(STAGE) --log-days $(LOG_DAYS) $(THIS_API)
 	$(BIN)/python -m tools.function_url $(STAGE) $(if $(FRONT),--front $(FRONT))
 
 ## webhook: have LaunchDarkly announce changes to the deployed STAGE (needs LAUNCHDARKLY_ACCESS_TOKEN)
 webhook: .venv/installed
 	@$(NAMED_STAGE)
-	$(BIN)/python -m tools.register_webhook $(STAGE) $(OPTIONS)
+	$(BIN)/python -m tools.register_webhook $(STAGE) $(THIS_API) $(OPTIONS)
+
+OPERATE = $(NAMED_STAGE); $(BIN)/python -m tools.operate --port $(PORT)
+
+## status: what is deployed of STAGE, and whether it can answer; STAGE=local asks the app of `make run`
+status: .venv/installed
+	@$(OPERATE) status $(STAGE)
+
+## refresh: have STAGE fetch from LaunchDarkly now; FORCE=1 also on the word of an empty data set
+refresh: .venv/installed
+	@$(OPERATE) refresh $(STAGE) $(if $(FORCE),--force)
+
+## flags: what is in the store of STAGE, one line a flag; FLAG=x shows it whole
+flags: .venv/installed
+	@$(OPERATE) flags $(STAGE) $(call SAID,FLAG,--flag) $(call SAID,REDIS_URL,--redis-url)
+
+## explain: why CONTEXT='{"key": "anna"}' gets its variation of FLAG=x in STAGE, rule by rule
+explain: .venv/installed
+	@$(OPERATE) explain $(STAGE) --flag '$(FLAG)' --context '$(CONTEXT)' $(call SAID,REDIS_URL,--redis-url)
+
+## logs: what the functions of STAGE have logged in the last MINUTES=10; FILTER= is CloudWatch's pattern
+logs: .venv/installed
+	@$(OPERATE) logs $(STAGE) $(call SAID,MINUTES,--minutes) $(call SAID,FILTER,--filter)
+
+## rotate-sdk-key: a new SDK key for STAGE; the old one goes on for GRACE_MINUTES=60 (needs LAUNCHDARKLY_ACCESS_TOKEN)
+rotate-sdk-key: .venv/installed
+	@$(NAMED_STAGE)
+	@$(BIN)/python -m tools.rotate sdk-key $(STAGE) $(call SAID,GRACE_MINUTES,--grace-minutes) $(OPTIONS)
+
+## rotate-webhook-secret: a new secret for the webhook of STAGE (needs LAUNCHDARKLY_ACCESS_TOKEN)
+rotate-webhook-secret: .venv/installed
+	@$(NAMED_STAGE)
+	@$(BIN)/python -m tools.rotate webhook-secret $(STAGE) $(OPTIONS)
+
+## record: write Chalice's record of the deployed STAGE, for `chalice invoke`, `chalice logs` and `chalice url`
+record: .venv/installed
+	@$(NAMED_STAGE)
+	@$(BIN)/python -m tools.deployment $(STAGE) $(THIS_API)
 
 ## undeploy: delete what deploy created of STAGE, but its logs
 undeploy: .venv/installed
 	@$(NAMED_STAGE)
-	@$(BIN)/python -m tools.stages $(STAGE)
+	@$(BIN)/python -m tools.deployment $(STAGE) --to-delete $(THIS_API)
 	$(BIN)/chalice delete --stage $(STAGE)
 	@echo "The table, the SSM parameters, the logs and LaunchDarkly's webhook are still there."
 

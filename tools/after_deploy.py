@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 
 import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
+from tools.command_line import run
+from tools.deployment import Deployment, find
 from tools.gateway_responses import put_gateway_responses
+from tools.invocations import invoke
 from tools.stages import Stage, StageError
 
 
@@ -24,40 +24,37 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="after_deploy", description="Finish the deployment of a stage.")
     parser.add_argument("stage", help="a stage of .chalice/config.json")
     parser.add_argument("--log-days", type=int, default=30, help="how long the functions' logs are kept")
+    parser.add_argument("--rest-api", help="the ID of the API that is the stage's, where there are several")
     options = parser.parse_args(arguments)
-    try:
+
+    def finish() -> None:
         stage = Stage(options.stage)
-        url = stage.url()
-        _expire_logs(stage, options.log_days)
-        put_gateway_responses(stage)
-        print(_first_fill(stage))
-    except StageError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except (ClientError, BotoCoreError) as error:
-        print(f"AWS: {error}", file=sys.stderr)
-        return 1
-    print(_next_steps(stage, url))
-    return 0
+        deployment = find(stage, options.rest_api)
+        url = deployment.url
+        _expire_logs(deployment, options.log_days)
+        put_gateway_responses(stage, deployment.api_id)
+        print(_first_fill(deployment))
+        print(_next_steps(stage, url))
+
+    return run(finish)
 
 
-def _expire_logs(stage: Stage, days: int) -> None:
+def _expire_logs(deployment: Deployment, days: int) -> None:
     """Of every function, also of those that the user has added."""
     logs = boto3.client("logs")
-    for function in stage.deployed_functions():
-        group = f"/aws/lambda/{function}"
+    for function in deployment.functions.values():
+        group = f"/aws/lambda/{function['FunctionName']}"
         with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
             logs.create_log_group(logGroupName=group)
         logs.put_retention_policy(logGroupName=group, retentionInDays=days)
 
 
-def _first_fill(stage: Stage) -> str:
+def _first_fill(deployment: Deployment) -> str:
     """Run reconcile now, not in up to five minutes. Raises StageError with the function's own message."""
-    client = boto3.client("lambda", config=Config(read_timeout=90, retries={"total_max_attempts": 1}))
-    answer = client.invoke(FunctionName=stage.function_name("reconcile"), Payload=b"{}")
-    outcome = json.loads(answer["Payload"].read())
-    if "FunctionError" in answer:
-        raise StageError(f"Deployed, but the store could not be filled. {outcome.get('errorMessage')}")
+    try:
+        outcome = invoke(deployment.function_name("reconcile"), {})
+    except StageError as error:
+        raise StageError(f"Deployed, but the store could not be filled. {error}") from None
     if outcome["status"] == "ignored":
         return str(outcome["reason"])
     return f"The store holds {outcome['flags']} flags and {outcome['segments']} segments."

@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="gateway_responses", description="Print a template for chalice package.")
     parser.add_argument("stage", help="a stage of .chalice/config.json")
     try:
-        responses = gateway_responses(_origin(Stage(parser.parse_args(arguments).stage)))
+        responses = gateway_responses(origin_of(Stage(parser.parse_args(arguments).stage)))
     except (StageError, ConfigurationError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -80,12 +80,11 @@ def _response(origin: str | None, message: str, error: _Error | None = None) -> 
     return {"headers": headers, "body": f'{{"Code":"{code}","Message":{message},"errorDetails":{message}}}'}
 
 
-def put_gateway_responses(stage: Stage) -> None:
-    """Deploy them for the stage: `chalice deploy` has removed those of before. Raises StageError before the first."""
-    api, name = stage.rest_api_id(), stage.setting("api_gateway_stage") or "api"
+def put_gateway_responses(stage: Stage, api: str) -> None:
+    """Deploy them for the stage, whose API has this ID: `chalice deploy` has removed those of before."""
     # Deployments are throttled to one in five seconds, and Chalice has just made one.
     client = boto3.client("apigateway", config=Config(retries={"mode": "standard", "total_max_attempts": 10}))
-    for kind, response in gateway_responses(_origin(stage)).items():
+    for kind, response in gateway_responses(origin_of(stage)).items():
         headers = {f"gatewayresponse.header.{header}": f"'{value}'" for header, value in response["headers"].items()}
         client.put_gateway_response(
             restApiId=api,
@@ -93,7 +92,7 @@ def put_gateway_responses(stage: Stage) -> None:
             responseParameters=headers,
             responseTemplates={"application/json": response["body"]},
         )
-    client.create_deployment(restApiId=api, stageName=name)
+    client.create_deployment(restApiId=api, stageName=stage.api_stage)
 
 
 def merge_template(responses: dict[str, Json]) -> Json:
@@ -111,7 +110,8 @@ def merge_template(responses: dict[str, Json]) -> Json:
     return {"Resources": {"RestAPI": {"Properties": {"GatewayResponses": described}}}}
 
 
-def _origin(stage: Stage) -> str | None:
+def origin_of(stage: Stage) -> str | None:
+    """Whose pages may read answers."""
     return load_settings(stage.environment()).cors_allow_origin
 
 

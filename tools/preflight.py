@@ -10,10 +10,8 @@ import difflib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -23,7 +21,9 @@ from chalicelib.errors import ConfigurationError
 from chalicelib.secrets import checked_secret
 from chalicelib.stores.redis.address import address_of, parse_address
 from chalicelib.stores.redis.iam import cache_at
+from tools.deployment import deployed_runtime
 from tools.functions import Function, functions_of
+from tools.network import problems_of_address, problems_of_reach, types_of_network
 from tools.policies import Needed, Policy
 from tools.stages import FUNCTIONS, Stage, StageError
 
@@ -44,12 +44,18 @@ _KEYS = [{"AttributeName": "namespace", "KeyType": "HASH"}, {"AttributeName": "k
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="preflight", description="Check a stage before it is deployed.")
     parser.add_argument("stage", help="a stage of .chalice/config.json")
+    parser.add_argument(
+        "--runtime", help="the runtime to deploy, such as python3.12, where the deployed one is another"
+    )
+    options = parser.parse_args(arguments)
     try:
-        stage = Stage(parser.parse_args(arguments).stage)
-        found = problems(stage)
+        stage = Stage(options.stage)
+        found = problems(stage) or problems_of_runtime(stage, options.runtime)
         noticed = [] if found else warnings(stage)
     except StageError as error:
         found, noticed = [str(error)], []
+    except (BotoCoreError, ClientError) as error:
+        found, noticed = [f"AWS cannot be asked: {error}"], []
     for line in [*found, *(f"Warning: {warning}" for warning in noticed)]:
         print(line, file=sys.stderr)
     return 1 if found else 0
@@ -75,10 +81,23 @@ def problems(stage: Stage) -> list[str]:
         return found
     return [
         *_of_names(stage, names),
-        *_of_network(stage, settings),
+        *problems_of_address(stage, settings),
         *_unique(_of_policies(stage, functions, settings)),
-        *_of_account(settings),
+        *_of_account(stage, settings),
     ]
+
+
+def problems_of_runtime(stage: Stage, intended: str | None) -> list[str]:
+    """Chalice deploys for the Python that it runs with, whichever that is; None intends what is deployed already."""
+    local = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    if intended is not None:
+        other = f"This is {local} and not {intended}; deploy with that Python: PYTHON={intended}"
+        return [] if intended == local else [other]
+    deployed = deployed_runtime(stage)
+    if deployed in (None, local):
+        return []
+    difference = f"Stage {stage.name!r} runs {deployed} and this is {local}, to which deploying would change it."
+    return [f"{difference} Keep it with PYTHON={deployed}, or change it with RUNTIME={local}."]
 
 
 def warnings(stage: Stage) -> list[str]:
@@ -133,6 +152,7 @@ def _of_types(stage: Stage, function: str) -> Iterator[str]:
             value = stage.setting(name, function)
             if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
                 yield f"{name} must be {expected} in .chalice/config.json."
+    yield from types_of_network(stage, function)
 
 
 def _as_json_string(value: Any) -> str:
@@ -189,29 +209,6 @@ def _of_secrets(settings: Settings) -> Iterator[str]:
             yield f"{secret.variable} must not be in .chalice/config.json; use {secret.variable}_PARAMETER."
         elif secret.parameter is None:
             yield f"{secret.variable}_PARAMETER is not set; it names the SSM parameter that holds the secret."
-
-
-def _of_network(stage: Stage, settings: Settings) -> Iterator[str]:
-    """A cache is reached from its own network, unless it is one on the internet, by TLS."""
-    if all(stage.setting(name) for name in ("subnet_ids", "security_group_ids")):
-        return
-    for row in (Settings.redis_url, Settings.big_segments_redis_url):
-        url = urlsplit(settings.values[row.attribute] or "")
-        if url.scheme == "unix":
-            yield f"{row.name} is a socket; nothing on Lambda listens there."
-        elif url.scheme == "redis" or (url.scheme == "rediss" and not _is_public(url.hostname or "")):
-            yield (
-                f"{row.name} is set, but the stage has no subnet_ids and security_group_ids: outside of the cache's "
-                "VPC no function reaches it."
-            )
-
-
-def _is_public(host: str) -> bool:
-    """Whether the name may be one of the internet: ElastiCache's are private."""
-    try:
-        return ip_address(host).is_global
-    except ValueError:
-        return "." in host and not host.endswith((".cache.amazonaws.com", ".internal", ".local"))
 
 
 def _of_login(settings: Settings) -> Iterator[str]:
@@ -324,10 +321,14 @@ def _resource_of_parameter(parameter: str) -> str:
     return f"parameter/{parameter.partition(':')[0].lstrip('/')}"
 
 
-def _of_account(settings: Settings) -> list[str]:
+def _of_account(stage: Stage, settings: Settings) -> list[str]:
     try:
         tables = dict.fromkeys((settings.dynamodb_table, settings.big_segments_table))
-        return [*_of_parameter(settings.sdk_key), *(line for table in tables for line in _of_table(table))]
+        return [
+            *_of_parameter(settings.sdk_key),
+            *(line for table in tables for line in _of_table(table)),
+            *problems_of_reach(stage, settings),
+        ]
     except ClientError as error:
         return [f"AWS refuses to be asked: {error}"]
     except BotoCoreError as error:

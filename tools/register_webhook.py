@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 
 import boto3
 import requests
-from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.config import EnvironmentResource, load_settings
-from chalicelib.errors import ConfigurationError
+from tools.command_line import run
+from tools.deployment import find
 from tools.stages import Stage, StageError
 
 Json = dict[str, Any]
@@ -41,20 +41,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="register_webhook", description="Register a stage's webhook.")
     parser.add_argument("stage", help="a stage of .chalice/config.json")
     parser.add_argument("--url", help="the app's address; default: where chalice deployed the stage")
+    parser.add_argument("--rest-api", help="the ID of the API that is the stage's, where there are several")
     parser.add_argument("--api", default="https://app.launchdarkly.com", help="LaunchDarkly's API, for EU or federal")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     options = parser.parse_args(arguments)
-    try:
+
+    def register() -> None:
         stage = Stage(options.stage)
-        webhook = Webhook.of_stage(stage, options.url or stage.url())
-        _take(steps(LaunchDarkly(options.api, _access_token()), webhook), dry_run=options.dry_run)
-    except (StageError, ConfigurationError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except (ClientError, BotoCoreError) as error:
-        print(f"AWS: {error}", file=sys.stderr)
-        return 1
-    return 0
+        webhook = Webhook.of_stage(stage, options.url or find(stage, options.rest_api).url)
+        _take(steps(LaunchDarkly(options.api, access_token()), webhook), dry_run=options.dry_run)
+
+    return run(register)
 
 
 def _take(found: list[Step], *, dry_run: bool) -> None:
@@ -66,7 +63,8 @@ def _take(found: list[Step], *, dry_run: bool) -> None:
         print("nothing to do")
 
 
-def _access_token() -> str:
+def access_token() -> str:
+    """LaunchDarkly's, of whoever runs this. Raises StageError."""
     token = os.environ.get("LAUNCHDARKLY_ACCESS_TOKEN")
     if not token:
         raise StageError("LAUNCHDARKLY_ACCESS_TOKEN is not set; create an API access token in LaunchDarkly.")
@@ -93,6 +91,14 @@ class Webhook:
         url = url.rstrip("/") + "/webhook"
         return cls(stage.deployment, url, settings.environment, settings.webhook_secret.parameter)
 
+    def among(self, webhooks: list[Json]) -> Json | None:
+        """By address, or by name when the app was deployed anew and has another address."""
+        for field, value in (("url", self.url), ("name", self.name)):
+            for each in webhooks:
+                if each.get(field) == value:
+                    return each
+        return None
+
     def fields(self) -> Json:
         """What LaunchDarkly has to hold, beside the secret and the name."""
         environment = f"proj/{self.environment.project}:env/{self.environment.environment}"
@@ -117,6 +123,14 @@ class LaunchDarkly:
 
     def check_environment(self, environment: EnvironmentResource) -> None:
         self._call("GET", f"/projects/{environment.project}/environments/{environment.environment}")
+
+    def reset_sdk_key(self, environment: EnvironmentResource, old_until_ms: int) -> str:
+        """The new SDK key; the old one is accepted until then (Unix time in milliseconds)."""
+        path = f"/projects/{environment.project}/environments/{environment.environment}/apiKey?expiry={old_until_ms}"
+        answer = self._call("POST", path)
+        if not isinstance(answer.get("apiKey"), str):
+            raise StageError("LaunchDarkly has reset the SDK key, and has not said what it is; look there.")
+        return str(answer["apiKey"])
 
     def webhooks(self) -> list[Json]:
         items: list[Json] = self._call("GET", "/webhooks").get("items", [])
@@ -152,7 +166,7 @@ class Step(NamedTuple):
 def steps(launchdarkly: LaunchDarkly, webhook: Webhook) -> list[Step]:
     """What brings SSM and LaunchDarkly to what the stage needs, in order; changes nothing. Raises StageError."""
     launchdarkly.check_environment(webhook.environment)
-    existing = _existing(launchdarkly.webhooks(), webhook)
+    existing = webhook.among(launchdarkly.webhooks())
     known = _read_secret(webhook.secret_parameter)
     secret = known or secrets.token_hex(32)
     found = []
@@ -167,15 +181,6 @@ def steps(launchdarkly: LaunchDarkly, webhook: Webhook) -> list[Step]:
         update = functools.partial(launchdarkly.update, existing["_id"], patch)
         found.append(Step(f"update {fields} of the webhook {existing['_id']}", update))
     return found
-
-
-def _existing(webhooks: list[Json], webhook: Webhook) -> Json | None:
-    """By address, or by name when the app was deployed anew and has another address."""
-    for field, value in (("url", webhook.url), ("name", webhook.name)):
-        for each in webhooks:
-            if each.get(field) == value:
-                return each
-    return None
 
 
 def _patch(existing: Json, webhook: Webhook, secret: str, *, secret_is_new: bool) -> list[Json]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +17,6 @@ class StageError(Exception):
     """A command cannot go on; the message says why and what to do."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """`python -m tools.stages production`: whether there is such a stage."""
-    parser = argparse.ArgumentParser(prog="stages", description="Say whether a stage is configured.")
-    parser.add_argument("stage", help="a stage of .chalice/config.json")
-    try:
-        Stage(parser.parse_args(arguments).stage)
-    except StageError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
 @dataclass(frozen=True)
 class Stage:
     """One stage of the project in ``folder``. Raises StageError where the configuration has no such stage."""
@@ -42,9 +28,19 @@ class Stage:
         _ = self._config
 
     @property
+    def app(self) -> str:
+        """The app's name, which is also that of every stage's API."""
+        return str(self._config["app_name"])
+
+    @property
     def deployment(self) -> str:
         """``<app>-<stage>``, with which the name of every function begins."""
-        return f"{self._config['app_name']}-{self.name}"
+        return f"{self.app}-{self.name}"
+
+    @property
+    def api_stage(self) -> str:
+        """API Gateway's stage, which the address ends with."""
+        return str(self.setting("api_gateway_stage") or "api")
 
     def function_name(self, function: str) -> str:
         """On Lambda; Chalice gives the API's function no name of its own."""
@@ -70,56 +66,39 @@ class Stage:
     def policy_file(self, function: str) -> Path:
         return self.folder / ".chalice" / (self._scoped(function).iam_policy_file or f"policy-{self.name}.json")
 
-    def url(self) -> str:
-        """Where the API was deployed to, with a slash at its end. Raises StageError before the first deploy."""
-        return self._deployed("rest_api_url")[0]
-
-    def rest_api_id(self) -> str:
-        """API Gateway's name of the API. Raises StageError before the first deploy."""
-        return self._deployed("rest_api_id")[0]
-
-    def deployed_functions(self) -> list[str]:
-        """What Lambda calls the functions that were deployed. Raises StageError before the first deploy."""
-        return [arn.rpartition(":")[2] for arn in self._deployed("lambda_arn")]
-
-    def _deployed(self, name: str) -> list[str]:
-        """Of each deployed resource that has it, what Chalice has written down of it. Raises StageError for nothing."""
-        try:
-            deployed = json.loads((self.folder / ".chalice" / "deployed" / f"{self.name}.json").read_text())
-            values = [str(each[name]) for each in deployed.get("resources", []) if name in each]
-        except (FileNotFoundError, json.JSONDecodeError):
-            values = []
-        if not values:  # it never was, or it was and then undeployed
-            raise StageError(f"Stage {self.name!r} is not deployed from here: make deploy STAGE={self.name}")
-        return values
+    @property
+    def record_file(self) -> Path:
+        """Where Chalice keeps what it has deployed, in this clone alone; tools/deployment.py writes it too."""
+        return self.folder / ".chalice" / "deployed" / f"{self.name}.json"
 
     def _scoped(self, function: str) -> Config:
         return Config(chalice_stage=self.name, function_name=function, config_from_disk=self._config)
 
     @property
     def _config(self) -> dict[str, Any]:
-        path = self.folder / ".chalice" / "config.json"
-        try:
-            config: dict[str, Any] = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise StageError("There is no .chalice/config.json here.") from None
-        except json.JSONDecodeError as error:
-            raise StageError(
-                f".chalice/config.json is not valid JSON at line {error.lineno} column {error.colno}; "
-                "is a comma missing in the line before?"
-            ) from None
-        if not isinstance(config, dict) or not isinstance(config.get("stages"), dict):
-            raise StageError(".chalice/config.json has no 'stages'.")
+        config = read_config(self.folder / ".chalice" / "config.json")
         if self.name not in config["stages"]:
             stages = ", ".join(config["stages"])
             raise StageError(f"There is no stage {self.name!r} in .chalice/config.json; it has: {stages}.")
         return config
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """Chalice's configuration, which has ``stages``. Raises StageError where it cannot be read as that."""
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise StageError("There is no .chalice/config.json here.") from None
+    except json.JSONDecodeError as error:
+        raise StageError(
+            f".chalice/config.json is not valid JSON at line {error.lineno} column {error.colno}; "
+            "is a comma missing in the line before?"
+        ) from None
+    if not isinstance(config, dict) or not isinstance(config.get("stages"), dict):
+        raise StageError(".chalice/config.json has no 'stages'.")
+    return config
+
+
 def _of_function(scope: dict[str, Any], function: str) -> dict[str, Any]:
     settings: dict[str, Any] = scope.get("lambda_functions", {}).get(function, {})
     return settings
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
 from tests.support.aws import Aws
 from tests.support.data import PROJECT, boolean_flag
-from tests.support.deployment import ENVIRONMENTS, TOKEN, USER, Deployed, Deployments, Json
+from tests.support.deployment import TOKEN, USER, Deployed, Deployments, Json, Project
 from tests.support.fronts import BALANCER, HTTP, URL
 from tests.support.valkey import running_valkey
+from tools import operate
 from tools.gateway_responses import gateway_responses
+from tools.stages import Stage
 
 ORIGIN = "https://app.example.com"
 
@@ -61,22 +64,44 @@ def check_the_other_doors(account: Aws, deployed: Deployed) -> None:
         assert deployed.post_through(front, "/evaluate/shiny", USER, {})[0] == 401
 
 
-@pytest.mark.parametrize("stage", ENVIRONMENTS)
-def test_a_stage_is_deployed_used_and_deleted(deployments: Deployments, account: Aws, stage: str) -> None:
-    account.create_table(f"serverless-flags-{stage}")
-    deployed = deployments.deploy(stage, {"CORS_ALLOW_ORIGIN": ORIGIN}, front="url")
+def test_a_stage_is_deployed_used_and_deleted(
+    deployments: Deployments, account: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    account.create_table("serverless-flags-dev")
+    deployed = deployments.deploy("dev", {"CORS_ALLOW_ORIGIN": ORIGIN}, front="url")
+    assert denied_to_the_deployer(deployed.project) == set()
     check_the_whole_way(deployed)
-    check_what_the_gateway_says_by_itself(account, stage)
+    check_what_the_gateway_says_by_itself(account, "dev")
     check_the_other_doors(account, deployed)
     check_the_functions(account, deployed)
     check_the_package(deployed)
+    check_what_looks_after_it(account, deployed, monkeypatch, capsys)
     deployed.project.make("undeploy")
     assert left_of_functions(account) == ([], [], [], [])
 
 
+def test_every_clone_deploys_and_deletes_one_and_the_same_stage(deployments: Deployments, account: Aws) -> None:
+    account.create_table("serverless-flags-production")
+    deployed = deployments.deploy("production", {})
+    (api,) = left_of_functions(account)[2]
+    url = f"https://{api['id']}.execute-api.eu-central-1.amazonaws.com/production/"
+    assert f"Deployed to {url}" in deployed.output
+
+    clone = deployments.another_clone(deployed.project)
+    assert f"Deployed to {url}" in clone.make("deploy")
+    assert denied_to_the_deployer(clone) == set()
+    assert [each["id"] for each in left_of_functions(account)[2]] == [api["id"]]
+    check_the_whole_way(deployed)
+    check_the_functions(account, deployed)
+
+    clone = deployments.another_clone(deployed.project)
+    assert f"  rest api {url}" in clone.make("undeploy")
+    assert denied_to_the_deployer(clone) == set()
+    assert left_of_functions(account) == ([], [], [], [])
+
+
 def test_a_stage_with_redis_in_a_vpc_is_deployed_used_and_deleted(deployments: Deployments, account: Aws) -> None:
-    subnet = account.client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
-    group = account.client("ec2").describe_security_groups()["SecurityGroups"][0]["GroupId"]
+    subnet, group = account.create_network()
     with running_valkey() as valkey:
         variables = {"DYNAMODB_TABLE": None, "REDIS_URL": valkey.url, "STORE_PREFIX": "{launchdarkly}"}
         deployed = deployments.deploy("production", variables, subnet_ids=[subnet], security_group_ids=[group])
@@ -87,6 +112,17 @@ def test_a_stage_with_redis_in_a_vpc_is_deployed_used_and_deleted(deployments: D
         assert json.loads(vpc) == [subnet]
         deployed.project.make("undeploy")
     assert left_of_functions(account) == ([], [], [], [])
+
+
+def denied_to_the_deployer(project: Project) -> set[str]:
+    """What the last `make` has asked of AWS and the role of infrastructure/deployer.yaml may not do."""
+    from cfnlint.decode import cfn_yaml
+
+    assert {"lambda:ListFunctions", "apigateway:GET", "iam:GetRole", "sts:GetCallerIdentity"} <= project.calls
+    role = cfn_yaml.load(str(PROJECT / "infrastructure" / "deployer.yaml"))["Resources"]["DeployerRole"]["Properties"]
+    statements = role["Policies"][0]["PolicyDocument"]["Statement"]
+    lists = [each["Action"] if isinstance(each["Action"], list) else [each["Action"]] for each in statements]
+    return project.calls - {action for actions in lists for action in actions}
 
 
 def check_what_the_gateway_says_by_itself(account: Aws, stage: str) -> None:
@@ -142,6 +178,32 @@ def check_the_package(deployed: Deployed) -> None:
     assert {"app.py", "chalice", "chalicelib", "ldclient", "redis", "__pycache__"} <= names
     assert names & {"boto3", "botocore", "moto", "pytest", "tests", "tools", "benchmarks", "examples"} == set()
     assert list((package / "chalicelib").glob("__pycache__/config.*.pyc"))
+
+
+def check_what_looks_after_it(
+    account: Aws, deployed: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make status`, `refresh`, `flags` and `logs`, without the time that `make` takes."""
+    for name, value in account.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(operate, "Stage", lambda name: Stage(name, deployed.project.folder))
+    logs = account.client("logs")
+    group = {"logGroupName": f"/aws/lambda/{deployed.name}-reconcile", "logStreamName": "instance"}
+    logs.create_log_stream(**group)
+    logs.put_log_events(**group, logEvents=[{"timestamp": int(time.time() * 1000), "message": '{"status": 200}\n'}])
+    capsys.readouterr()
+
+    assert operate.main(["status", "dev"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{deployed.name} in account 123456789012 in eu-central-1"
+    assert f"{deployed.name}-reconcile-event: rate(5 minutes), enabled" in lines
+    assert '  "status": "healthy",' in lines
+    assert operate.main(["refresh", "dev", "--force"]) == 0
+    assert capsys.readouterr().out.startswith("1 flags and 0 segments, unchanged, revision ")
+    assert operate.main(["flags", "dev"]) == 0
+    assert capsys.readouterr().out.split()[:4] == ["shiny", "on", "version", "2"]
+    assert operate.main(["logs", "dev"]) == 0
+    assert capsys.readouterr().out.endswith('Z reconcile: {"status": 200}\n')
 
 
 def functions_of(account: Aws) -> list[Json]:

@@ -56,6 +56,19 @@ class Aws:
             KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in keys.items()],
         )
 
+    def create_network(self) -> tuple[str, str]:
+        """A private subnet with a way out, and a security group that lets everything out: what functions need."""
+        ec2 = self.client("ec2")
+        vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+        group = ec2.create_security_group(GroupName="functions", Description="functions", VpcId=vpc)["GroupId"]
+        address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+        nat = ec2.create_nat_gateway(SubnetId=subnet, AllocationId=address)["NatGateway"]["NatGatewayId"]
+        table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+        ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", NatGatewayId=nat)
+        ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
+        return str(subnet), str(group)
+
     def forget_snapshot(self, table: str) -> None:
         """So that a function reads the items one by one, which needs more than reading a snapshot."""
         client = self.client("dynamodb")

@@ -20,6 +20,7 @@ from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.fronts import event_of, response_of
 from tests.support.lambda_runtime import api_event
 from tests.support.packages import make
+from tests.support.recorded_calls import recorded_calls
 from tests.support.webhooks import flag_entry, signature_of
 
 if TYPE_CHECKING:
@@ -104,6 +105,11 @@ class Deployments:
         self._service.stop()
         return Deployed(project, self._service, self._launchdarkly, project.make("deploy", f"FRONT={front}"))
 
+    def another_clone(self, project: Project) -> Project:
+        """Of the same commit: without what git ignores, Chalice's record of what is deployed above all."""
+        folder = self._folder / f"{project.stage}-{time.monotonic_ns()}"
+        return Project(project.folder, folder, project.stage, self.account)
+
     def _create_queues(self) -> None:
         """Those that handlers which somebody has added to the app listen to: they must be there before a deployment."""
         for source in import_app().app.event_sources:
@@ -125,8 +131,10 @@ class Project:
     def __init__(self, packaged: Path, folder: Path, stage: str, aws: Aws) -> None:
         self.folder = folder
         self.stage = stage
+        self.calls: set[str] = set()
+        """The actions that AWS was asked for by the last `make`."""
         self._aws = aws
-        shutil.copytree(packaged, folder)
+        shutil.copytree(packaged, folder, ignore=shutil.ignore_patterns("deployed"))
 
     def configure(self, variables: dict[str, str | None], **settings: object) -> None:
         """Change the stage in config.json; a variable that is None is taken out."""
@@ -144,7 +152,10 @@ class Project:
     def make(self, target: str, *options: str) -> str:
         """`make TARGET` for the stage; what it printed. The package is there, and is the same for all stages."""
         stage = f"STAGE={self.stage}"
-        return make(self.folder, target, stage, *options, "--old-file", "package", environment=self._aws.environment)
+        with recorded_calls() as self.calls:
+            return make(
+                self.folder, target, stage, *options, "--old-file", "package", environment=self._aws.environment
+            )
 
 
 @contextmanager

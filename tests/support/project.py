@@ -13,6 +13,7 @@ _PARTS = (
     "requirements.txt",
     ".chalice",
     "examples",
+    "infrastructure",
     "tools",
     "Makefile",
     "pyproject.toml",

@@ -6,9 +6,7 @@ import json
 
 import pytest
 
-from tests.tools.conftest import Configure
-from tools.gateway_responses import gateway_responses, main, merge_template, put_gateway_responses
-from tools.stages import StageError
+from tools.gateway_responses import gateway_responses, main, merge_template
 
 ORIGIN = "https://app.example.com"
 EXPOSED = "ETag, Retry-After, X-Flags-Revision, X-Flags-Stale, X-Flags-Synced-At"
@@ -70,8 +68,3 @@ def test_the_command_prints_it_for_a_stage(capsys: pytest.CaptureFixture[str]) -
     assert json.loads(capsys.readouterr().out) == merge_template(gateway_responses(None))
     assert main(["staging"]) == 1
     assert "There is no stage 'staging'" in capsys.readouterr().err
-
-
-def test_they_are_deployed_after_the_api(configure: Configure) -> None:
-    with pytest.raises(StageError, match="is not deployed from here"):
-        put_gateway_responses(configure())

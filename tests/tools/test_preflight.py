@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from pathlib import Path
 
 import boto3
@@ -11,8 +12,8 @@ import pytest
 
 from tests.support.aws import Aws
 from tests.tools.conftest import Configure
-from tools import after_deploy, preflight, register_webhook, stages
-from tools.preflight import problems, warnings
+from tools import after_deploy, deployment, preflight, register_webhook
+from tools.preflight import problems, problems_of_runtime, warnings
 from tools.stages import Stage, StageError
 
 SDK_KEY = "/serverless-flags/production/sdk-key"
@@ -202,7 +203,7 @@ OUT_OF_REACH = (
 )
 CACHES: list[tuple[str, list[str]]] = [
     ("redis://cache:6379", [OUT_OF_REACH]),
-    ("rediss://x.serverless.euc1.cache.amazonaws.com:6379", [OUT_OF_REACH]),
+    ("rediss://master.x.euc1.cache.amazonaws.com:6379", [OUT_OF_REACH]),
     ("rediss://10.0.0.7:6379", [OUT_OF_REACH]),
     ("redis://cache.example.com:6379", [OUT_OF_REACH]),
     ("unix:///run/valkey.sock", ["REDIS_URL is a socket; nothing on Lambda listens there."]),
@@ -228,7 +229,8 @@ def test_a_cache_of_big_segments_is_looked_at_as_well(configure: Configure, aws:
 def test_in_a_network_every_function_may_connect_to_it(configure: Configure, aws: Aws, tmp_path: Path) -> None:
     aws.put_secret(SDK_KEY, "sdk-key")
     stage = configure(REDIS_URL="redis://cache:6379", DYNAMODB_TABLE=None)
-    edit_config(tmp_path, {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]})
+    subnet, group = aws.create_network()
+    edit_config(tmp_path, {"subnet_ids": [subnet], "security_group_ids": [group]})
     needs = "ec2:CreateNetworkInterface, ec2:DescribeNetworkInterfaces, ec2:DeleteNetworkInterface on *."
     assert problems(stage) == [
         f"policy-production{suffix}.json does not allow {function} to connect to the subnets of config.json: "
@@ -238,6 +240,42 @@ def test_in_a_network_every_function_may_connect_to_it(configure: Configure, aws
             *((name, f"-{name}") for name in ("on_event", "reconcile", "deliver_events")),
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"subnet_ids": "subnet-1", "security_group_ids": ["sg-1"]}, "subnet_ids must be a list of strings in "),
+        ({"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}, "config.json names what is not in eu-central-1"),
+    ],
+)
+def test_what_is_wrong_with_the_network_is_told(
+    configure: Configure, aws: Aws, tmp_path: Path, settings: dict[str, object], line: str
+) -> None:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    stage = configure(REDIS_URL="redis://cache:6379", DYNAMODB_TABLE=None)
+    edit_config(tmp_path, settings)
+    assert any(problem.startswith(line) for problem in problems(stage))
+
+
+def test_another_python_changes_the_runtime_only_if_that_is_meant(
+    configure: Configure, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = configure()
+    local = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    other = "python3.10" if local != "python3.10" else "python3.14"
+    assert problems_of_runtime(stage, None) == []  # nothing is deployed
+    deployed = local
+    monkeypatch.setattr(preflight, "deployed_runtime", lambda _: deployed)
+    assert problems_of_runtime(stage, None) == []
+    assert problems_of_runtime(stage, other) == [
+        f"This is {local} and not {other}; deploy with that Python: PYTHON={other}"
+    ]
+    deployed = other
+    assert problems_of_runtime(stage, local) == []
+    difference = f"Stage 'production' runs {other} and this is {local}, to which deploying would change it."
+    keep = f"Keep it with PYTHON={other}, or change it with RUNTIME={local}."
+    assert problems_of_runtime(stage, None) == [f"{difference} {keep}"]
 
 
 @pytest.mark.parametrize(("variables", "lines"), SETTINGS)
@@ -344,7 +382,7 @@ def test_a_missing_comma_is_one_line_for_every_command(
     configure()
     path = tmp_path / ".chalice" / "config.json"
     path.write_text('{"version": "2.0"\n "stages": {}}')
-    for command in (preflight, register_webhook, after_deploy, stages):
+    for command in (preflight, register_webhook, after_deploy, deployment):
         monkeypatch.setattr(command, "Stage", functools.partial(Stage, folder=tmp_path))
         assert command.main(["production"]) == 1
         assert capsys.readouterr() == (
@@ -362,24 +400,11 @@ def test_a_configuration_without_stages_is_told(tmp_path: Path, content: str) ->
 
 
 def test_a_stage_that_is_not_there_is_an_error_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in (preflight, register_webhook, after_deploy, stages):
+    for command in (preflight, register_webhook, after_deploy, deployment):
         assert command.main(["staging"]) == 1
         assert capsys.readouterr().err == (
             "There is no stage 'staging' in .chalice/config.json; it has: local, dev, production.\n"
         )
-    assert stages.main(["production"]) == 0
-
-
-@pytest.mark.parametrize("deployed", [None, '{"resources": []}', "{}", "{"])
-def test_after_an_undeploy_there_is_no_address(configure: Configure, tmp_path: Path, deployed: str | None) -> None:
-    stage = configure()
-    folder = tmp_path / ".chalice" / "deployed"
-    folder.mkdir(exist_ok=True)
-    if deployed is not None:
-        (folder / "production.json").write_text(deployed)
-    with pytest.raises(StageError) as raised:
-        stage.url()
-    assert str(raised.value) == "Stage 'production' is not deployed from here: make deploy STAGE=production"
 
 
 # Functions that a user has added.

@@ -239,4 +239,6 @@ def test_a_stage_that_is_not_deployed_has_no_address(
     aws: Aws, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert register_webhook.main(["local"]) == 1
-    assert capsys.readouterr().err == "Stage 'local' is not deployed from here: make deploy STAGE=local\n"
+    assert capsys.readouterr().err == (
+        "Stage 'local' is not deployed to account 123456789012 in eu-central-1: make deploy STAGE=local\n"
+    )

@@ -163,6 +163,14 @@ def test_make_help_lists_every_target() -> None:
     assert sorted(listed) == sorted(phony)
 
 
+@pytest.mark.parametrize("document", ["docs/deploying.md", "examples/github-actions/deploy.yml"])
+def test_what_the_document_has_somebody_make_can_be_made(document: str) -> None:
+    phony = {target for line in re.findall(r"^\.PHONY: (.+)", MAKEFILE, re.MULTILINE) for target in line.split()}
+    text = (PROJECT / document).read_text()
+    named = set(re.findall(r"(?:run: |\$ |`|&& |… )make\s+([\w-]+)", text))
+    assert {"deploy", "status"} <= named <= phony
+
+
 def test_the_app_runs_without_the_packages_of_the_tests() -> None:
     rules: dict[str, str] = dict(re.findall(r"^([\w./-]+):([^#\n]*)", MAKEFILE, re.MULTILINE))
     assert rules["run"].split() == [".venv/run-installed"]

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from ...errors import ConfigurationError
 
@@ -58,3 +60,8 @@ def start_embedded_server() -> str:
         )
     _guardians.append(guardian)
     return url
+
+
+def running_servers() -> list[str]:
+    """The ``unix://`` URLs of all such servers on this machine, whichever process they belong to."""
+    return [f"unix://{path}" for path in sorted(Path(tempfile.gettempdir()).glob("flags-*/valkey.sock"))]
