@@ -29,6 +29,7 @@ USER = {"kind": "user", "key": "anna"}
 def test_cfn_lint_has_nothing_to_say_about_the_templates() -> None:
     templates = sorted(str(path) for path in INFRASTRUCTURE.glob("*.yaml"))
     assert {path.rpartition("/")[2] for path in templates} >= {
+        "endpoint.yaml",
         "function-alarms.yaml",
         "layer.yaml",
         "monitoring.yaml",
@@ -56,6 +57,18 @@ def test_a_function_of_another_repository_may_read_as_on_event_may() -> None:
     (reads,) = policy["Statement"]
     ours = json.loads((PROJECT / ".chalice" / "policy-production-on_event.json").read_text())["Statement"]
     assert [reads["Action"]] == [each["Action"] for each in ours if each["Sid"] == reads["Sid"]]
+
+
+def test_nothing_stands_before_an_api_that_nobody_asked_for() -> None:
+    """Each part costs money; all depend on a parameter whose default is none."""
+    endpoint = template("endpoint.yaml")
+    assert {each["Condition"] for each in endpoint["Resources"].values()} == {
+        "HasWebAcl",
+        "HasUsagePlan",
+        "HasEndpoint",
+    }
+    defaults = {name: each.get("Default") for name, each in endpoint["Parameters"].items()}
+    assert [defaults[name] for name in ("ApiId", "RequestsPerAddress", "KeyRatePerSecond", "VpcId")] == ["", 0, 0, ""]
 
 
 def test_the_user_for_iam_may_do_what_the_app_does() -> None:
