@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cfnlint.decode import cfn_yaml
+from chalice.local import LambdaContext
 
 from chalicelib import flags
 from chalicelib.config import deployment_name
@@ -18,6 +19,7 @@ from chalicelib.timing import Timing
 from tests.support.app import App, Environment, LoadApp
 from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
+from tests.support.fronts import HTTP, event_of
 from tests.support.valkey import ValkeyServer
 
 INFRASTRUCTURE = PROJECT / "infrastructure"
@@ -30,6 +32,7 @@ def test_cfn_lint_has_nothing_to_say_about_the_templates() -> None:
     templates = sorted(str(path) for path in INFRASTRUCTURE.glob("*.yaml"))
     assert {path.rpartition("/")[2] for path in templates} >= {
         "endpoint.yaml",
+        "front-doors.yaml",
         "function-alarms.yaml",
         "layer.yaml",
         "monitoring.yaml",
@@ -57,6 +60,30 @@ def test_a_function_of_another_repository_may_read_as_on_event_may() -> None:
     (reads,) = policy["Statement"]
     ours = json.loads((PROJECT / ".chalice" / "policy-production-on_event.json").read_text())["Statement"]
     assert [reads["Action"]] == [each["Action"] for each in ours if each["Sid"] == reads["Sid"]]
+
+
+def test_an_http_api_leaves_open_with_iam_what_nobody_can_sign(app: App) -> None:
+    """Each of these routes is one of the app, which checks its callers by itself or tells them nothing."""
+    resources = template("front-doors.yaml")["Resources"]
+    routes = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::ApiGatewayV2::Route"]
+    signed = {"Fn::If": ["ChecksSignatures", "AWS_IAM", "NONE"]}
+    assert {each["RouteKey"]: each["AuthorizationType"] for each in routes} == {
+        "$default": signed,
+        "POST /webhook": "NONE",
+        "GET /status": "NONE",
+        "OPTIONS /{proxy+}": "NONE",
+    }
+    assert resources["Integration"]["Properties"]["PayloadFormatVersion"] == "2.0"
+    for key, status in (("POST /webhook", 400), ("GET /status", 503), ("OPTIONS /{proxy+}", 204)):
+        method, _, path = key.replace("{proxy+}", "evaluate").partition(" ")
+        event = event_of(HTTP, method, path, {}, b"")
+        event.update(routeKey=key, pathParameters={"proxy": "evaluate"} if "proxy" in key else None)
+        assert app.module.app(event, LambdaContext("api_handler", 256, max_runtime_ms=30_000))["statusCode"] == status
+
+
+def test_a_load_balancer_hands_on_every_value() -> None:
+    target = template("front-doors.yaml")["Resources"]["Target"]["Properties"]
+    assert {"Key": "lambda.multi_value_headers.enabled", "Value": "true"} in target["TargetGroupAttributes"]
 
 
 def test_nothing_stands_before_an_api_that_nobody_asked_for() -> None:
