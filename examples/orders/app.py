@@ -1,12 +1,12 @@
 """What an order service adds to the end of app.py: a route, a queue's handler and a scheduled job, each with flags."""
-# ruff: noqa: F821 - app and protected_route are those of app.py
+# ruff: noqa: F821 - app is that of app.py
 
 from chalice.app import BadRequestError, CloudWatchEvent, SQSEvent
 
 from chalicelib import flags, order_prices
 
 
-@protected_route("/quotes", methods=["POST"])
+@app.protected_route("/quotes", methods=["POST"])
 def quote() -> dict[str, object]:
     """What an order would cost its organization, at the prices that the organization has."""
     assert app.current_request is not None  # it is there while a view runs

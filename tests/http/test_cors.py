@@ -118,7 +118,7 @@ def test_our_own_bugs_may_be_read_too(open_app: App, path: str, monkeypatch: pyt
     def broken() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(open_app.module, "current_flags", broken)
+    monkeypatch.setattr(open_app.module.app, "current_flags", broken)
     answer = open_app.post(path, BODIES[path])
     message = "An internal server error occurred."
     shape = {"errorDetails": message} if "ofrep" in path else {"Code": "InternalServerError", "Message": message}

@@ -163,7 +163,7 @@ def test_a_failure_is_an_error_that_says_why(closed_app: App, log: Log, launchda
 def test_our_own_bug_is_an_error_with_its_traceback_in_one_line(
     closed_app: App, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(closed_app.module, "current_flags", lambda **_: 1 // 0)
+    monkeypatch.setattr(closed_app.module.app, "current_flags", lambda **_: 1 // 0)
     assert closed_app.post("/evaluate", CONTEXT, AUTHORIZED).status_code == 500
     bug, request = log.lines()
     assert "ZeroDivisionError" in bug.pop("exception")

@@ -29,7 +29,7 @@ CASES = [
 
 
 def with_own_routes(app: App) -> App:
-    protected_route: ProtectedRoute = app.module.protected_route
+    protected_route: ProtectedRoute = app.module.app.protected_route
 
     @protected_route("/prices/{product}", methods=["GET", "POST"], cors=True)
     def price(product: str) -> dict[str, Any]:

@@ -1,0 +1,196 @@
+"""Chalice's app with what all routes and functions here have in common: front doors, errors, log lines, CORS, access.
+
+Beside ``app.py`` the only module that imports chalice.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from chalice.app import Chalice, IAMAuthorizer, Request, Response
+
+from .. import errors
+from ..config import is_behind_iam
+from ..runtime.logs import note, one_line
+from ..runtime.metrics import emit
+from ..wiring import Wiring
+from .access import check_full_access
+from .answers import Answer, Json, error_answer, with_what_to_send
+from .cors import cors_headers, preflight_headers
+from .gateway import incoming, is_of_rest_api
+from .request import Incoming
+
+if TYPE_CHECKING:
+    from ..read.direct import DirectFlags
+    from ..read.snapshots import Snapshot
+
+View = Callable[..., Any]
+"""A view as Chalice takes it, which declares no types: path parameters -> what it answers with."""
+
+_request: ContextVar[Request] = ContextVar("request")
+"""Chalice's own ``current_request`` is one for all threads, and `chalice local` has many."""
+
+
+class FlagsApp(Chalice):
+    """Answers behind API Gateway's REST API, a function URL, an HTTP API and a load balancer."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        super().__init__(app_name="serverless-flags", configure_logs=False)
+        self._wiring = wiring
+        self._authorizer = IAMAuthorizer() if is_behind_iam() else None
+        self._open_to_pages: dict[str, str] = {}
+        """By path, the method with which pages of ``CORS_ALLOW_ORIGIN`` may call it."""
+        self.middleware("http")(self._finish)
+
+    def __call__(self, event: Any, context: Any) -> Any:
+        """The answer to a request, in the shape of the door through which it came."""
+        if is_of_rest_api(event):
+            return super().__call__(event, context)
+        from .fronts import answer_at_the_door
+
+        call = functools.partial(super().__call__, context=context)
+        return answer_at_the_door(event, self.routes, checked_by_app=self._authorizer, call=call)
+
+    def answers(self, path: str, method: str = "GET", **options: Any) -> Callable[[Callable[..., Answer]], View]:
+        """``route`` for a view that returns an Answer, and raises our errors; it takes the flag key of the path."""
+
+        def decorate(view: Callable[..., Answer]) -> View:
+            @functools.wraps(view)
+            def answer(flag_key: str | None = None, **_others_in_path: str) -> Response:
+                key = None if flag_key is None else unquote(flag_key)
+                try:
+                    given = view() if key is None else view(key)
+                except errors.FlagsError as error:
+                    given = self.noted(error)
+                    if _is_ofrep():
+                        from .ofrep import error_body
+
+                        given = given._replace(body=error_body(error, key))
+                return Response(given.body, dict(given.headers), given.status)
+
+            self.route(path, methods=[method], **options)(answer)
+            return view
+
+        return decorate
+
+    def evaluates(self, path: str) -> Callable[[Callable[..., Answer]], View]:
+        """The same for a route behind ``EVALUATE_AUTH`` that pages may call."""
+
+        def decorate(view: Callable[..., Answer]) -> View:
+            self.answers(path, "POST", authorizer=self._authorizer)(view)
+            self.open_to_pages(path, "POST")
+            return view
+
+        return decorate
+
+    def open_to_pages(self, path: str, method: str) -> None:
+        """Pages of ``CORS_ALLOW_ORIGIN`` may call this route, and their browsers ask whether they may."""
+        self._open_to_pages[path] = method
+
+        def preflight(_key: str | None = None) -> Answer:
+            asked_headers = self.request.headers.get("access-control-request-headers", "")
+            headers = preflight_headers(self._wiring.settings.cors_allow_origin, asked_headers, method)
+            return Answer("", {"Allow": f"{method}, OPTIONS", **headers}, 204)
+
+        self.answers(path, "OPTIONS")(preflight)
+
+    def protected_route(self, path: str, **options: Any) -> Callable[[View], View]:
+        """``route`` for a route of your own whose callers have to prove themselves as those of ``/evaluate`` do.
+
+        By a token of ``EVALUATE_TOKEN_SHA256``, by API Gateway with ``EVALUATE_AUTH=iam``, or not at all with
+        ``none``. The view and the ``options`` are as Chalice takes them.
+        """
+
+        def decorate(view: View) -> View:
+            @functools.wraps(view)
+            def check_and_view(*arguments: Any, **parameters: Any) -> Any:
+                try:
+                    check_full_access(self._wiring.settings, self.request.headers, self.request.context)
+                except errors.FlagsError as error:
+                    refusal = self.noted(error)
+                    return Response(refusal.body, dict(refusal.headers), refusal.status)
+                return view(*arguments, **parameters)
+
+            route: View = self.route(path, authorizer=self._authorizer, **options)(check_and_view)
+            return route
+
+        return decorate
+
+    def invoked(self, function: Callable[..., Json]) -> Callable[..., Json]:
+        """The function, with one log line for each invocation. Errors are raised, for the caller to see."""
+
+        @functools.wraps(function)
+        def invoke(*arguments: object) -> Json:
+            with one_line(function=function.__name__):
+                try:
+                    result = function(*arguments)
+                except errors.FlagsError as error:
+                    note(status=self.noted(error).status)
+                    raise
+                finally:
+                    self._wiring.end_invocation()
+                note(status=200)
+                return result
+
+        return invoke
+
+    @property
+    def request(self) -> Request:
+        """The request of this thread."""
+        return _request.get()
+
+    def incoming(self) -> Incoming:
+        """The same as the rest of ``api`` takes it."""
+        return incoming(_request.get())
+
+    def current_flags(self, *, counted: bool) -> Snapshot | DirectFlags:
+        """What this request evaluates from, from its start to its end; ``counted``: LaunchDarkly may know of it."""
+        try:
+            flags = self._wiring.current_flags(counted=counted)
+        except (errors.StoreUnavailable, errors.StoreNotInitialized):
+            emit({"StoreErrors": 1})
+            raise
+        provenance = flags.provenance
+        if provenance.revision is not None:
+            note(revision=provenance.revision, stale=provenance.stale)
+        if provenance.stale:
+            emit({"StaleAnswers": 1})
+        return flags
+
+    def noted(self, error: errors.FlagsError) -> Answer:
+        """The answer to an error, which goes into the log line: in full only if it is not the caller's.
+
+        What is wrong with the configuration stands there alone.
+        """
+        answer, name = error_answer(error), type(error).__name__
+        note(error=f"{name}: {error}" if answer.status >= 500 else name)
+        return answer
+
+    def _finish(self, request: Request, view: Callable[[Request], Response]) -> Response:
+        """One log line for each request, and on each answer, Chalice's own (405, 415, 500) too, what its route has."""
+        _request.set(request)
+        with one_line(route=f"{request.method} {request.path}"):
+            answer = view(request)
+            self._wiring.end_invocation()
+            note(status=answer.status_code)
+            if answer.status_code in (405, 415):
+                answer.body["Message"] = with_what_to_send(answer.body["Message"], request.path)
+            if request.path in self._open_to_pages:
+                answer.headers.update(cors_headers(self._allowed_origin()))
+            if _is_ofrep() and isinstance(answer.body, dict) and "Code" in answer.body:
+                answer.body = {"errorDetails": answer.body["Message"]}
+            return answer
+
+    def _allowed_origin(self) -> str | None:
+        try:
+            return self._wiring.settings.cors_allow_origin
+        except errors.ConfigurationError:  # the answer says so already
+            return None
+
+
+def _is_ofrep() -> bool:
+    return _request.get().path.startswith("/ofrep/")
