@@ -78,7 +78,7 @@ class Wiring:
             return DynamoDbReader(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
         from .stores.redis.reader import RedisReader
 
-        reader = RedisReader(self._redis_url, settings.store_prefix, self.timing)
+        reader = RedisReader(self._redis_url, settings.store_prefix, self.timing, iam=settings.iam_for_redis)
         if settings.redis_url == "embedded":
             self.refresher.reconcile(force=False)
         return reader
@@ -93,7 +93,7 @@ class Wiring:
             return DynamoDbWriter(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
         from .stores.redis.writer import RedisWriter
 
-        return RedisWriter(self._redis_url, settings.store_prefix, self.timing)
+        return RedisWriter(self._redis_url, settings.store_prefix, self.timing, settings.iam_for_redis)
 
     @part
     def _redis_url(self) -> str:
@@ -141,7 +141,8 @@ class Wiring:
             from .stores.redis.reader import RedisReader
 
             name = "BIG_SEGMENTS_REDIS_URL"
-            return RedisReader(settings.big_segments_redis_url, prefix, timing, name).memberships(prefix)
+            iam = settings.iam_for_redis
+            return RedisReader(settings.big_segments_redis_url, prefix, timing, name, iam).memberships(prefix)
         return self.reader.memberships(prefix)
 
     @part
@@ -176,7 +177,7 @@ class Wiring:
             return DynamoDbEventQueue(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
         from .stores.redis.events import RedisEventQueue
 
-        return RedisEventQueue(self._redis_url, settings.store_prefix, self.timing)
+        return RedisEventQueue(self._redis_url, settings.store_prefix, self.timing, settings.iam_for_redis)
 
     @part
     def direct_flags(self) -> DirectFlags:
@@ -205,7 +206,9 @@ class Wiring:
         from .refresh.refresher import Refresher
 
         fetch = functools.partial(fetch_data_set, self.settings, timing=timing)
-        return Refresher(self.writer, fetch, self.source, timing)
+        environment = self.settings.environment
+        named = None if environment is None else str(environment)
+        return Refresher(self.writer, fetch, self.source, timing, named)
 
     @property
     def source(self) -> str:

@@ -156,7 +156,7 @@ class Snapshots:
 
         self._slow_reads += 1
         longest = min(self._timing.store_retry_seconds * 2**self._slow_reads, self._timing.store_longest_retry_seconds)
-        return random.uniform(longest / 2, longest)
+        return random.SystemRandom().uniform(longest / 2, longest)
 
     def _fresh(self) -> Snapshot:
         held = self._snapshot

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...data_set import KINDS, StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
 from ..snapshot import leads_from, open_changes, open_snapshot
-from .address import parse_address
+from .address import address_of
 from .layout import Keys, stored_data_set
 from .protocol import Server
 
@@ -22,10 +22,17 @@ class RedisReader:
 
     kind = "redis"
 
-    def __init__(self, url: str, prefix: str, timing: Timing, variable: str = "REDIS_URL") -> None:
-        """Raises ConfigurationError, about ``variable``, when the URL is wrong. Connects on first use."""
+    def __init__(
+        self,
+        url: str,
+        prefix: str,
+        timing: Timing,
+        variable: str = "REDIS_URL",
+        iam: Mapping[str, str] | None = None,
+    ) -> None:
+        """``iam`` as in :func:`address_of`, whose ConfigurationError is raised. Connects on first use."""
         self._key = Keys(prefix)
-        self._server = Server(parse_address(url, variable), timing)
+        self._server = Server(address_of(url, variable, iam), timing)
         self._is_queue_full = False
         """As far as it is known from the last time that events were left there."""
 
