@@ -455,6 +455,11 @@ class Settings:
         return not self.direct_mode and self.events_mode in ("summary", "full")
 
     @property
+    def sdk_sends_events(self) -> bool:
+        """Whether the client of direct mode tells LaunchDarkly what it evaluates; from a file it tells nobody."""
+        return self.events_mode != "off" and self.flag_file is None
+
+    @property
     def has_big_segments(self) -> bool:
         """Whether there is a store that may hold memberships: the flag store, if no other one is named."""
         return bool(self.big_segments_redis_url or self.big_segments_table or not self.direct_mode)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .config import Settings, is_to_be_restored, load_settings
 from .errors import FlagsError
-from .stores.port import Writer
 from .timing import Timing
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from .refresh.refresher import Refresher
     from .stores.ahead import FirstRead
     from .stores.outbox import EventQueue, ReaderWithOutbox
-    from .stores.port import MembershipReader
+    from .stores.port import MembershipReader, Writer
 
 Part = TypeVar("Part")
 
@@ -230,7 +229,7 @@ class Wiring:
         StoreNotInitialized in daemon mode, ConfigurationError in both.
         """
         if self.settings.direct_mode:
-            return self.direct_flags._replace(counts=counted and self.settings.events_mode != "off")
+            return self.direct_flags._replace(counts=counted or not self.settings.sdk_sends_events)
         begun = time.monotonic()
         snapshot = self.snapshots.current()
         if counted and self.settings.records_events:
@@ -242,8 +241,8 @@ class Wiring:
         """Tell LaunchDarkly of something that has happened (``data``: JSON). Why that is not done, or None."""
         settings = self.settings
         if settings.direct_mode:
-            if settings.events_mode == "off":
-                return "EVENTS is 'off'."
+            if not settings.sdk_sends_events:
+                return "EVENTS is 'off'." if settings.flag_file is None else "The flags come from a file."
             self.direct_flags.client.track(name, context, data, metric_value)
             return None
         if settings.events_mode != "full":
@@ -259,9 +258,14 @@ class Wiring:
             recorder.end_invocation(is_store_away=snapshots is not None and snapshots.is_store_away)
 
     def events_status(self) -> dict[str, Any] | None:
-        """The part of ``/status`` about events (Any: JSON); None while the store does not tell."""
+        """The part of ``/status`` about events (Any: JSON); None while the store does not tell.
+
+        A store that has just failed is not waited for once more.
+        """
         from .events.state import events_status
 
+        if self.snapshots.is_store_away:
+            return None
         try:
             report = self.reader.read_delivery()
         except FlagsError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..data_set import FEATURES, KINDS, SEGMENTS, StoredDataSet, SyncRecord, revision_of, stored_item
 from ..errors import StoreNotInitialized, StoreTooSlow, StoreUnavailable
@@ -22,10 +22,12 @@ from ..launchdarkly.evaluators import (
     no_memberships,
 )
 from ..runtime.clock import AgeingClock
-from ..stores.ahead import FirstRead
-from ..stores.port import Reader
 from ..timing import Timing
 from .feature_stores import SnapshotFeatureStore
+
+if TYPE_CHECKING:
+    from ..stores.ahead import FirstRead
+    from ..stores.port import Reader
 
 logger = logging.getLogger(__name__)
 

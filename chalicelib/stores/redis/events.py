@@ -64,8 +64,8 @@ class RedisEventQueue:
         events, size, values = self._key("$events"), self._key("$events_bytes"), list(map(queued, batches))
 
         def remove(pipeline: Pipeline) -> None:
-            for value in values:
-                pipeline.lrem(events, 1, value)  # type: ignore[arg-type]  # redis-py's types know of text only
+            for value in values:  # of one that is there twice the second: the first keeps its place in a plan
+                pipeline.lrem(events, -1, value)  # type: ignore[arg-type]  # redis-py's types know of text only
             pipeline.decrby(size, sum(map(len, values)))
             pipeline.set(self._key("$delivery"), state)
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ...data_set import KINDS, StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
-from ..port import MOST_QUEUED_BYTES, MembershipReader
 from ..snapshot import leads_from, open_changes, open_snapshot
 from .address import address_of
 from .layout import Keys, stored_data_set
@@ -15,6 +14,7 @@ from .protocol import Server
 
 if TYPE_CHECKING:
     from ...events.batches import Batch, DeliveryReport
+    from ..port import MembershipReader
 
 
 class RedisReader:
@@ -71,6 +71,8 @@ class RedisReader:
         self._server.close()
 
     def leave_events(self, batches: Sequence[Batch]) -> bool:
+        from ..port import MOST_QUEUED_BYTES
+
         if self._is_queue_full:
             (size,) = self._server.tell(("GET", self._key("$events_bytes")))
             self._is_queue_full = int(size or 0) > MOST_QUEUED_BYTES
