@@ -154,8 +154,9 @@ class _Translation:
 
     def _position(self, position: Any, flags: int, *, is_last: bool) -> str:
         if position in (codes.AT_BOUNDARY, codes.AT_NON_BOUNDARY):
-            if not self._is_ascii and not flags & re.ASCII:
-                raise _Untranslatable  # RE2 knows boundaries of ASCII words alone
+            if not self._is_ascii and (position is codes.AT_NON_BOUNDARY or not flags & re.ASCII):
+                # RE2 knows boundaries of ASCII words alone, and takes the inside of a character for none.
+                raise _Untranslatable
             return "\\b" if position is codes.AT_BOUNDARY else "\\B"
         if position is codes.AT_BEGINNING and flags & re.MULTILINE:
             return "(?m:^)"

@@ -90,6 +90,8 @@ MEANINGS = [
     (r"[[:alpha:]]", "a]", True),
     (r"\bé", "é", True),
     (r"(?a)\bé", "é", False),
+    (r"(?a)\B", "1ß1", False),
+    (r"(?a)\B", "ß", True),
     (r"\B", "", bool(re.search(r"\B", ""))),
     (r"", "", True),
     (r"x*", "é", True),
