@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .config import Settings, is_to_be_restored, load_settings
 from .errors import FlagsError
-from .stores.port import Writer
 from .timing import Timing
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from .refresh.refresher import Refresher
     from .stores.ahead import FirstRead
     from .stores.outbox import EventQueue, ReaderWithOutbox
-    from .stores.port import MembershipReader
+    from .stores.port import MembershipReader, Writer
 
 Part = TypeVar("Part")
 
@@ -79,7 +78,7 @@ class Wiring:
             return DynamoDbReader(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
         from .stores.redis.reader import RedisReader
 
-        reader = RedisReader(self._redis_url, settings.store_prefix, self.timing)
+        reader = RedisReader(self._redis_url, settings.store_prefix, self.timing, iam=settings.iam_for_redis)
         if settings.redis_url == "embedded":
             self.refresher.reconcile(force=False)
         return reader
@@ -94,7 +93,7 @@ class Wiring:
             return DynamoDbWriter(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
         from .stores.redis.writer import RedisWriter
 
-        return RedisWriter(self._redis_url, settings.store_prefix, self.timing)
+        return RedisWriter(self._redis_url, settings.store_prefix, self.timing, settings.iam_for_redis)
 
     @part
     def _redis_url(self) -> str:
@@ -142,7 +141,8 @@ class Wiring:
             from .stores.redis.reader import RedisReader
 
             name = "BIG_SEGMENTS_REDIS_URL"
-            return RedisReader(settings.big_segments_redis_url, prefix, timing, name).memberships(prefix)
+            iam = settings.iam_for_redis
+            return RedisReader(settings.big_segments_redis_url, prefix, timing, name, iam).memberships(prefix)
         return self.reader.memberships(prefix)
 
     @part
@@ -177,7 +177,7 @@ class Wiring:
             return DynamoDbEventQueue(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
         from .stores.redis.events import RedisEventQueue
 
-        return RedisEventQueue(self._redis_url, settings.store_prefix, self.timing)
+        return RedisEventQueue(self._redis_url, settings.store_prefix, self.timing, settings.iam_for_redis)
 
     @part
     def direct_flags(self) -> DirectFlags:
@@ -206,7 +206,9 @@ class Wiring:
         from .refresh.refresher import Refresher
 
         fetch = functools.partial(fetch_data_set, self.settings, timing=timing)
-        return Refresher(self.writer, fetch, self.source, timing)
+        environment = self.settings.environment
+        named = None if environment is None else str(environment)
+        return Refresher(self.writer, fetch, self.source, timing, named)
 
     @property
     def source(self) -> str:

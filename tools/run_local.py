@@ -176,8 +176,8 @@ def _data_line(wiring: Wiring) -> str:
 
     snapshot = wiring.snapshots.current()
     flags, segments = (snapshot.feature_store.count(kind) for kind in (FEATURES, SEGMENTS))
-    synced_at = "nobody knows when" if snapshot.record is None else snapshot.record.synced_at
-    return f"Data: {flags} flags and {segments} segments, refreshed at {synced_at}, revision {snapshot.revision}."
+    by = "filled by another writer" if snapshot.record is None else f"refreshed at {snapshot.record.synced_at}"
+    return f"Data: {flags} flags and {segments} segments, {by}, revision {snapshot.revision}."
 
 
 def _what_to_try(wiring: Wiring, url: str) -> list[str]:

@@ -35,6 +35,7 @@ _NESTED_SEGMENTS = 3
 _TEXT_CHARACTERS = 80
 """How long a value may be in a text."""
 
+_NO_SUCH_VARIATION = "the flag serves no variation that exists"
 _NO_OFF_VARIATION = "the flag has no off variation to serve"
 
 _PROBE = {"key": "", "version": 1, "on": True, "variations": [True, False], "offVariation": 1, "salt": ""}
@@ -105,7 +106,7 @@ class _Explanation:
         is_decided = kind == "TARGET_MATCH"
         for index, rule in enumerate(flag.rules):
             step = self._rule(index, rule, is_reached=not is_decided)
-            is_decided = is_decided or step["outcome"] == "matched"
+            is_decided = is_decided or step["outcome"] in ("matched", "failed")
             yield step
         yield self._default(is_reached=not is_decided)
 
@@ -173,6 +174,12 @@ class _Explanation:
         if not is_reached:
             return _step("rule", "not reached", f"{name} was not reached.", index=index, id=rule.id, clauses=[])
         clauses = [self._probes.clause(clause) for clause in rule.clauses]
+        stops = next(
+            (each for each in clauses if each["matched"] is not True), None
+        )  # as the SDK looks at no further one
+        if self._reason["kind"] == "ERROR" and stops is not None and stops["matched"] is None:
+            text = f"{name} cannot be evaluated: {stops['text']}."
+            return _step("rule", "failed", text, index=index, id=rule.id, clauses=clauses)
         if self._has_matched(index, clauses):
             because = " and ".join(each["text"] for each in clauses) or "it has no conditions"
             text = f"{name} matched: {because}. So {self._served(rule.variation_or_rollout)}."
@@ -204,9 +211,11 @@ class _Explanation:
         kind = rollout.context_kind or Context.DEFAULT_KIND
         return f"{what} by {kind} {by} ({shares}) decides: {self._served_by(self._variation)}"
 
-    def _served_by(self, variation: int | None, otherwise: str = "the flag serves no variation that exists") -> str:
-        if variation is None or not 0 <= variation < len(self._flag.variations):
+    def _served_by(self, variation: int | None, otherwise: str = _NO_SUCH_VARIATION) -> str:
+        if variation is None:
             return otherwise
+        if not 0 <= variation < len(self._flag.variations):
+            return _NO_SUCH_VARIATION
         return f"the flag serves {_variation(variation)}, {_text_of(self._flag.variations[variation])}"
 
 
@@ -241,7 +250,7 @@ class _Probes:
 
     def _fact(self, clause: Clause, kind: str, attribute: str, actual: Any, is_not: bool) -> str:
         if not attribute:
-            return "the clause names no attribute"
+            return "the clause names no valid attribute"
         subject = attribute if kind == Context.DEFAULT_KIND or attribute == "kind" else f"{kind} {attribute}"
         if actual is None:
             has_kind = self._context.get_individual_context(kind) is not None

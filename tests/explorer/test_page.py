@@ -24,10 +24,11 @@ TOKEN = "token-of-the-tests"
 
 @pytest.fixture(scope="module")
 def flag_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The examples, and a flag that would be a page of its own."""
+    """The examples, a flag that would be a page of its own, and one with a long value."""
     file = tmp_path_factory.mktemp("explorer") / "flags.json"
     data = json.loads(EXAMPLES.read_text())
     data["flags"].update(by_key(boolean_flag(HOSTILE, variations=[HOSTILE, "harmless"])))
+    data["flags"].update(by_key(boolean_flag("long-value", variations=["x" * 5000, ""])))
     file.write_text(json.dumps(data, indent=2) + "\n")
     return file
 
@@ -183,3 +184,28 @@ def test_a_deployed_page_shows_nothing_without_the_token(browser: Browser, deplo
         expect(value(page, "banner-text")).to_have_text('"Kostenloser Versand diese Woche"')
         expect(page.get_by_role("switch")).to_have_count(0)
         assert tab.requested_elsewhere(deployed) == []
+
+
+def test_a_long_value_leaves_the_other_columns_their_room(tab: WatchedPage, stage: LocalStage) -> None:
+    page = open_page(tab, stage)
+    for heading in ("Flag", "State", "Reason"):
+        box = page.get_by_role("columnheader", name=heading, exact=True).bounding_box()
+        assert box is not None
+        assert (box["width"] >= 80, box["height"] < 60) == (True, True), heading
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_page_whose_app_or_store_is_away_says_so(browser: Browser, tmp_path: Path) -> None:
+    with (
+        chalice_local(
+            {"EXPLORER": "on", "EVALUATE_AUTH": "none", "REDIS_URL": "redis://127.0.0.1:1"}, tmp_path
+        ) as server,
+        watched_page(browser) as tab,
+    ):
+        tab.page.goto(server.url)
+        expect(tab.page.locator("#status strong").first).to_have_text("unavailable")
+        expect(tab.page.locator("#message")).to_contain_text("cannot be reached")
+        tab.page.route("**/status", lambda route: route.abort())
+        tab.page.get_by_role("button", name="Reload").click()
+        expect(tab.page.locator("#status strong").first).to_have_text("not known")
+        expect(tab.page.locator("#message")).to_have_text("The app cannot be reached.")

@@ -177,7 +177,7 @@ CLAUSES: dict[str, tuple[Json, str]] = {
         "key is not one of k0, k1, k2, k3, k4, k5, k6, k7, k8, k9, 190 more (it is anna)",
     ),
     "the kind": (clause("kind", "in", "device"), 'kind is not device (it is ["user"])'),
-    "no attribute": (clause("", "in", "x"), "the clause names no attribute"),
+    "no attribute": (clause("", "in", "x"), "the clause names no valid attribute"),
     "a segment that is not there": (clause("", "segmentMatch", "gone"), "the context is not in segment gone"),
     "included": (clause("", "segmentMatch", "in", "out"), "the context is included in segment in"),
     "excluded": (
@@ -358,6 +358,29 @@ MALFORMED: dict[str, tuple[Json, tuple[str, str]]] = {
             "prerequisite",
             "Prerequisite a must have variation 0: it has no variation.",
         ),
+    ),
+    "an off variation that is not there": (
+        boolean_flag("a", on=False, offVariation=9),
+        ("targeting", "Targeting is off: the flag serves no variation that exists."),
+    ),
+    "a clause without an attribute": (
+        boolean_flag("a", rules=[{"id": "r", "variation": 1, "clauses": [clause("", "in", "x")]}]),
+        ("rule", "Rule 1 (r) cannot be evaluated: the clause names no valid attribute."),
+    ),
+    "a clause with no valid attribute, after one that matches": (
+        boolean_flag(
+            "a",
+            rules=[{"id": "r", "variation": 1, "clauses": [clause("key", "in", "anna"), clause("/a~2", "in", "x")]}],
+        ),
+        ("rule", "Rule 1 (r) cannot be evaluated: the clause names no valid attribute."),
+    ),
+    "a clause with no valid attribute, after one that does not match": (
+        boolean_flag(
+            "a",
+            rules=[{"id": "r", "variation": 1, "clauses": [clause("key", "in", "ben"), clause("/a~2", "in", "x")]}],
+            fallthrough={},
+        ),
+        ("default", "No rule matched, so the default rule applies: the flag serves no variation that exists."),
     ),
 }
 
