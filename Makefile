@@ -86,7 +86,7 @@ pythons:
 	done
 
 ## package: the deployment package of STAGE with compiled bytecode and a template, in OUT; FORMAT=terraform for that
-package: .venv/installed
+package: .venv/run-installed
 	$(BIN)/python tools/build_bytecode.py
 	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(BIN)/chalice package --stage $(STAGE) --pkg-format $(FORMAT) $(OUT)
 	$(BIN)/python -m tools.mend_package $(STAGE) $(OUT)
@@ -108,25 +108,25 @@ bench: .venv/emulators-installed
 SAID = $(if $(findstring command,$(origin $(1))),$(2) '$($(1))')
 
 ## stage: write STAGE, for ENVIRONMENT=proj/default:env/production, with STORE=dynamodb or redis
-stage: .venv/installed
+stage: .venv/run-installed
 	@$(NAMED_STAGE)
 	@$(BIN)/python -m tools.new_stage $(STAGE) $(call SAID,STORE,--store) $(call SAID,ENVIRONMENT,--environment) \
 	  $(call SAID,REDIS_URL,--redis-url) $(call SAID,PREFIX,--prefix) $(call SAID,SUBNETS,--subnets) \
 	  $(call SAID,SECURITY_GROUPS,--security-groups) $(if $(OVERWRITE),--overwrite)
 
 ## infrastructure: deploy the table that STAGE needs, or the cache, in VPC= and SUBNETS=; IAM_USER= logs in by IAM
-infrastructure: .venv/installed
+infrastructure: .venv/run-installed
 	@$(NAMED_STAGE)
 	@$(BIN)/python -m tools.infrastructure $(STAGE) $(call SAID,STORE,--store) $(call SAID,VPC,--vpc) \
 	  $(call SAID,SUBNETS,--subnets) $(call SAID,IAM_USER,--iam-user)
 
 ## monitoring: deploy the alarms and the dashboard of STAGE; ALARM_EMAIL= is told
-monitoring: .venv/installed
+monitoring: .venv/run-installed
 	@$(NAMED_STAGE)
 	@$(BIN)/python -m tools.infrastructure $(STAGE) --monitoring $(call SAID,ALARM_EMAIL,--alarm-email)
 
 ## preflight: whether STAGE can be deployed; changes nothing. RUNTIME=python3.12 says that another Python is meant
-preflight: .venv/installed
+preflight: .venv/run-installed
 	@$(NAMED_STAGE)
 	$(BIN)/python -m tools.preflight $(STAGE) $(call SAID,RUNTIME,--runtime)
 
@@ -138,49 +138,49 @@ deploy: preflight package
 	$(BIN)/python -m tools.function_url $(STAGE) $(call SAID,FRONT,--front)
 
 ## webhook: have LaunchDarkly announce changes to the deployed STAGE (needs LAUNCHDARKLY_ACCESS_TOKEN)
-webhook: .venv/installed
+webhook: .venv/run-installed
 	@$(NAMED_STAGE)
 	$(BIN)/python -m tools.register_webhook $(STAGE) $(THIS_API) $(OPTIONS)
 
 OPERATE = $(NAMED_STAGE); $(BIN)/python -m tools.operate --port $(PORT)
 
 ## status: what is deployed of STAGE, and whether it can answer; STAGE=local asks the app of `make run`
-status: .venv/installed
+status: .venv/run-installed
 	@$(OPERATE) status $(STAGE)
 
 ## refresh: have STAGE fetch from LaunchDarkly now; FORCE=1 also on the word of an empty data set
-refresh: .venv/installed
+refresh: .venv/run-installed
 	@$(OPERATE) refresh $(STAGE) $(if $(FORCE),--force)
 
 ## flags: what is in the store of STAGE, one line a flag; FLAG=x shows it whole
-flags: .venv/installed
+flags: .venv/run-installed
 	@$(OPERATE) flags $(STAGE) $(call SAID,FLAG,--flag) $(call SAID,REDIS_URL,--redis-url)
 
 ## explain: why CONTEXT='{"key": "anna"}' gets its variation of FLAG=x in STAGE, rule by rule
-explain: .venv/installed
+explain: .venv/run-installed
 	@$(OPERATE) explain $(STAGE) --flag '$(FLAG)' --context '$(CONTEXT)' $(call SAID,REDIS_URL,--redis-url)
 
 ## logs: what the functions of STAGE have logged in the last MINUTES=10; FILTER= is CloudWatch's pattern
-logs: .venv/installed
+logs: .venv/run-installed
 	@$(OPERATE) logs $(STAGE) $(call SAID,MINUTES,--minutes) $(call SAID,FILTER,--filter)
 
 ## rotate-sdk-key: a new SDK key for STAGE; the old one goes on for GRACE_MINUTES=60 (needs LAUNCHDARKLY_ACCESS_TOKEN)
-rotate-sdk-key: .venv/installed
+rotate-sdk-key: .venv/run-installed
 	@$(NAMED_STAGE)
 	@$(BIN)/python -m tools.rotate sdk-key $(STAGE) $(call SAID,GRACE_MINUTES,--grace-minutes) $(OPTIONS)
 
 ## rotate-webhook-secret: a new secret for the webhook of STAGE (needs LAUNCHDARKLY_ACCESS_TOKEN)
-rotate-webhook-secret: .venv/installed
+rotate-webhook-secret: .venv/run-installed
 	@$(NAMED_STAGE)
 	@$(BIN)/python -m tools.rotate webhook-secret $(STAGE) $(OPTIONS)
 
 ## record: write Chalice's record of the deployed STAGE, for `chalice invoke`, `chalice logs` and `chalice url`
-record: .venv/installed
+record: .venv/run-installed
 	@$(NAMED_STAGE)
 	@$(BIN)/python -m tools.deployment $(STAGE) $(THIS_API)
 
 ## undeploy: delete what deploy created of STAGE, but its logs
-undeploy: .venv/installed
+undeploy: .venv/run-installed
 	@$(NAMED_STAGE)
 	@$(BIN)/python -m tools.deployment $(STAGE) --to-delete $(THIS_API)
 	$(BIN)/chalice delete --stage $(STAGE)

@@ -552,10 +552,6 @@ def _check_store(settings: Settings) -> None:
             raise ConfigurationError(f"{name} is set, but EVALUATION_MODE is 'direct', which uses no store; unset one.")
     elif settings.redis_url and settings.dynamodb_table:
         raise ConfigurationError("REDIS_URL and DYNAMODB_TABLE are both set; set exactly one of them.")
-    elif settings.redis_auth == "iam" and settings.redis_url in (None, "embedded"):
-        raise ConfigurationError(
-            "REDIS_AUTH is 'iam', which needs a REDIS_URL of ElastiCache: rediss://user@host:port."
-        )
     elif not settings.redis_url and not settings.dynamodb_table:
         raise ConfigurationError("Neither REDIS_URL nor DYNAMODB_TABLE is set; daemon mode needs exactly one of them.")
 

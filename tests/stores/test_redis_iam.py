@@ -210,6 +210,9 @@ def test_iam_without_elasticache_is_refused_as_a_setting() -> None:
     for others in ({"DYNAMODB_TABLE": "flags"}, {"REDIS_URL": "embedded"}):
         with pytest.raises(ConfigurationError, match=needs):
             load_settings({"REDIS_AUTH": "iam", **others})
+    for others in ({"DYNAMODB_TABLE": "flags"}, {"EVALUATION_MODE": "direct"}):
+        elsewhere = {"BIG_SEGMENTS_REDIS_URL": "rediss://flags@store", **others}
+        assert load_settings({"REDIS_AUTH": "iam", **elsewhere}).iam_for_redis is not None
     with pytest.raises(ConfigurationError, match="REDIS_AUTH is 'IAM'; expected one of: password, iam"):
         load_settings({"REDIS_AUTH": "IAM", "REDIS_URL": "rediss://flags@store"})
 

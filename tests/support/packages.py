@@ -78,7 +78,7 @@ def built_library(run: Path) -> Library:
 
 def make(project: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """What `make` prints with the programs of this Python. Fails the test when it fails."""
-    tools = [f"BIN={BIN}", "--old-file", ".venv/installed"]
+    tools = [f"BIN={BIN}", "--old-file", ".venv/run-installed", "--old-file", ".venv/installed"]
     command = ["make", "--no-print-directory", *tools, *arguments]
     variables = {**os.environ, **(environment or {})}
     done = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True)
