@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import FlagsError, StoreNotInitialized
+from ..launchdarkly.evaluators import Memberships, evaluator_over
 from ..launchdarkly.sdk import FEATURES, Context, EvaluationDetail, FeatureFlagsState
 from ..runtime.clock import AgeingClock
 from ..runtime.logs import gate_evaluator
@@ -53,12 +54,17 @@ class StoredFlags:
     """The flags of one revision."""
 
     def __init__(
-        self, feature_store: FixedFeatureStore, evaluator: FlagEvaluator, record: Record | None = None
+        self,
+        feature_store: FixedFeatureStore,
+        evaluator: FlagEvaluator,
+        record: Record | None = None,
+        timing: Timing = Timing(),
     ) -> None:
         """``record`` is given the events of clients; the evaluator has its own."""
         self.feature_store = feature_store
         self._evaluator = evaluator
         self._record = record
+        self._timing = timing
 
     def variation(self, key: str, context: Context, default: Any) -> Any:
         return self._evaluate(key, context, default, with_reasons=False).value
@@ -97,9 +103,9 @@ class StoredFlags:
         flags = self.feature_store.all(FEATURES)
         keys = [key for key, flag in flags.items() if flag.get("clientSide", False)] if client_side_only else None
         state = FeatureFlagsState(True)
-        for key, evaluated in self._evaluator.evaluate_flags(
-            context, keys, with_reasons=with_reasons, counts=False
-        ).items():
+        memberships = Memberships(self.feature_store.read_memberships, self._timing.big_segments_seconds)
+        evaluator = evaluator_over(self.feature_store, memberships)  # one reading of big segments for all flags
+        for key, evaluated in evaluator.evaluate_flags(context, keys, with_reasons=with_reasons, counts=False).items():
             each = {"key": key, "variation": None, "prerequisites": [], "reason": None, **evaluated}
             state.add_flag(each, with_reasons, details_only_for_tracked_flags)
         return state
@@ -185,6 +191,7 @@ class RecentFlags:
         """``current`` and ``max_age_seconds`` may raise; the latter is in the settings, which may be wrong."""
         self._current = current
         self._max_age_seconds = max_age_seconds
+        self._timing = timing
         self._retry_seconds = timing.store_retry_seconds
         self._clock = clock or AgeingClock()
         self._lock = threading.Lock()
@@ -252,7 +259,7 @@ class RecentFlags:
         held = self._held
         if isinstance(held, StoredFlags) and held.feature_store is source.feature_store:
             return held
-        return StoredFlags(source.feature_store, source.evaluator, source.record_event)
+        return StoredFlags(source.feature_store, source.evaluator, source.record_event, self._timing)
 
 
 def _failed(default: Any, error_kind: str) -> EvaluationDetail:

@@ -116,8 +116,11 @@ class Snapshots:
 
     @property
     def is_store_away(self) -> bool:
-        """Whether the store did not answer when it was asked last."""
-        return self._failure is not None
+        """Whether the store did not answer when it was asked last, and is left alone since then."""
+        if self._failure is None:
+            return False
+        with self._lock:
+            return self._failure is not None and self._clock() < self._retry_at
 
     def current(self) -> Snapshot:
         """The store's content, or the last known one, marked stale, while the store is out of reach.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from chalicelib import flags
+from chalicelib.events.batches import Batch, unpack
 from tests.support.app import App, Environment, LoadApp
 from tests.support.data import ANNA
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
@@ -38,6 +39,34 @@ def test_a_store_that_hangs_is_waited_for_once_and_not_for_events(
             proxy.mode = Mode.FORWARD
             proxy.reset_connections()
             eventually(lambda: not evaluate(app))
+
+
+def test_custom_events_go_on_after_an_outage_although_nobody_asks_for_flags(
+    load_app: LoadApp, environment: Environment, own_valkey: ValkeyServer, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(FLAGS)
+    with closing(Proxy(own_valkey.port)) as proxy:
+        app = load_app({**environment, "REDIS_URL": proxy.url, "EVENTS": "full", "EVENTS_FLUSH_SECONDS": "0"})
+        app.invoke("reconcile", {})
+        assert not evaluate(app)
+        proxy.mode = Mode.RESET
+        proxy.reset_connections()
+        assert evaluate(app)
+        proxy.mode = Mode.FORWARD
+        wiring = app.module.wiring
+
+        def is_left() -> bool:
+            assert app.post("/track", {"context": ANNA, "event": "purchase"}).status_code == 202
+            return "custom" in [event["kind"] for each in queued(app) for event in unpack(each).events]
+
+        assert not is_left(), "the store has just failed"
+        wiring.snapshots._retry_at = wiring.recorder._retry_at = 0
+        eventually(is_left)
+
+
+def queued(app: App) -> list[Batch]:
+    batches: list[Batch] = app.module.wiring._event_queue.read_oldest(1000, 10**9)
+    return batches
 
 
 def status(app: App) -> bool:

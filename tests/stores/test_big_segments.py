@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 from ldclient.client import LDClient
 
+from chalicelib import flags
 from chalicelib.errors import StoreUnavailable
 from chalicelib.launchdarkly.clients import daemon_client
 from chalicelib.read.big_segments import BigSegments
@@ -54,7 +55,11 @@ ON_REDIS = pytest.mark.parametrize("store_environment", ["redis"], indirect=True
 @pytest.fixture
 def environment(environment: Environment, store_environment: Environment) -> Environment:
     """What is read is not kept, so that a test sees its own changes at once."""
-    return {**over_store(environment, store_environment), "BIG_SEGMENTS_CACHE_SECONDS": "0"}
+    return {
+        **over_store(environment, store_environment),
+        "BIG_SEGMENTS_CACHE_SECONDS": "0",
+        "FLAGS_MAX_AGE_SECONDS": "60",
+    }
 
 
 @pytest.fixture
@@ -290,6 +295,10 @@ def test_a_membership_is_read_once_a_request_however_many_flags_ask(
         with reads() as of_all:
             big_app.evaluate(asked, "?withReasons=true")
         assert kinds_of(of_all) == SYNC[kind] + MEMBERSHIP[kind] * membership_reads
+        flags.variation("in small", asked, default=None)
+        with reads() as of_state:
+            flags.all_flags_state(asked)
+        assert kinds_of(of_state) == MEMBERSHIP[kind] * membership_reads
     with reads() as of_a_flag_without:
         big_app.post("/evaluate/in%20small", CONTEXTS_OF_BIG[0])
         tag = big_app.post("/evaluate/in%20small", multi).headers["ETag"]
