@@ -114,11 +114,11 @@ stage: .venv/installed
 	  $(call SAID,REDIS_URL,--redis-url) $(call SAID,PREFIX,--prefix) $(call SAID,SUBNETS,--subnets) \
 	  $(call SAID,SECURITY_GROUPS,--security-groups) $(if $(OVERWRITE),--overwrite)
 
-## infrastructure: deploy the table that STAGE needs, or the cache, in VPC= and SUBNETS=
+## infrastructure: deploy the table that STAGE needs, or the cache, in VPC= and SUBNETS=; IAM_USER= logs in by IAM
 infrastructure: .venv/installed
 	@$(NAMED_STAGE)
 	@$(BIN)/python -m tools.infrastructure $(STAGE) $(call SAID,STORE,--store) $(call SAID,VPC,--vpc) \
-	  $(call SAID,SUBNETS,--subnets)
+	  $(call SAID,SUBNETS,--subnets) $(call SAID,IAM_USER,--iam-user)
 
 ## monitoring: deploy the alarms and the dashboard of STAGE; ALARM_EMAIL= is told
 monitoring: .venv/installed
@@ -135,7 +135,7 @@ deploy: preflight package
 	$(BIN)/python -m tools.deployment $(STAGE) $(THIS_API)
 	$(BIN)/chalice deploy --stage $(STAGE)
 	$(BIN)/python -m tools.after_deploy $(STAGE) --log-days $(LOG_DAYS) $(THIS_API)
-	$(BIN)/python -m tools.function_url $(STAGE) $(if $(FRONT),--front $(FRONT))
+	$(BIN)/python -m tools.function_url $(STAGE) $(call SAID,FRONT,--front)
 
 ## webhook: have LaunchDarkly announce changes to the deployed STAGE (needs LAUNCHDARKLY_ACCESS_TOKEN)
 webhook: .venv/installed

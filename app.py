@@ -230,7 +230,7 @@ def on_event(event: object, lambda_context: object) -> Json:
 @app.schedule(Rate(RECONCILE_MINUTES, unit=Rate.MINUTES), name="reconcile")
 @app.invoked
 def reconcile(event: LambdaFunctionEvent) -> Json:
-    """Refresh the store without a webhook; ``{"force": true}`` also on the word of an empty data set."""
+    """Refresh the store without a webhook; ``{"force": true}`` also by an empty data set, or another environment's."""
     if wiring.settings.direct_mode:
         return _NO_STORE
     request = event.to_dict()

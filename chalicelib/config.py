@@ -24,6 +24,9 @@ class EnvironmentResource(NamedTuple):
     project: str
     environment: str
 
+    def __str__(self) -> str:
+        return f"proj/{self.project}:env/{self.environment}"
+
 
 class SecretSource(NamedTuple):
     """Where a secret is: in ``variable`` itself, or in the SSM SecureString that ``<variable>_PARAMETER`` names."""
@@ -259,6 +262,13 @@ class Settings:
         expected="a URL that starts with redis://, rediss:// or unix://, or 'embedded'",
         private=True,
     )
+    redis_auth = Variable(
+        "REDIS_AUTH",
+        _choice("password", "iam"),
+        "password",
+        "How Redis is logged in to: by what its URL says, or as the URL's user by IAM, in ElastiCache.",
+        expected="one of: password, iam",
+    )
     dynamodb_table = Variable("DYNAMODB_TABLE", str, None, "The store, unless it is Redis: the name of a table.")
     store_prefix = Variable(
         "STORE_PREFIX",
@@ -445,9 +455,19 @@ class Settings:
         return not self.direct_mode and self.events_mode in ("summary", "full")
 
     @property
+    def sdk_sends_events(self) -> bool:
+        """Whether the client of direct mode tells LaunchDarkly what it evaluates; from a file it tells nobody."""
+        return self.events_mode != "off" and self.flag_file is None
+
+    @property
     def has_big_segments(self) -> bool:
         """Whether there is a store that may hold memberships: the flag store, if no other one is named."""
         return bool(self.big_segments_redis_url or self.big_segments_table or not self.direct_mode)
+
+    @property
+    def iam_for_redis(self) -> Mapping[str, str] | None:
+        """What is known of AWS where IAM logs in to Redis; None where it does not."""
+        return self.aws if self.redis_auth == "iam" else None
 
     def __repr__(self) -> str:
         shown = (f"{row.attribute}={row.__get__(self, Settings)!r}" for row in ROWS if not row.private)
@@ -482,6 +502,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         proxies={name: variables[name] for name in _FOR_LAUNCHDARKLY if name in variables},
     )
     _check_store(settings)
+    _check_redis_auth(settings)
     _check_big_segments(settings)
     _check_digests(settings)
     if settings.has_explorer and settings.evaluate_auth == "iam":
@@ -531,8 +552,20 @@ def _check_store(settings: Settings) -> None:
             raise ConfigurationError(f"{name} is set, but EVALUATION_MODE is 'direct', which uses no store; unset one.")
     elif settings.redis_url and settings.dynamodb_table:
         raise ConfigurationError("REDIS_URL and DYNAMODB_TABLE are both set; set exactly one of them.")
+    elif settings.redis_auth == "iam" and settings.redis_url in (None, "embedded"):
+        raise ConfigurationError(
+            "REDIS_AUTH is 'iam', which needs a REDIS_URL of ElastiCache: rediss://user@host:port."
+        )
     elif not settings.redis_url and not settings.dynamodb_table:
         raise ConfigurationError("Neither REDIS_URL nor DYNAMODB_TABLE is set; daemon mode needs exactly one of them.")
+
+
+def _check_redis_auth(settings: Settings) -> None:
+    urls = {settings.redis_url, settings.big_segments_redis_url}
+    if settings.redis_auth == "iam" and ("embedded" in urls or urls == {None}):
+        raise ConfigurationError(
+            "REDIS_AUTH is 'iam', which needs a REDIS_URL of ElastiCache: rediss://user@host:port."
+        )
 
 
 def _check_big_segments(settings: Settings) -> None:

@@ -86,7 +86,8 @@ class SyncRecord(NamedTuple):
     ``writing`` says that the items are being replaced, or were when the writer died: they are not of
     this revision alone. A store that replaces them as one step never says so. ``snapshot`` is None where
     an older version of the app wrote the record. ``doubted`` is what the next reconcile may take after all;
-    ``unreadable`` counts the items that the SDK cannot read.
+    ``unreadable`` counts the items that the SDK cannot read. ``environment`` is the LaunchDarkly environment whose data
+    set it is, in LaunchDarkly's words (``proj/default:env/production``); None where the refresher was not told.
     """
 
     revision: str
@@ -99,6 +100,7 @@ class SyncRecord(NamedTuple):
     snapshot: SnapshotName | None = None
     doubted: tuple[Doubt, ...] = ()
     unreadable: int = 0
+    environment: str | None = None
 
     @property
     def doubts(self) -> Doubts:
@@ -122,6 +124,7 @@ class SyncRecord(NamedTuple):
                 **({"left_out": self.left_out} if self.left_out else {}),
                 **({"unreadable": self.unreadable} if self.unreadable else {}),
                 **({"doubted": self.doubted} if self.doubted else {}),
+                **({"environment": self.environment} if self.environment is not None else {}),
                 **({"snapshot": self.snapshot._asdict()} if self.snapshot is not None else {}),
             }
         )
@@ -141,6 +144,7 @@ class SyncRecord(NamedTuple):
                 snapshot=SnapshotName.from_json(fields.get("snapshot")),
                 unreadable=_count(fields.get("unreadable")),
                 doubted=_doubts_from_json(fields.get("doubted")),
+                environment=_text(fields.get("environment")),
             )
         except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
             return None
@@ -150,6 +154,10 @@ class SyncRecord(NamedTuple):
 def _count(value: object) -> int:
     """0 for what is no count, which another version of the app may mean."""
     return value if isinstance(value, int) and value > 0 else 0
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def name_doubts(doubts: Doubts) -> tuple[Doubt, ...]:

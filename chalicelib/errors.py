@@ -93,6 +93,10 @@ class RefreshRefused(FlagsError):
     """The fetched data set must not replace what is stored."""
 
 
+class OtherEnvironment(RefreshRefused):
+    """The store holds the flags of another LaunchDarkly environment than the one that is to be refreshed."""
+
+
 class RefreshConflict(FlagsError):
     """Another refresh wrote to the store while this one was under way; nothing was written."""
 

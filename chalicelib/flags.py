@@ -39,6 +39,7 @@ __all__ = [
     "one_revision",
     "read_ahead",
     "track",
+    "track_migration_op",
     "variation",
     "variation_detail",
 ]
@@ -106,7 +107,7 @@ def all_flags_state(
 
 
 def migration_variation(key: str, context: AnyContext, default_stage: Stage) -> tuple[Stage, OpTracker]:
-    """The stage of a migration flag, and the tracker of the operation."""
+    """The stage of a migration flag, and the tracker of the operation, for ``track_migration_op``."""
     return _answers().migration_variation(key, context_or_invalid(context), default_stage)
 
 
@@ -145,6 +146,14 @@ def track(event_name: str, context: AnyContext, data: Any = None, metric_value: 
     _wiring.wiring.end_invocation()
 
 
+def track_migration_op(tracker: OpTracker) -> None:
+    """Tell LaunchDarkly how an operation of a migration has gone, where ``EVENTS`` is ``full``."""
+    try:
+        _answers().new_client().track_migration_op(tracker)
+    except Exception as error:  # as in ``track``
+        logger.error("the operation of a migration is not sent: %s", type(error).__name__)
+
+
 def read_ahead() -> None:
     """Read the flags now. Call it once, where your handler's module is imported, to start faster on Lambda.
 
@@ -159,8 +168,10 @@ def _answers() -> Answers:
     overridden = _overridden()
     if overridden is not None:
         return overridden
-    _wiring.wiring.end_invocation()  # a handler's end is nobody's to see: what is due goes with the next call
-    return _wiring.wiring.recent_flags.answers()
+    answers = _wiring.wiring.recent_flags.answers()
+    # A handler's end is nobody's to see: what is due goes with the next call. By now it is known if the store is away.
+    _wiring.wiring.end_invocation()
+    return answers
 
 
 def _overridden() -> Answers | None:

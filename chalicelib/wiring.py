@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .config import Settings, is_to_be_restored, load_settings
 from .errors import FlagsError
-from .stores.port import Writer
 from .timing import Timing
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from .refresh.refresher import Refresher
     from .stores.ahead import FirstRead
     from .stores.outbox import EventQueue, ReaderWithOutbox
-    from .stores.port import MembershipReader
+    from .stores.port import MembershipReader, Writer
 
 Part = TypeVar("Part")
 
@@ -79,7 +78,7 @@ class Wiring:
             return DynamoDbReader(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
         from .stores.redis.reader import RedisReader
 
-        reader = RedisReader(self._redis_url, settings.store_prefix, self.timing)
+        reader = RedisReader(self._redis_url, settings.store_prefix, self.timing, iam=settings.iam_for_redis)
         if settings.redis_url == "embedded":
             self.refresher.reconcile(force=False)
         return reader
@@ -94,7 +93,7 @@ class Wiring:
             return DynamoDbWriter(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
         from .stores.redis.writer import RedisWriter
 
-        return RedisWriter(self._redis_url, settings.store_prefix, self.timing)
+        return RedisWriter(self._redis_url, settings.store_prefix, self.timing, settings.iam_for_redis)
 
     @part
     def _redis_url(self) -> str:
@@ -142,7 +141,8 @@ class Wiring:
             from .stores.redis.reader import RedisReader
 
             name = "BIG_SEGMENTS_REDIS_URL"
-            return RedisReader(settings.big_segments_redis_url, prefix, timing, name).memberships(prefix)
+            iam = settings.iam_for_redis
+            return RedisReader(settings.big_segments_redis_url, prefix, timing, name, iam).memberships(prefix)
         return self.reader.memberships(prefix)
 
     @part
@@ -177,7 +177,7 @@ class Wiring:
             return DynamoDbEventQueue(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
         from .stores.redis.events import RedisEventQueue
 
-        return RedisEventQueue(self._redis_url, settings.store_prefix, self.timing)
+        return RedisEventQueue(self._redis_url, settings.store_prefix, self.timing, settings.iam_for_redis)
 
     @part
     def direct_flags(self) -> DirectFlags:
@@ -206,7 +206,9 @@ class Wiring:
         from .refresh.refresher import Refresher
 
         fetch = functools.partial(fetch_data_set, self.settings, timing=timing)
-        return Refresher(self.writer, fetch, self.source, timing)
+        environment = self.settings.environment
+        named = None if environment is None else str(environment)
+        return Refresher(self.writer, fetch, self.source, timing, named)
 
     @property
     def source(self) -> str:
@@ -227,7 +229,7 @@ class Wiring:
         StoreNotInitialized in daemon mode, ConfigurationError in both.
         """
         if self.settings.direct_mode:
-            return self.direct_flags._replace(counts=counted and self.settings.events_mode != "off")
+            return self.direct_flags._replace(counts=counted or not self.settings.sdk_sends_events)
         begun = time.monotonic()
         snapshot = self.snapshots.current()
         if counted and self.settings.records_events:
@@ -239,8 +241,8 @@ class Wiring:
         """Tell LaunchDarkly of something that has happened (``data``: JSON). Why that is not done, or None."""
         settings = self.settings
         if settings.direct_mode:
-            if settings.events_mode == "off":
-                return "EVENTS is 'off'."
+            if not settings.sdk_sends_events:
+                return "EVENTS is 'off'." if settings.flag_file is None else "The flags come from a file."
             self.direct_flags.client.track(name, context, data, metric_value)
             return None
         if settings.events_mode != "full":
@@ -256,9 +258,14 @@ class Wiring:
             recorder.end_invocation(is_store_away=snapshots is not None and snapshots.is_store_away)
 
     def events_status(self) -> dict[str, Any] | None:
-        """The part of ``/status`` about events (Any: JSON); None while the store does not tell."""
+        """The part of ``/status`` about events (Any: JSON); None while the store does not tell.
+
+        A store that has just failed is not waited for once more.
+        """
         from .events.state import events_status
 
+        if self.snapshots.is_store_away:
+            return None
         try:
             report = self.reader.read_delivery()
         except FlagsError:

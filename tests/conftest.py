@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 settings.register_profile("tests", deadline=None)  # no test is about how long it takes
 settings.load_profile("tests")
 
-_OURS = ("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "AWS_", "BIG_SEGMENTS_")
+_OURS = (
+    *("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "AWS_", "BIG_SEGMENTS_"),
+    *("EVENTS", "FLAGS_", "TRACK_", "STATUS_", "EXPLORER"),
+)
 
 
 @pytest.hookimpl(optionalhook=True)  # without xdist

@@ -16,8 +16,8 @@ import sys
 from typing import Any
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 
+from tools.command_line import run
 from tools.stages import Stage, StageError
 
 FRONTS = ("api", "url")
@@ -36,17 +36,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("stage", help="a stage of .chalice/config.json")
     parser.add_argument("--front", choices=FRONTS, help="url: with a function URL; api: without; else as it is")
     options = parser.parse_args(arguments)
-    try:
+
+    def change() -> None:
         said = set_front(Stage(options.stage), options.front)
-    except StageError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except (ClientError, BotoCoreError) as error:
-        print(f"AWS: {error}", file=sys.stderr)
-        return 1
-    if said:
-        print(said)
-    return 0
+        if said:
+            print(said)
+
+    return run(change)
 
 
 def set_front(stage: Stage, front: str | None) -> str:

@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--store", choices=("dynamodb", "redis"), help="default: what the stage says")
     parser.add_argument("--vpc", help="for a cache: the VPC that it shares with the functions")
     parser.add_argument("--subnets", help="for a cache: private subnets with a route to the internet, by commas")
+    parser.add_argument("--iam-user", help="for a cache: the user that logs in by IAM; default: no login")
     parser.add_argument("--monitoring", action="store_true", help="alarms and a dashboard instead")
     parser.add_argument("--alarm-email", help="who is told of alarms")
     return run(lambda: _deploy(parser.parse_args(arguments)))
@@ -42,8 +43,8 @@ def _deploy(options: argparse.Namespace) -> None:
         parameters = {"Deployment": stage.deployment, "ApiName": stage.app, "ApiStage": stage.api_stage}
         deploy_stack(f"{name}-monitoring", "monitoring.yaml", {**parameters, "AlarmEmail": options.alarm_email})
     elif _store(options) == "redis":
-        parameters = {"CacheName": name, "VpcId": options.vpc, "SubnetIds": options.subnets}
-        deploy_stack(name, "valkey.yaml", parameters)
+        network = {"VpcId": options.vpc, "SubnetIds": options.subnets}
+        deploy_stack(name, "valkey.yaml", {"CacheName": name, **network, "IamUser": options.iam_user})
     else:
         deploy_stack(name, "table.yaml", {"TableName": _variables(options.stage).get("DYNAMODB_TABLE", name)})
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from chalicelib.config import load_settings
+from chalicelib.stores.redis.address import parse_address
+from chalicelib.stores.redis.iam import cache_at
 from tools.command_line import run
 from tools.infrastructure import outputs_of, stack_name
 from tools.stages import PROJECT, StageError, read_config
@@ -26,7 +28,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,21}[a-z0-9]")
 """What is left of 40 characters, which a cache's name may have, and what API Gateway takes for a stage."""
 
 _SSM_NAMES = {"LAUNCHDARKLY_SDK_KEY_PARAMETER": "sdk-key", "LAUNCHDARKLY_WEBHOOK_SECRET_PARAMETER": "webhook-secret"}
-_OF_STORES = ("DYNAMODB_TABLE", "REDIS_URL", "STORE_PREFIX", "subnet_ids", "security_group_ids")
+_OF_STORES = ("DYNAMODB_TABLE", "REDIS_URL", "REDIS_AUTH", "STORE_PREFIX", "subnet_ids", "security_group_ids")
 _OWN_POLICIES = ("on_event", "reconcile", "deliver_events")
 """Functions that may do less than the API. All routes are one function, with the policy of the stage."""
 
@@ -97,10 +99,10 @@ def stage_settings(name: str, store: Store, environment: str) -> Json:
 def policies(name: str, store: Store) -> dict[str, Json]:
     """By file name: what each function may do, and nothing besides."""
     statements = {
-        f"policy-{name}.json": ("reads_all", "adds", "writes", "network", "both_secrets"),
-        f"policy-{name}-on_event.json": ("reads_all", "adds", "network"),
-        f"policy-{name}-reconcile.json": ("reads", "writes", "network", "sdk_key"),
-        f"policy-{name}-deliver_events.json": ("takes", "keeps", "network", "sdk_key"),
+        f"policy-{name}.json": ("reads_all", "adds", "writes", "network", "login", "both_secrets"),
+        f"policy-{name}-on_event.json": ("reads_all", "adds", "network", "login"),
+        f"policy-{name}-reconcile.json": ("reads", "writes", "network", "login", "sdk_key"),
+        f"policy-{name}-deliver_events.json": ("takes", "keeps", "network", "login", "sdk_key"),
     }
     known = _statements(name, store)
     return {
@@ -118,9 +120,18 @@ def _statements(name: str, store: Store) -> dict[str, Json]:
         "logs": _allow("WriteLogs", logs, f"arn:*:logs:*:*:log-group:/aws/lambda/{APP}-{name}*"),
         **(_statements_of_table(f"arn:*:dynamodb:*:*:table/{store.table}") if store.table else {}),
         **({"network": _allow("ConnectToSubnets", interfaces, "*")} if store.network else {}),
+        **({"login": _login(store.variables["REDIS_URL"])} if "REDIS_AUTH" in store.variables else {}),
         "sdk_key": _allow("ReadSecrets", ["ssm:GetParameter"], sdk_key),
         "both_secrets": _allow("ReadSecrets", ["ssm:GetParameter"], sdk_key, webhook_secret),
     }
+
+
+def _login(redis_url: str) -> Json:
+    """By IAM, to the cache of this URL as its user."""
+    address = parse_address(redis_url)
+    cache = cache_at(address)
+    arns = [f"arn:*:elasticache:*:*:{each}" for each in (f"{cache.kind}:{cache.name}", f"user:{address.username}")]
+    return _allow("LogInToCache", ["elasticache:Connect"], *arns)
 
 
 def _statements_of_table(table: str) -> dict[str, Json]:
@@ -162,7 +173,11 @@ def _cache(options: argparse.Namespace) -> Store:
     prefix = options.prefix or said.get("StorePrefix")
     network = {"subnet_ids": said["SubnetIds"], "security_group_ids": said["SecurityGroupIds"]}
     return Store(
-        {"REDIS_URL": said["RedisUrl"], **({"STORE_PREFIX": prefix} if prefix else {})},
+        {
+            "REDIS_URL": said["RedisUrl"],
+            **({"REDIS_AUTH": "iam"} if said.get("RedisAuth") == "iam" else {}),
+            **({"STORE_PREFIX": prefix} if prefix else {}),
+        },
         {key: [each.strip() for each in ids.split(",")] for key, ids in network.items() if ids},
     )
 

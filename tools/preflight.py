@@ -19,6 +19,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.config import VARIABLES, SecretSource, Settings, load_settings
 from chalicelib.errors import ConfigurationError
 from chalicelib.secrets import checked_secret
+from chalicelib.stores.redis.address import address_of, parse_address
+from chalicelib.stores.redis.iam import cache_at
 from tools.deployment import deployed_runtime
 from tools.functions import Function, functions_of
 from tools.network import problems_of_address, problems_of_reach, types_of_network
@@ -74,6 +76,9 @@ def problems(stage: Stage) -> list[str]:
     if found:
         return found
     settings = load_settings(environments[0])
+    found = list(_of_login(settings))
+    if found:
+        return found
     return [
         *_of_names(stage, names),
         *problems_of_address(stage, settings),
@@ -206,6 +211,18 @@ def _of_secrets(settings: Settings) -> Iterator[str]:
             yield f"{secret.variable}_PARAMETER is not set; it names the SSM parameter that holds the secret."
 
 
+def _of_login(settings: Settings) -> Iterator[str]:
+    """By IAM, for which a URL needs more than to be one."""
+    on_lambda = dict.fromkeys(("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "as Lambda has it")
+    for row in (Settings.redis_url, Settings.big_segments_redis_url):
+        url = settings.values[row.attribute]
+        if url is not None and settings.iam_for_redis is not None:
+            try:
+                address_of(url, row.name, on_lambda)
+            except ConfigurationError as error:
+                yield str(error)
+
+
 def _of_policies(stage: Stage, functions: Iterable[Function], settings: Settings) -> Iterator[str]:
     """A table or parameter that was renamed in config.json alone would be denied at run time."""
     region = boto3.session.Session().region_name
@@ -253,6 +270,8 @@ def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]
         yield from _needed_for_secret(secret)
     if stage.setting("subnet_ids", function):
         yield Needed(_NETWORK, "*")
+    if function in FUNCTIONS:
+        yield from _needed_to_log_in(settings)
 
 
 def _needed_of_table(function: str, settings: Settings) -> Iterator[Needed]:
@@ -279,6 +298,15 @@ def _needed_to_read(settings: Settings, *, adds_events: bool = True) -> Iterator
 def _needed_for_big_segments(settings: Settings) -> Iterator[Needed]:
     if settings.big_segments_table is not None:
         yield Needed(("dynamodb:BatchGetItem",), f"table/{settings.big_segments_table}")
+
+
+def _needed_to_log_in(settings: Settings) -> Iterator[Needed]:
+    """By IAM, to the Redis of ``REDIS_URL``."""
+    if settings.iam_for_redis is not None and settings.redis_url is not None:
+        address = parse_address(settings.redis_url)
+        cache = cache_at(address)
+        for resource in (f"{cache.kind}:{cache.name}", f"user:{address.username}"):
+            yield Needed(("elasticache:Connect",), resource)
 
 
 def _needed_for_secret(secret: SecretSource) -> Iterator[Needed]:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 View = Callable[..., Any]
 """A view as Chalice takes it, which declares no types: path parameters -> what it answers with."""
 
+_OTHER_EVENTS = ("pure_lambda", "scheduled", "cloudwatch", "sqs", "sns", "s3", "kinesis", "dynamodb", "websocket")
+"""What Chalice calls all that invokes a function beside HTTP."""
+
 _request: ContextVar[Request] = ContextVar("request")
 """Chalice's own ``current_request`` is one for all threads, and `chalice local` has many."""
 
@@ -45,6 +48,8 @@ class FlagsApp(Chalice):
         self._open_to_pages: dict[str, str] = {}
         """By path, the method with which pages of ``CORS_ALLOW_ORIGIN`` may call it."""
         self.middleware("http")(self._finish)
+        for event_type in _OTHER_EVENTS:
+            self.middleware(event_type)(self._leave_events)
 
     def __call__(self, event: Any, context: Any) -> Any:
         """The answer to a request, in the shape of the door through which it came."""
@@ -131,8 +136,6 @@ class FlagsApp(Chalice):
                 except errors.FlagsError as error:
                     note(status=self.noted(error).status)
                     raise
-                finally:
-                    self._wiring.end_invocation()
                 note(status=200)
                 return result
 
@@ -169,6 +172,13 @@ class FlagsApp(Chalice):
         answer, name = error_answer(error), type(error).__name__
         note(error=f"{name}: {error}" if answer.status >= 500 else name)
         return answer
+
+    def _leave_events(self, event: Any, function: Callable[[Any], Any]) -> Any:
+        """Any function of the app, a user's own too, whose end is the time to leave what there is to tell."""
+        try:
+            return function(event)
+        finally:
+            self._wiring.end_invocation()
 
     def _finish(self, request: Request, view: Callable[[Request], Response]) -> Response:
         """One log line for each request, and on each answer, Chalice's own (405, 415, 500) too, what its route has."""

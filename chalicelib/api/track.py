@@ -47,7 +47,10 @@ def _context(body: object) -> Context:
             raise InvalidRequest(f"The body's {name[:100]!r} is not known; expected {_FORM}.")
     if "context" not in body:
         raise InvalidRequest(f"The body has no 'context'; expected {_FORM}.")
-    return parse_context(body["context"])
+    context = parse_context(body["context"])
+    if not _is_json(body["context"]):  # an evaluation can compare what is no number at LaunchDarkly
+        raise InvalidRequest("The 'context' must hold numbers within 64-bit floating point.")
+    return context
 
 
 def _name(name: object) -> str:

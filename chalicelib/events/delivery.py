@@ -198,7 +198,9 @@ class _Run:
 
     def _finish(self, batches: Sequence[Batch]) -> None:
         """Delete what was sent, and with it the plan."""
-        self._count_dropped(sum(unpack(batch).dropped for batch in batches))
+        lost = sum(unpack(batch).dropped for batch in batches)
+        if lost:
+            self._drop(lost, "whoever has recorded them had no room for them, or they are no JSON")
         recent = (*self._state.recent, *(batch.name for batch in batches))[-_REMEMBERED:]
         self._state = self._state._replace(plan=None, recent=recent)
         self._queue.remove(self._owner, batches, self._state.to_json())
@@ -269,9 +271,6 @@ class _Run:
 
     def _drop(self, count: int, because: str) -> None:
         logger.warning("%d analytics events were dropped: %s", count, because)
-        self._count_dropped(count)
-
-    def _count_dropped(self, count: int) -> None:
         self.dropped += count
         self._state = self._state._replace(dropped=self._state.dropped + count)
 

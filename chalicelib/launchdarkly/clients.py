@@ -184,7 +184,10 @@ def direct_client(
         Config(
             feature_store=proxy(feature_store),
             big_segments=BigSegmentsConfig(big_segments, context_cache_time=settings.big_segments_cache_seconds),
-            send_events=settings.flag_file is None and settings.events_mode != "off",
+            send_events=settings.sdk_sends_events,
+            all_attributes_private=settings.events_private_attributes is None,
+            private_attributes=set(settings.events_private_attributes or ()),
+            omit_anonymous_contexts=settings.events_omit_anonymous,
             **_source(settings),
         ),
         start_wait=start_wait_seconds,

@@ -6,8 +6,9 @@ configuration, its HTTP client and its migrations, for a type that they only nam
 
 from __future__ import annotations
 
+import importlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -28,20 +29,25 @@ def _timedelta_millis(delta: timedelta) -> float:
     return delta / timedelta(milliseconds=1)
 
 
+def _later(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module that is imported when it is called: by an SDK client of the user's own."""
+    return lambda *arguments: getattr(importlib.import_module(module), name)(*arguments)
+
+
 for _name in ("calendar", "random", "email.utils", "ldclient.config", "ldclient.migrations"):
     defer(_name)
 defer("ldclient.migrations.tracker")
 
 with (
-    lending("calendar", timegm=None),  # these two tell the date of an answer of LaunchDarkly's, which comes elsewhere
-    lending("email.utils", parsedate=None),
+    lending("calendar", timegm=_later("calendar", "timegm")),
+    lending("email.utils", parsedate=_later("email.utils", "parsedate")),
     lending("random", Random=object),
     lending("ldclient.config", PrivateAttributesConfig=object),
     lending("ldclient.migrations.tracker", MigrationOpEvent=_MigrationOpEvent),
     lending(
         "ldclient.impl.util",
         current_time_millis=sdk.current_time_millis,
-        is_http_error_recoverable=None,
+        is_http_error_recoverable=_later("ldclient.impl.util", "is_http_error_recoverable"),
         log=logging.getLogger("ldclient.util"),
         timedelta_millis=_timedelta_millis,
     ),

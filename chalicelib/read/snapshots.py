@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..data_set import FEATURES, KINDS, SEGMENTS, StoredDataSet, SyncRecord, revision_of, stored_item
 from ..errors import StoreNotInitialized, StoreTooSlow, StoreUnavailable
@@ -22,10 +22,12 @@ from ..launchdarkly.evaluators import (
     no_memberships,
 )
 from ..runtime.clock import AgeingClock
-from ..stores.ahead import FirstRead
-from ..stores.port import Reader
 from ..timing import Timing
 from .feature_stores import SnapshotFeatureStore
+
+if TYPE_CHECKING:
+    from ..stores.ahead import FirstRead
+    from ..stores.port import Reader
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +156,7 @@ class Snapshots:
 
         self._slow_reads += 1
         longest = min(self._timing.store_retry_seconds * 2**self._slow_reads, self._timing.store_longest_retry_seconds)
-        return random.uniform(longest / 2, longest)
+        return random.SystemRandom().uniform(longest / 2, longest)
 
     def _fresh(self) -> Snapshot:
         held = self._snapshot

@@ -20,7 +20,7 @@ from ..data_set import (
     revision_of,
     texts_of,
 )
-from ..errors import RefreshConflict, RefreshRefused
+from ..errors import OtherEnvironment, RefreshConflict, RefreshRefused
 from ..stores.port import Backlog, Writer
 from ..timing import Timing
 from .merge import Merge, item_count, leave_out, merge_as_fetched, merge_never_backwards, merge_reconciled
@@ -81,12 +81,19 @@ class Coalesced(NamedTuple):
 
 
 class Refresher:
-    """Refreshes a store from ``fetch``. ``source`` goes into the sync record: ``launchdarkly`` or ``file``."""
+    """Refreshes a store from ``fetch``.
 
-    def __init__(self, store: Writer, fetch: Fetch, source: str, timing: Timing = Timing()) -> None:
+    ``source`` goes into the sync record: ``launchdarkly`` or ``file``; and so does ``environment``, where it is known:
+    the LaunchDarkly environment, without which a store of another one is not told apart.
+    """
+
+    def __init__(
+        self, store: Writer, fetch: Fetch, source: str, timing: Timing = Timing(), environment: str | None = None
+    ) -> None:
         self._store = store
         self._fetch = fetch
         self._source = source
+        self._environment = environment
         self._timing = timing
         # Nothing caches a flag file: a lower version in it is somebody's edit.
         self._merge: MergeRule = merge_as_fetched if source == "file" else merge_never_backwards
@@ -95,8 +102,8 @@ class Refresher:
         """Refresh on a webhook's word; never backwards, except from a flag file.
 
         ``within_seconds``: until when the caller wants an answer; None is ``Timing.answer_seconds``.
-        Raises LaunchDarklyUnavailable, StoreUnavailable, RefreshRefused, RefreshConflict or, when other
-        refreshes leave no time for this one, RefreshBusy; it has then changed nothing.
+        Raises LaunchDarklyUnavailable, StoreUnavailable, RefreshRefused, OtherEnvironment, RefreshConflict or, when
+        other refreshes leave no time for this one, RefreshBusy; it has then changed nothing.
         """
         with Turn(self._store, self._timing, within_seconds or self._timing.answer_seconds) as turn:
             ticket = self._store.take_ticket(announcement)
@@ -114,12 +121,12 @@ class Refresher:
 
         A lower version than the stored one is doubted, for LaunchDarkly's caches may lag, until it is there
         at a later reconcile as well. ``force`` doubts nothing, and lets an empty data set replace a
-        non-empty one. Raises as ``refresh`` does.
+        non-empty one, or that of another environment. Raises as ``refresh`` does.
         """
         with Turn(self._store, self._timing, self._timing.answer_seconds) as turn:
             turn.wait()
             merge = merge_as_fetched if force or self._source == "file" else merge_reconciled
-            return self._refresh(turn, self._store.read_backlog(), merge, may_empty=force)
+            return self._refresh(turn, self._store.read_backlog(), merge, forced=force)
 
     def _refresh(
         self,
@@ -128,12 +135,12 @@ class Refresher:
         merge: MergeRule,
         announcement: Announcement | None = None,
         *,
-        may_empty: bool = False,
+        forced: bool = False,
     ) -> Refreshed:
         fetched = self._fetch(backlog.announcements.values())
         with suppress(RefreshConflict):  # another writer, or a store that evicts; if the lock is held, all is well
-            return self._write(turn, backlog, fetched, merge, announcement, may_empty=may_empty)
-        return self._write(turn, backlog, fetched, merge, announcement, may_empty=may_empty)
+            return self._write(turn, backlog, fetched, merge, announcement, forced=forced)
+        return self._write(turn, backlog, fetched, merge, announcement, forced=forced)
 
     def _write(
         self,
@@ -143,13 +150,15 @@ class Refresher:
         merge: MergeRule,
         announcement: Announcement | None,
         *,
-        may_empty: bool,
+        forced: bool,
     ) -> Refreshed:
         with self._store.update(turn.owner, turn.write_lock_seconds) as update:
-            stored = update.stored.items(fetched)
-            if item_count(fetched) == 0 and item_count(stored) > 0 and not may_empty:
-                raise _refusal(stored)
             before = update.stored.record
+            if not forced:
+                self._check_environment(before)
+            stored = update.stored.items(fetched)
+            if item_count(fetched) == 0 and item_count(stored) > 0 and not forced:
+                raise _refusal(stored)
             merged = merge(stored, fetched, {} if before is None else before.doubts)
             data_set, record = self._storable(merged, update.stored)
             update.commit(data_set, record, backlog, _in_vain(backlog, data_set))
@@ -163,6 +172,16 @@ class Refresher:
             left_out=record.left_out,
             unreadable=record.unreadable,
         )
+
+    def _check_environment(self, record: SyncRecord | None) -> None:
+        """Raises OtherEnvironment. A record that names none is older than names, or its writer was not told."""
+        named = None if record is None else record.environment
+        if None not in (named, self._environment) and named != self._environment:
+            raise OtherEnvironment(
+                f"The store holds the flags of {named}, and this app refreshes {self._environment}; nothing was "
+                "written. Give each environment a store or a STORE_PREFIX of its own, or invoke reconcile with "
+                '{"force": true} to replace what the store holds.'
+            )
 
     def _storable(self, merged: Merge, stored: StoredDataSet) -> tuple[DataSet, SyncRecord]:
         """What the store can hold of the data set, and the sync record of that."""
@@ -179,6 +198,7 @@ class Refresher:
             left_out=len(left_out),
             doubted=name_doubts(merged.doubted),
             unreadable=count_unreadable(data_set, revision, stored),
+            environment=self._environment,
         )
 
 

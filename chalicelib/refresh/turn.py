@@ -22,6 +22,9 @@ from ..timing import Timing
 
 logger = logging.getLogger(__name__)
 
+_random = random.SystemRandom()
+"""The system's: copies of an image of a process (SnapStart) would wait alike by Python's own."""
+
 
 class Turn:
     """The turn of one refresh. The lock is freed when the ``with`` block ends, if it was taken."""
@@ -62,7 +65,7 @@ class Turn:
                 raise RefreshBusy(f"Other refreshes were under way for {self._within_seconds:.0f} seconds.")
             # Too late for a refresh of its own, a webhook can still be covered by the one under way.
             may_start = self._seconds_left > self._timing.turn_seconds
-            time.sleep(random.uniform(*self._timing.lock_poll_seconds))
+            time.sleep(_random.uniform(*self._timing.lock_poll_seconds))
 
     def gather_backlog(self, ticket: str, announcement: Announcement | None) -> Backlog:
         """The webhooks to cover: at once when this one is alone; in a burst, when no more come in.

@@ -7,9 +7,12 @@ answers. Meanwhile it can import what evaluates.
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from ..data_set import StoredDataSet
-from .port import Reader
+
+if TYPE_CHECKING:
+    from .port import Reader
 
 
 class FirstRead:

@@ -17,6 +17,7 @@ from tests.stores.conftest import (  # noqa: F401 - fixtures
     store_environment,
 )
 from tests.support.app import App, Environment, LoadApp
+from tests.support.data import Json, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.judged_events import FLAGS
 
@@ -25,10 +26,10 @@ RecordingApp = Callable[..., App]
 
 @pytest.fixture
 def recording_app(load_app: LoadApp, environment: Environment, launchdarkly: FakeLaunchDarkly) -> RecordingApp:
-    """(settings, timing) -> an app that records every event, over a store with the flags of ``judged_events``."""
+    """(further flags, settings) -> an app that records every event, over a store with those of ``judged_events``."""
 
-    def load(**settings: str) -> App:
-        launchdarkly.replace(FLAGS)
+    def load(*flags: Json, **settings: str) -> App:
+        launchdarkly.replace({**FLAGS, **by_key(*flags)})
         app = load_app({**environment, "EVENTS": "full", "EVENTS_FLUSH_SECONDS": "0", **settings})
         app.invoke("reconcile", {})
         return app

@@ -178,11 +178,14 @@ def test_events_of_a_week_ago_are_dropped_and_counted(app: App, launchdarkly: Fa
     assert keys_sent(launchdarkly) == ["new"]
 
 
-def test_what_functions_had_no_room_for_is_told(app: App, launchdarkly: FakeLaunchDarkly) -> None:
+def test_what_functions_had_no_room_for_is_told(
+    app: App, launchdarkly: FakeLaunchDarkly, caplog: pytest.LogCaptureFixture
+) -> None:
     leave(app, custom("a"), dropped=4)
     leave(app, dropped=3)
     assert app.invoke("deliver_events", {}) == delivered(1, dropped=7)
     assert app.client.http.get("/status").json_body["events"]["dropped"] == 7
+    assert "7 analytics events were dropped: whoever has recorded them had no room" in caplog.text
     assert [event["kind"] for post in launchdarkly.posts for event in post.events] == ["custom"]
 
 
@@ -195,6 +198,19 @@ def test_one_delivery_at_a_time(app: App, launchdarkly: FakeLaunchDarkly) -> Non
     assert app.invoke("deliver_events", {})["status"] == "busy"
     queue.unlock("another")
     assert app.invoke("deliver_events", {}) == delivered(1)
+
+
+def test_a_batch_that_was_left_twice_costs_none_of_its_neighbours_when_launchdarkly_takes_it_later(
+    app: App, launchdarkly: FakeLaunchDarkly
+) -> None:
+    reader = app.module.wiring.reader
+    twice, *others = (pack([custom(key)], 0, NOW_MS + number) for number, key in enumerate(("twice", "b", "c", "d")))
+    for batches in (twice, *others, twice):
+        reader.leave_events(batches)
+    launchdarkly.event_statuses = [503]
+    assert app.invoke("deliver_events", {})["status"] == "postponed"
+    assert app.invoke("deliver_events", {"force": True}) == delivered(4)
+    assert keys_sent(launchdarkly) == ["twice", "b", "c", "d"]
 
 
 def test_many_batches_are_delivered_in_one_run(app: App, launchdarkly: FakeLaunchDarkly) -> None:

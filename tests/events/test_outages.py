@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
+from chalicelib import flags
 from tests.support.app import App, Environment, LoadApp
 from tests.support.data import ANNA
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
@@ -18,6 +19,31 @@ def evaluate(app: App) -> bool:
     answer = app.post("/evaluate/counted", ANNA)
     assert answer.status_code == 200
     return "X-Flags-Stale" in answer.headers
+
+
+def test_a_store_that_hangs_is_waited_for_once_and_not_for_events(
+    load_app: LoadApp, environment: Environment, own_valkey: ValkeyServer, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(FLAGS)
+    with closing(Proxy(own_valkey.port)) as proxy:
+        settings = {"EVENTS": "summary", "EVENTS_FLUSH_SECONDS": "0", "FLAGS_MAX_AGE_SECONDS": "0"}
+        app = load_app({**environment, "REDIS_URL": proxy.url, **settings})
+        app.invoke("reconcile", {})
+        for ask in (lambda: flags.variation("counted", ANNA, default=None), lambda: status(app)):
+            assert flags.variation("counted", ANNA, default=None) is True
+            connections = proxy.connections
+            proxy.mode = Mode.SILENT
+            assert ask() is True
+            assert proxy.connections == connections + 1  # that which the question about the flags has tried
+            proxy.mode = Mode.FORWARD
+            proxy.reset_connections()
+            eventually(lambda: not evaluate(app))
+
+
+def status(app: App) -> bool:
+    """Whether it says that the store is away, and nothing of what it holds of events."""
+    report = app.client.http.get("/status").json_body
+    return report["store"]["state"] == "INTERRUPTED" and report["events"] is None
 
 
 def test_an_outage_costs_no_event(

@@ -188,6 +188,30 @@ def test_the_sdk_sends_its_own_events_but_for_what_is_to_leave_no_trace(
     assert app.invoke("deliver_events", {})["status"] == "ignored"
 
 
+def test_one_flag_costs_no_other_where_no_events_are_sent(
+    load_direct_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("a"), boolean_flag("b")))
+    app = load_direct_app({**direct, "EVENTS": "off"})
+    monkeypatch.setattr(app.module.wiring.direct_flags.client, "all_flags_state", None)
+    assert app.post("/evaluate/a", USER).json_body["value"] is True
+
+
+@pytest.mark.parametrize("private", ["email", "all"])
+def test_what_settings_call_private_is_in_no_event_of_the_sdk_either(
+    load_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly, private: str
+) -> None:
+    settings = {"EVENTS": "full", "EVENTS_PRIVATE_ATTRIBUTES": private, "EVENTS_OMIT_ANONYMOUS": "on"}
+    launchdarkly.replace(by_key(boolean_flag("a", trackEvents=True)))
+    app = load_app({**direct, **settings})
+    assert app.post("/evaluate/a", {**USER, "email": "anna@example.com"}).json_body["value"] is True
+    assert app.post("/evaluate/a", {**USER, "key": "nobody", "anonymous": True}).json_body["value"] is True
+    app.module.wiring.direct_flags.client.close()
+    assert [event["context"]["key"] for event in launchdarkly.events("index")] == ["vip-customer"]
+    assert len(launchdarkly.events("feature")) == 2
+    assert "anna@example.com" not in str(launchdarkly.posts)
+
+
 def test_flags_in_a_function_of_ones_own_follow_the_stream_and_a_client_keeps_its_moment(
     load_direct_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.events.batches import unpack
 from tests.support.app import App, Environment, LoadApp
-from tests.support.data import ANNA
+from tests.support.data import ANNA, PROJECT
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 SERVER, BROWSER, MOBILE = "server-token", "browser-token", "mobile-token"
@@ -87,6 +87,10 @@ REFUSED: list[tuple[object, str]] = [
     (b'{"context": {"key": "anna"}, "event": "x", "metricValue": 1e999}', NO_NUMBER),
     *(({**EVENT, "data": data}, NO_DATA) for data in (NESTED, 10**400, [{"x": -(10**400)}])),
     (b'{"context": {"key": "anna"}, "event": "x", "data": [1e999]}', NO_DATA),
+    (
+        b'{"context": {"key": "anna", "custom": {"x": 1e999}}, "event": "x"}',
+        "The 'context' must hold numbers within 64-bit floating point.",
+    ),
     (b'{"context": {"key": "anna"}, "event": "x", "data": {"\\ud800": 1}}', NO_DATA),
     ({**EVENT, "data": "x" * 66_000}, "The body has 66077 bytes; at most 65536 are accepted."),
 ]
@@ -148,6 +152,12 @@ def test_direct_mode_leaves_it_to_the_sdk(
     app.module.wiring.direct_flags.client.close()
     (custom,) = launchdarkly.events("custom")
     assert (custom["key"], custom["metricValue"]) == ("purchase", 2)
-    silent = load_app({**settings, "EVALUATION_MODE": "direct", "EVENTS": "off"})
-    assert track(silent, EVENT) == (202, {"status": "ignored", "reason": "EVENTS is 'off'."})
-    silent.module.wiring.direct_flags.client.close()
+    file = str(PROJECT / "tests" / "support" / "example_flags.json")
+    for silencing, reason in (
+        ({"EVENTS": "off"}, "EVENTS is 'off'."),
+        ({"LAUNCHDARKLY_FLAG_FILE": file}, "The flags come from a file."),
+    ):
+        silent = load_app({**settings, "EVALUATION_MODE": "direct", **silencing})
+        assert track(silent, EVENT) == (202, {"status": "ignored", "reason": reason})
+        assert silent.post("/evaluate/anything", EVENT["context"]).status_code in (200, 404)
+        silent.module.wiring.direct_flags.client.close()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cfnlint.decode import cfn_yaml
+from chalice.local import LambdaContext
 
 from chalicelib import flags
 from chalicelib.config import deployment_name
@@ -18,6 +19,7 @@ from chalicelib.timing import Timing
 from tests.support.app import App, Environment, LoadApp
 from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
+from tests.support.fronts import HTTP, event_of
 from tests.support.valkey import ValkeyServer
 
 INFRASTRUCTURE = PROJECT / "infrastructure"
@@ -29,6 +31,8 @@ USER = {"kind": "user", "key": "anna"}
 def test_cfn_lint_has_nothing_to_say_about_the_templates() -> None:
     templates = sorted(str(path) for path in INFRASTRUCTURE.glob("*.yaml"))
     assert {path.rpartition("/")[2] for path in templates} >= {
+        "endpoint.yaml",
+        "front-doors.yaml",
         "function-alarms.yaml",
         "layer.yaml",
         "monitoring.yaml",
@@ -56,6 +60,50 @@ def test_a_function_of_another_repository_may_read_as_on_event_may() -> None:
     (reads,) = policy["Statement"]
     ours = json.loads((PROJECT / ".chalice" / "policy-production-on_event.json").read_text())["Statement"]
     assert [reads["Action"]] == [each["Action"] for each in ours if each["Sid"] == reads["Sid"]]
+
+
+def test_an_http_api_leaves_open_with_iam_what_nobody_can_sign(app: App) -> None:
+    """Each of these routes is one of the app, which checks its callers by itself or tells them nothing."""
+    resources = template("front-doors.yaml")["Resources"]
+    routes = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::ApiGatewayV2::Route"]
+    signed = {"Fn::If": ["ChecksSignatures", "AWS_IAM", "NONE"]}
+    assert {each["RouteKey"]: each["AuthorizationType"] for each in routes} == {
+        "$default": signed,
+        "POST /webhook": "NONE",
+        "GET /status": "NONE",
+        "OPTIONS /{proxy+}": "NONE",
+    }
+    assert resources["Integration"]["Properties"]["PayloadFormatVersion"] == "2.0"
+    for key, status in (("POST /webhook", 400), ("GET /status", 503), ("OPTIONS /{proxy+}", 204)):
+        method, _, path = key.replace("{proxy+}", "evaluate").partition(" ")
+        event = event_of(HTTP, method, path, {}, b"")
+        event.update(routeKey=key, pathParameters={"proxy": "evaluate"} if "proxy" in key else None)
+        assert app.module.app(event, LambdaContext("api_handler", 256, max_runtime_ms=30_000))["statusCode"] == status
+
+
+def test_a_load_balancer_hands_on_every_value() -> None:
+    target = template("front-doors.yaml")["Resources"]["Target"]["Properties"]
+    assert {"Key": "lambda.multi_value_headers.enabled", "Value": "true"} in target["TargetGroupAttributes"]
+
+
+def test_nothing_stands_before_an_api_that_nobody_asked_for() -> None:
+    """Each part costs money; all depend on a parameter whose default is none."""
+    endpoint = template("endpoint.yaml")
+    assert {each["Condition"] for each in endpoint["Resources"].values()} == {
+        "HasWebAcl",
+        "HasUsagePlan",
+        "HasEndpoint",
+    }
+    defaults = {name: each.get("Default") for name, each in endpoint["Parameters"].items()}
+    assert [defaults[name] for name in ("ApiId", "RequestsPerAddress", "KeyRatePerSecond", "VpcId")] == ["", 0, 0, ""]
+
+
+def test_the_user_for_iam_may_do_what_the_app_does() -> None:
+    user = template("valkey.yaml")["Resources"]["User"]["Properties"]
+    rule = re.search(r"ACL SETUSER flags on >\S+ (.+)", (PROJECT / "docs" / "stores.md").read_text())
+    assert rule is not None
+    assert user["AccessString"] == f"on {rule[1]}".replace("~launchdarkly:", "~{launchdarkly}:")
+    assert user["UserId"] == user["UserName"], "or ElastiCache refuses every token"
 
 
 @pytest.fixture

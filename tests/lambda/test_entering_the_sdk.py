@@ -105,6 +105,17 @@ USES = {
         assert pyrfc3339.parse("2026-01-02T03:04:05Z").year == 2026
         from ldclient.impl.util import current_time_millis, redact_password
         assert abs(current_time_millis() - ours.EventFactory(False)._timestamp_fn()) < 60_000""",
+    "what an event processor makes of LaunchDarkly's answer, after events were recorded": """
+        import chalicelib.launchdarkly.events
+        from types import SimpleNamespace
+        from ldclient.client import LDClient
+        from ldclient.impl.events.event_processor import EventDispatcher
+        dispatcher = EventDispatcher.__new__(EventDispatcher)
+        for status, is_disabled in ((202, False), (503, False), (401, True)):
+            dispatcher._disabled = False
+            headers = {"Date": "Thu, 01 Jan 2026 00:00:00 GMT"}
+            dispatcher._handle_response(SimpleNamespace(status=status, headers=headers))
+            assert (dispatcher._last_known_past_time, dispatcher._disabled) == (1767225600000, is_disabled)""",
     "asyncio, which nothing here touches": """
         assert "asyncio" not in sys.modules
         from asyncio.queues import QueueEmpty

@@ -38,6 +38,8 @@ class DynamoDb:
         self.delay_seconds = 0.0
         self.operations: list[str] = []
         """Of every request since the last ``reset``."""
+        self.signers: list[str] = []
+        """The access key IDs that have signed them."""
         self._emulator = emulator or Moto()
         self.emulator_address = self._emulator.address
         self.one_at_a_time: contextlib.AbstractContextManager[object] = (
@@ -100,6 +102,7 @@ class DynamoDb:
         self.fault = None
         self.delay_seconds = 0.0
         self.operations.clear()
+        self.signers.clear()
 
     def stop(self) -> None:
         """Connections are refused from now on; the tables stay."""
@@ -167,6 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(dynamodb.delay_seconds)
         with dynamodb.one_at_a_time:
             dynamodb.operations.append(operation)
+            dynamodb.signers.append(self.headers["Authorization"].partition("Credential=")[2].partition("/")[0])
             answer = dynamodb.fault(operation, body, self._forward) if dynamodb.fault else self._forward(body)
         self._send(*answer)
 

@@ -118,6 +118,22 @@ def test_a_stage_with_a_cache_has_the_network_of_its_stack(aws: Aws, folder: Pat
         assert "ec2:CreateNetworkInterface" in actions
 
 
+def test_a_cache_that_is_logged_in_to_by_iam_has_its_place_in_every_policy(aws: Aws, folder: Path) -> None:
+    url = "rediss://flags@serverless-flags-eu-abcdef.serverless.euc1.cache.amazonaws.com:6379"
+    create_stack(aws, {**OUTPUTS, "RedisUrl": url, "RedisAuth": "iam"})
+    assert command("--store", "redis") == 0
+    variables = written(folder)["environment_variables"]
+    assert (variables["REDIS_URL"], variables["REDIS_AUTH"]) == (url, "iam")
+    login = {
+        "Sid": "LogInToCache",
+        "Effect": "Allow",
+        "Action": ["elasticache:Connect"],
+        "Resource": ["arn:*:elasticache:*:*:serverlesscache:serverless-flags-eu", "arn:*:elasticache:*:*:user:flags"],
+    }
+    for path in (folder / ".chalice").glob("policy-eu*.json"):
+        assert login in json.loads(path.read_text())["Statement"]
+
+
 def test_a_cache_of_ones_own_is_told(aws: Aws, folder: Path) -> None:
     own = ["--redis-url", "redis://10.0.0.7:6379", "--subnets", "subnet-1, subnet-2", "--security-groups", "sg-1"]
     assert command(*own) == 0

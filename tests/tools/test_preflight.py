@@ -551,3 +551,30 @@ def test_an_app_that_cannot_be_imported_is_one_line(configure: Configure) -> Non
     (stage.folder / "app.py").write_text("from chalicelib import nothing_of_the_sort")
     with pytest.raises(StageError, match=r"^app\.py cannot be imported: ImportError: cannot import name 'nothing_of"):
         problems(stage)
+
+
+CACHE_URL = "rediss://flags@flags-abcdef.serverless.euc1.cache.amazonaws.com:6379"
+
+
+def test_a_login_by_iam_needs_a_policy_for_the_cache_and_for_the_user(configure: Configure, aws: Aws) -> None:
+    stage = configure(REDIS_URL=CACHE_URL, REDIS_AUTH="iam", STORE_PREFIX="{flags}", DYNAMODB_TABLE=None)
+    lines = [line for line in problems(stage) if "serverlesscache" in line or "user:" in line]
+    assert [line for line in lines if "on_event" in line] == [
+        f"policy-production-on_event.json does not allow on_event to use {each}, which config.json names."
+        for each in ("serverlesscache:flags", "user:flags")
+    ]
+    for path in (stage.folder / ".chalice").glob("policy-production*.json"):
+        policy = json.loads(path.read_text())
+        arns = ["arn:*:elasticache:*:*:serverlesscache:flags", "arn:*:elasticache:*:*:user:flags"]
+        policy["Statement"].append({"Effect": "Allow", "Action": "elasticache:Connect", "Resource": arns})
+        path.write_text(json.dumps(policy))
+    assert [line for line in problems(stage) if "serverlesscache" in line or "user:" in line] == []
+
+
+def test_a_login_by_iam_that_cannot_work_is_told_before_a_deployment(configure: Configure, aws: Aws) -> None:
+    stage = configure(
+        REDIS_URL=CACHE_URL.replace("rediss", "redis"), REDIS_AUTH="iam", STORE_PREFIX="{f}", DYNAMODB_TABLE=None
+    )
+    assert problems(stage) == [
+        "REDIS_AUTH is 'iam', but REDIS_URL does not start with rediss://: ElastiCache takes IAM tokens over TLS only."
+    ]

@@ -158,6 +158,10 @@ def test_the_sync_record_is_json_with_the_documented_fields() -> None:
     assert json.loads(RECORD.to_json()) == fields
     assert SyncRecord.from_json(RECORD.to_json()) == RECORD
     assert SyncRecord.from_json(json.dumps({**fields, "futureField": 1}).encode()) == RECORD
+    named = RECORD._replace(environment="proj/default:env/production")
+    assert json.loads(named.to_json()) == {**fields, "environment": "proj/default:env/production"}
+    assert SyncRecord.from_json(named.to_json()) == named
+    assert SyncRecord.from_json(json.dumps({**fields, "environment": 7})) == RECORD
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"null", b"[]", b'"abc"', b"{}", b'{"revision": "abc"}'])

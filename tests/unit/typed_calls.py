@@ -43,6 +43,7 @@ def right_calls(context: Context, user: dict[str, Any], text: str | None, limits
     assert_type(flags.variation_detail("key", context, False), EvaluationDetail)
     assert_type(flags.all_flags_state(context, with_reasons=True, client_side_only=True), FeatureFlagsState)
     assert_type(flags.migration_variation("key", context, Stage.OFF), tuple[Stage, OpTracker])
+    flags.track_migration_op(flags.migration_variation("key", context, Stage.OFF)[1])
     with flags.one_revision() as client:
         assert_type(client, LDClient)
     unknown: str | None = flags.variation("key", context, text)
@@ -73,6 +74,7 @@ def wrong_calls(context: Context, override_flags: OverrideFlags) -> None:
     flags.all_flags_state(context, with_reasons="yes")  # type: ignore[arg-type]
     flags.all_flags_state(context, reasons=True)  # type: ignore[call-arg]
     flags.migration_variation("key", context, "off")  # type: ignore[arg-type]
+    flags.track_migration_op(context)  # type: ignore[arg-type]
     flags.one_revision(context)  # type: ignore[call-arg]
     flags.variaton("key", context, False)  # type: ignore[attr-defined]
     override(True)  # type: ignore[arg-type]

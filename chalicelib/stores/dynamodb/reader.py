@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from ...data_set import StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
-from ..port import QUEUED_SECONDS, MembershipReader
 from ..snapshot import leads_from, open_changes, open_snapshot
 from .access import read_call
 from .endpoint import Json
@@ -22,6 +21,7 @@ from .table import Table
 
 if TYPE_CHECKING:
     from ...events.batches import Batch, DeliveryReport
+    from ..port import MembershipReader
 
 
 class DynamoDbReader:
@@ -58,6 +58,8 @@ class DynamoDbReader:
 
     def leave_events(self, batches: Sequence[Batch]) -> bool:
         """Always True: there is room, and what nobody delivers expires."""
+        from ..port import QUEUED_SECONDS
+
         expires = str(int(time.time()) + QUEUED_SECONDS)
         for batch in batches:
             item = {**self._table.key("$events", batch.name), "data": {"B": batch.data}, "expires": {"N": expires}}

@@ -227,7 +227,7 @@ class _DynamoDbUpdate:
             unprocessed = self._table.batch_write(pending[:_BATCH_SIZE])
             pending = unprocessed + pending[_BATCH_SIZE:]
             if unprocessed:
-                time.sleep(random.uniform(0, pause))
+                time.sleep(random.SystemRandom().uniform(0, pause))  # no copy's of a process (SnapStart)
             pause = min(2 * pause, longest_pause) if unprocessed else first_pause
 
     def _update_sync(self, expression: str, **values: str | int) -> None:

@@ -7,7 +7,7 @@ it: a password that is not percent-encoded may be anywhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -30,6 +30,10 @@ class Address(NamedTuple):
     tls: Tls | None
     variable: str
     """The setting that holds it."""
+    iam_cache: str | None = None
+    """The option of that name: which cache of ElastiCache it is, where the host does not tell."""
+    token: Callable[[], str] | None = None
+    """With ``REDIS_AUTH=iam``, what makes the password for each connection."""
 
     def __repr__(self) -> str:
         return f"Address of {self.variable}"
@@ -45,6 +49,21 @@ class Tls(NamedTuple):
     key_file: str | None
 
 
+def address_of(url: str, variable: str, iam: Mapping[str, str] | None) -> Address:
+    """The address; ``iam``: the environment variables of AWS's SDK where IAM is to log in, else None.
+
+    Another Redis than the flag store may have a password all the same. Raises ConfigurationError about ``variable``.
+    """
+    address = parse_address(url, variable)
+    if iam is None or (variable != "REDIS_URL" and address.password is not None):
+        if address.iam_cache is not None:
+            raise ConfigurationError(f"{variable} has the option iam_cache, but no login by IAM.")
+        return address
+    from .iam import with_token
+
+    return with_token(address, iam)
+
+
 def parse_address(url: str, variable: str = "REDIS_URL") -> Address:
     """The address in a ``redis://``, ``rediss://`` or ``unix://`` URL. Raises ConfigurationError about ``variable``."""
     try:
@@ -58,7 +77,7 @@ def _parsed(url: str, variable: str) -> Address:
     options = _options(parts.query)
     local = parts.scheme == "unix"
     tls = parts.scheme == "rediss"
-    known = ("db", "username", "password", *(_TLS_OPTIONS if tls else ()))
+    known = ("db", "username", "password", *((*_TLS_OPTIONS, "iam_cache") if tls else ()))
     for name in options:
         if name not in known:
             raise _unknown(name, tls, known)
@@ -73,6 +92,7 @@ def _parsed(url: str, variable: str) -> Address:
         database=_database("" if local else parts.path, options.get("db")),
         tls=_tls(options) if tls else None,
         variable=variable,
+        iam_cache=options.get("iam_cache"),
     )
 
 

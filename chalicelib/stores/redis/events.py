@@ -5,7 +5,7 @@ Functions add at one end of a list; only who holds the lock takes away at the ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +14,7 @@ from redis.client import Pipeline
 from ...errors import DeliveryConflict
 from ...events.batches import Batch, DeliveryReport
 from ...timing import Timing
-from .address import parse_address
+from .address import address_of
 from .layout import Keys
 from .pool import redis_client
 from .queued import batch_of, queued, report_of
@@ -25,10 +25,10 @@ _PAGE = 100
 
 
 class RedisEventQueue:
-    def __init__(self, url: str, prefix: str, timing: Timing) -> None:
-        """Raises ConfigurationError when the URL is wrong. Connects on first use."""
+    def __init__(self, url: str, prefix: str, timing: Timing, iam: Mapping[str, str] | None = None) -> None:
+        """``iam`` as in :func:`address_of`, whose ConfigurationError is raised. Connects on first use."""
         self._key = Keys(prefix)
-        self._redis = redis_client(parse_address(url), timing)
+        self._redis = redis_client(address_of(url, "REDIS_URL", iam), timing)
 
     def read_report(self) -> DeliveryReport:
         with errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
@@ -64,8 +64,8 @@ class RedisEventQueue:
         events, size, values = self._key("$events"), self._key("$events_bytes"), list(map(queued, batches))
 
         def remove(pipeline: Pipeline) -> None:
-            for value in values:
-                pipeline.lrem(events, 1, value)  # type: ignore[arg-type]  # redis-py's types know of text only
+            for value in values:  # of one that is there twice the second: the first keeps its place in a plan
+                pipeline.lrem(events, -1, value)  # type: ignore[arg-type]  # redis-py's types know of text only
             pipeline.decrby(size, sum(map(len, values)))
             pipeline.set(self._key("$delivery"), state)
 

@@ -18,7 +18,7 @@ from ...errors import ConfigurationError, StoreTooSlow, StoreUnavailable
 from ...timing import Timing
 from ..wire import Addresses, CutOff, ExchangePatience, Line, Peer, Refused, ResolvedAddresses, Stream
 from .address import Address, Tls
-from .refusals import NEEDS_NO_PASSWORD, meaning
+from .refusals import BY_IAM, NEEDS_NO_PASSWORD, meaning
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -140,7 +140,7 @@ def execute_each(stream: Stream, address: Address, commands: tuple[Command, ...]
     except ValueError:
         raise _not_redis() from None
     greeted, replies = replies[: len(greeting)], replies[len(greeting) :]
-    _raise_error(*(each for each in greeted if not str(each).startswith(NEEDS_NO_PASSWORD)))
+    _raise_error(*(_told_apart(each, address) for each in greeted if not str(each).startswith(NEEDS_NO_PASSWORD)))
     if all(isinstance(reply, ServerError) for reply in replies):
         _raise_error(*replies)
     return replies
@@ -152,11 +152,19 @@ def _raise_error(*replies: Reply) -> None:
             raise ServerError(str(each))  # raising one that a list holds would make a circle of them
 
 
+def _told_apart(greeted: Reply, address: Address) -> Reply:
+    """A refused token is another matter than a wrong password."""
+    if isinstance(greeted, ServerError) and address.token is not None:
+        return ServerError(f"{BY_IAM}{greeted}")
+    return greeted
+
+
 def _greeting(address: Address) -> tuple[Command, ...]:
     """Without a password a user logs in with an empty one, which is for users that need none."""
     commands: list[Command] = []
     if address.username is not None:
-        commands.append(("AUTH", address.username, address.password or ""))
+        password = address.password if address.token is None else address.token()
+        commands.append(("AUTH", address.username, password or ""))
     elif address.password is not None:
         commands.append(("AUTH", address.password))
     if address.database:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from ...data_set import KINDS, StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
-from ..port import MOST_QUEUED_BYTES, MembershipReader
 from ..snapshot import leads_from, open_changes, open_snapshot
-from .address import parse_address
+from .address import address_of
 from .layout import Keys, stored_data_set
 from .protocol import Server
 
 if TYPE_CHECKING:
     from ...events.batches import Batch, DeliveryReport
+    from ..port import MembershipReader
 
 
 class RedisReader:
@@ -22,10 +22,17 @@ class RedisReader:
 
     kind = "redis"
 
-    def __init__(self, url: str, prefix: str, timing: Timing, variable: str = "REDIS_URL") -> None:
-        """Raises ConfigurationError, about ``variable``, when the URL is wrong. Connects on first use."""
+    def __init__(
+        self,
+        url: str,
+        prefix: str,
+        timing: Timing,
+        variable: str = "REDIS_URL",
+        iam: Mapping[str, str] | None = None,
+    ) -> None:
+        """``iam`` as in :func:`address_of`, whose ConfigurationError is raised. Connects on first use."""
         self._key = Keys(prefix)
-        self._server = Server(parse_address(url, variable), timing)
+        self._server = Server(address_of(url, variable, iam), timing)
         self._is_queue_full = False
         """As far as it is known from the last time that events were left there."""
 
@@ -64,6 +71,8 @@ class RedisReader:
         self._server.close()
 
     def leave_events(self, batches: Sequence[Batch]) -> bool:
+        from ..port import MOST_QUEUED_BYTES
+
         if self._is_queue_full:
             (size,) = self._server.tell(("GET", self._key("$events_bytes")))
             self._is_queue_full = int(size or 0) > MOST_QUEUED_BYTES

@@ -8,7 +8,18 @@ _CLUSTER = (
 )
 _LOGIN = "The flag store refused the user name or password in REDIS_URL."
 
+BY_IAM = "IAM "
+"""What stands before the server's words about a login by IAM."""
+
+_TOKEN = (
+    "The flag store refused the IAM token of the user in REDIS_URL: the function's role needs elasticache:Connect on "
+    "the cache and on the user, whose type must be IAM and whose name must be its ID, in the cache's user group."
+)
+
 _CONDITIONS = {
+    f"{BY_IAM}WRONGPASS": _TOKEN,
+    f"{BY_IAM}NOAUTH": _TOKEN,
+    f"{BY_IAM}ERR invalid username-password pair": _TOKEN,
     "WRONGPASS": _LOGIN,
     "NOAUTH": _LOGIN,
     "ERR invalid password": _LOGIN,
@@ -39,4 +50,5 @@ def meaning(words: str, variable: str = "REDIS_URL") -> str:
     for beginning, message in _CONDITIONS.items():
         if words.startswith(beginning):
             return message.replace("REDIS_URL", variable)
+    words = words.removeprefix(BY_IAM)
     return f"The flag store refused a command: {words.partition(', with args')[0]}"

@@ -7,7 +7,7 @@ repeated blindly: when the reply to EXEC is lost, the store itself says whether 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from ...errors import FlagsError, RefreshConflict, StoreUnavailable
 from ...timing import Timing
 from ..port import REMEMBERED, Backlog, Covered, new_ticket
 from ..snapshot import Packed, pack
-from .address import parse_address
+from .address import address_of
 from .layout import Keys, stored_data_set
 from .pool import redis_client
 from .protocol import ServerError
@@ -49,10 +49,10 @@ Reply = TypeVar("Reply")
 
 
 class RedisWriter:
-    def __init__(self, url: str, prefix: str, timing: Timing) -> None:
-        """Raises ConfigurationError when the URL is wrong. Connects on first use."""
+    def __init__(self, url: str, prefix: str, timing: Timing, iam: Mapping[str, str] | None = None) -> None:
+        """``iam`` as in :func:`address_of`, whose ConfigurationError is raised. Connects on first use."""
         self._key = Keys(prefix)
-        self._redis = redis_client(parse_address(url), timing)
+        self._redis = redis_client(address_of(url, "REDIS_URL", iam), timing)
 
     def can_hold(self, kind: str, key: str, item: Item) -> bool:
         return is_text(key)  # up to 512 MB a value
