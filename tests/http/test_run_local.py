@@ -91,6 +91,14 @@ def test_a_store_of_ones_own_is_used_as_it_is(valkey: redis.Redis, redis_url: st
     assert valkey.hgetall("launchdarkly:features") == content
 
 
+def test_a_store_that_another_writer_has_filled_has_no_time_of_a_refresh(valkey: redis.Redis, redis_url: str) -> None:
+    valkey.hset("launchdarkly:features", "theirs", json.dumps(boolean_flag("theirs")))
+    valkey.set("launchdarkly:$inited", "")
+    with local_stage({"REDIS_URL": redis_url}) as stage:
+        data = next(line for line in stage.said if line.startswith("Data: "))
+        assert data.startswith("Data: 1 flags and 0 segments, filled by another writer, revision ")
+
+
 def test_an_empty_store_of_ones_own_gets_the_examples(valkey: redis.Redis, redis_url: str) -> None:
     with local_stage({"REDIS_URL": redis_url}) as stage:
         assert "Source: examples/flags.json." in stage.said
