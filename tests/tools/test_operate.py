@@ -159,6 +159,7 @@ def test_the_local_stage_is_the_app_that_runs_here(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], redis_url: str
 ) -> None:
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv("REDIS_URL", raising=False)
     assert operate.main(["flags", "local"]) == 1
     assert capsys.readouterr().err == "No app runs on this machine with an embedded Valkey: make run\n"
     for name in ("flags-a", "flags-b"):
