@@ -282,7 +282,7 @@ class Wiring:
         try:
             if not self.settings.direct_mode:
                 self._first_read = FirstRead(self.reader)
-        except Exception:
+        except Exception:  # whatever it is, loading the function must not fail
             self._forget_what_failed()
 
     def read_ahead(self) -> None:
@@ -304,7 +304,7 @@ class Wiring:
                 read()
                 if is_to_be_restored():
                     self.reader.close()
-            except Exception:
+            except Exception:  # as wide as above
                 self._forget_what_failed()
 
     def _forget_what_failed(self) -> None:

@@ -53,7 +53,7 @@ def _rotate_sdk_key(stage: Stage, options: argparse.Namespace) -> None:
     print(f"LaunchDarkly has a new SDK key; the old one is accepted for {options.grace_minutes} minutes.", flush=True)
     try:
         parameter.put(key)
-    except Exception:
+    except Exception:  # raised again: only whoever is there can save the new key
         print("It is not in SSM: copy it from LaunchDarkly's environment into the parameter before that.", flush=True)
         raise
     print(f"The SSM parameter {parameter.name} holds it.", flush=True)

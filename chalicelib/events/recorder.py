@@ -66,10 +66,6 @@ class Recorder:
         self._retry_at = 0.0
         self._events = EventFactory(with_reasons=False)
 
-    @property
-    def keeps_custom_events(self) -> bool:
-        return not self._rules.summaries_only
-
     def record(self, event: Any) -> None:
         """Keep an event of the SDK's (which exports no type)."""
         if len(self._waiting) >= _MOST:
