@@ -64,7 +64,6 @@ def details_in(answers: dict[str, Json]) -> dict[str, Json]:
     }
 
 
-@pytest.mark.no_cover
 def test_each_flag_by_itself_is_evaluated_as_the_sdk_does(parity_app: App, sdk: LDClient) -> None:
     for context in parity.CONTEXTS.values():
         expected = details_of_the_sdk(sdk, context)

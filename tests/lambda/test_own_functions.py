@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,11 +17,13 @@ from tests.support.aws import Aws
 from tests.support.data import boolean_flag, by_key
 from tests.support.deployment import TOKEN, Deployed, Deployments, enforced
 from tests.support.lambda_runtime import Function
-from tests.support.lambda_service import LambdaService
 from tests.support.orders import ORDERS, add_orders
 from tests.support.packages import lambda_runtime, make
 from tests.support.stores import data_set, refresh_store
 from tests.support.valkey import ValkeyServer
+
+if TYPE_CHECKING:
+    from tests.support.lambda_service import LambdaService
 
 Json = dict[str, Any]
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.api import lint_file
 
 from tests.support.data import PROJECT
 from tests.support.processes import BIN
@@ -47,6 +46,8 @@ def package(packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Package
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_cloudformation_template_of_every_stage_is_valid(stage: str, package: Package) -> None:
+    from cfnlint.api import lint_file
+
     template = package(stage, "cloudformation") / "sam.json"
     assert lint_file(template) == []
 
