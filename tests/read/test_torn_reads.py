@@ -12,10 +12,10 @@ import requests
 from tests.read.conftest import Reader, ReaderOf, StartProcess
 from tests.support.chalice_local import chalice_local
 from tests.support.data import Json
-from tests.support.processes import PYTHON, OwnProcess
+from tests.support.forks import ForkedProcess
 from tests.support.stores import refresh_store, revision
 from tests.support.waiting import eventually
-from tests.support.writer import BITS, FLAGS, REVISIONS, numbered
+from tests.support.writer import BITS, FLAGS, REVISIONS, numbered, replace_forever
 
 NUMBERS = {revision(numbered(number)): number for number in range(REVISIONS)}
 CONTEXTS: list[Json] = [{"kind": "user", "key": bit} for bit in BITS]
@@ -26,7 +26,7 @@ THREADS = 4
 def busy_store(redis_url: str, reader_of: ReaderOf) -> Iterator[str]:
     """The URL of a store whose content another process replaces without a pause."""
     refresh_store(redis_url, numbered(0))
-    with OwnProcess([PYTHON, "-m", "tests.support.writer", redis_url], stderr=None) as writer:
+    with ForkedProcess(replace_forever, {}, redis_url) as writer:
         reader = reader_of(redis_url)
         eventually(lambda: _number_of_batch(reader) > 0)  # it is at work
         yield redis_url

@@ -1,14 +1,12 @@
-"""A process that replaces flags and segments together, without a pause, until it is killed.
+"""What replaces flags and segments together, without a pause, until it is killed.
 
-Run as ``python -m tests.support.writer REDIS_URL``. The content is one of ``REVISIONS`` data sets, in turn.
-Each says in three ways which one it is: by the values of its flags, by who is in its segment, and by its
-revision. A mix of two contradicts itself.
+The content is one of ``REVISIONS`` data sets, in turn. Each says in three ways which one it is: by the values of its
+flags, by who is in its segment, and by its revision. A mix of two contradicts itself.
 """
 
 from __future__ import annotations
 
 import itertools
-import sys
 
 from chalicelib.data_set import DataSet
 from tests.support.data import boolean_flag, segment
@@ -29,10 +27,6 @@ def numbered(number: int) -> DataSet:
     return data_set([*flags, member], [segment("bits", 1, *included)])
 
 
-def main() -> None:
+def replace_forever(redis_url: str) -> None:
     for number in itertools.cycle(range(REVISIONS)):
-        refresh_store(sys.argv[1], numbered(number))
-
-
-if __name__ == "__main__":
-    main()
+        refresh_store(redis_url, numbered(number))
