@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 
 from chalicelib.data_set import DataSet
+from chalicelib.refresh.refresher import Refresher
 from tests.support.data import boolean_flag, segment
-from tests.support.stores import data_set, refresh_store
+from tests.support.stores import data_set, open_store
 
 REVISIONS = 64
-FLAGS = [f"number-{each}" for each in range(10)]
+FLAGS = [f"number-{each}" for each in range(3)]
 BITS = [f"bit-{each}" for each in range(REVISIONS.bit_length() - 1)]
 """Contexts: the segment of data set n includes those of the bits that are set in n."""
 
@@ -28,5 +29,7 @@ def numbered(number: int) -> DataSet:
 
 
 def replace_forever(redis_url: str) -> None:
-    for number in itertools.cycle(range(REVISIONS)):
-        refresh_store(redis_url, numbered(number))
+    data_sets = itertools.cycle([numbered(number) for number in range(REVISIONS)])
+    refresher = Refresher(open_store({"REDIS_URL": redis_url}).writer, lambda _: next(data_sets), "launchdarkly")
+    while True:
+        refresher.reconcile(force=True)
