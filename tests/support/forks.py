@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TypeVar
@@ -35,6 +36,8 @@ class ForkedProcess:
     def __init__(self, run: Callable[..., object], environment: Mapping[str, str], *arguments: object) -> None:
         self._process = FORKS.Process(target=_run, args=(run, dict(environment), arguments), daemon=True)
         self._process.start()
+        self._ending = threading.Lock()
+        """Who waits for the end: a process tells its exit code once."""
 
     def __enter__(self: Own) -> Own:
         return self
@@ -46,13 +49,15 @@ class ForkedProcess:
 
     @property
     def is_running(self) -> bool:
-        return self._process.is_alive()
+        with self._ending:
+            return self._process.is_alive()
 
     def wait(self, timeout_seconds: float = 60.0) -> int:
         """The exit code, negative for a signal."""
-        self._process.join(timeout_seconds)
-        assert self._process.exitcode is not None, "it goes on"
-        return self._process.exitcode
+        with self._ending:
+            self._process.join(timeout_seconds)
+            assert self._process.exitcode is not None, "it goes on"
+            return self._process.exitcode
 
     def freeze(self) -> None:
         """As Lambda does with a function between two requests."""
@@ -64,7 +69,7 @@ class ForkedProcess:
     def kill(self) -> None:
         """Returns when it has ended."""
         self._process.kill()
-        self._process.join()
+        self.wait()
 
     def _send(self, number: signal.Signals) -> None:
         assert self._process.pid is not None
