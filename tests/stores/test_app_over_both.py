@@ -111,7 +111,7 @@ BRIEF = Timing(
     announced_seconds=0.4,
     dynamodb_request_seconds=0.5,
 )
-"""As little of the usual time as can be for everything that fits into each other: DynamoDB's locks last whole seconds."""
+"""Little of the usual time, but all that fits into each other still does. DynamoDB's locks last whole seconds."""
 
 
 @pytest.mark.parametrize("webhooks", [1, 2])

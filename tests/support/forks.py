@@ -13,6 +13,7 @@ from typing import TypeVar
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
+        "tests.support.app_process",
         "tests.support.killed_deliveries",
         "tests.support.refreshing",
         "tests.support.writer",
