@@ -20,8 +20,8 @@ from tests.support.waiting import eventually
 Json = dict[str, Any]
 
 BRIEF = Timing(
-    data_set_seconds=1.5,
-    announced_seconds=1.0,
+    data_set_seconds=0.8,
+    announced_seconds=0.6,
     settle_seconds=0.1,
     stream_retry_seconds=0.3,
     lock_seconds=3.0,
