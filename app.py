@@ -204,7 +204,7 @@ def reconcile(event: LambdaFunctionEvent) -> Json:
     """Refresh the store without a webhook; ``{"force": true}`` also by an empty data set, or another environment's."""
     if wiring.settings.direct_mode:
         return ignored(NO_STORE)
-    reconciler = wiring.reconciler(0.0 if event.context is None else seconds_left(event.context))
+    reconciler = wiring.reconciler(seconds_left(event.context))
     return app.refreshed(lambda: reconciler.reconcile(force=is_forced(event)).to_json())
 
 
@@ -217,7 +217,7 @@ def deliver_events(event: LambdaFunctionEvent) -> Json:
     """
     if not wiring.settings.records_events:
         return ignored(NO_EVENTS)
-    within_seconds = wiring.timing.delivery_seconds if event.context is None else seconds_left(event.context)
+    within_seconds = seconds_left(event.context, without=wiring.timing.delivery_seconds)
     delivered = wiring.delivery.deliver(within_seconds, force=is_forced(event))
     emit(delivered.metrics())
     if delivered.status == "refused":

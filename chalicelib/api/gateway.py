@@ -35,8 +35,13 @@ def _raw_body(request: Request) -> bytes:
         raise InvalidRequest("The body is not valid UTF-8.") from None
 
 
-def seconds_left(lambda_context: Any) -> float:
-    """Until Lambda ends this invocation, but for a second to answer in (Any: Lambda's class is not to be had)."""
+def seconds_left(lambda_context: Any, without: float = 0.0) -> float:
+    """Until Lambda ends this invocation, but for a second to answer in (Any: Lambda's class is not to be had).
+
+    ``without``: how long it is where there is no context, because nobody ends it.
+    """
+    if lambda_context is None:
+        return without
     return float(lambda_context.get_remaining_time_in_millis()) / 1000 - 1
 
 
