@@ -4,8 +4,6 @@ A *data set* is all flags and segments of one LaunchDarkly environment. Items ar
 that the store holds; only the version is looked at, so unknown fields survive.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping
@@ -61,7 +59,7 @@ class SnapshotName(NamedTuple):
     changes_from: str | None
 
     @classmethod
-    def from_json(cls, fields: object) -> SnapshotName | None:
+    def from_json(cls, fields: object) -> "SnapshotName | None":
         """The name, or None when there is none that this version of the app understands."""
         if not isinstance(fields, dict):
             return None
@@ -130,7 +128,7 @@ class SyncRecord(NamedTuple):
         )
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> SyncRecord | None:
+    def from_json(cls, text: str | bytes) -> "SyncRecord | None":
         """The record, or None when the text is not one: then the store counts as filled by somebody else."""
         try:
             fields = json.loads(text)
@@ -215,7 +213,7 @@ class Announcement(NamedTuple):
         return version >= self.version
 
     @classmethod
-    def from_json(cls, fields: object) -> Announcement | None:
+    def from_json(cls, fields: object) -> "Announcement | None":
         """What ``_asdict`` gave, back from JSON; None for anything else, which announces no version.
 
         Another version of the app may have queued it.
