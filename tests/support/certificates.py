@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import ipaddress
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,14 @@ class Certificates(NamedTuple):
     authority: str
     certificate: str
     key: str
+
+    def authorities(self) -> str:
+        """A folder with the authority, as OpenSSL looks it up."""
+        authority = Path(self.authority)
+        folder = authority.parent / "authorities"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{subject_hash(authority.read_bytes())}.0").write_bytes(authority.read_bytes())
+        return str(folder)
 
 
 def make_certificates(folder: Path, host: str = "localhost", address: str | None = "127.0.0.1") -> Certificates:
@@ -47,6 +56,26 @@ def make_certificates(folder: Path, host: str = "localhost", address: str | None
     for name, content in contents.items():
         (folder / f"{name}.pem").write_bytes(content)
     return Certificates(**{name: str(folder / f"{name}.pem") for name in contents})
+
+
+def subject_hash(certificate: bytes) -> str:
+    """The hash by which OpenSSL looks for a certificate, which is in PEM, in a folder.
+
+    Source: https://docs.openssl.org/3.0/man1/openssl-x509/ (``-subject_hash``)
+    """
+    encoded = b""
+    for attributes in x509.load_pem_x509_certificate(certificate).subject.rdns:
+        (attribute,) = attributes
+        identifier = x509.Name([attribute]).public_bytes()[6:]  # inside of a sequence, a set and a sequence
+        words = " ".join(str(attribute.value).lower().split()).encode()
+        pair = identifier[: 2 + identifier[1]] + _der(0x0C, words)
+        encoded += _der(0x31, _der(0x30, pair))
+    return f"{int.from_bytes(hashlib.sha1(encoded).digest()[:4], 'little'):08x}"
+
+
+def _der(tag: int, content: bytes) -> bytes:
+    assert len(content) < 128  # longer ones are written otherwise
+    return bytes([tag, len(content)]) + content
 
 
 def _name(common_name: str) -> x509.Name:
