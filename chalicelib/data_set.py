@@ -4,7 +4,6 @@ A *data set* is all flags and segments of one LaunchDarkly environment. Items ar
 that the store holds; only the version is looked at, so unknown fields survive.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -273,6 +272,8 @@ def texts_of(data_set: DataSet) -> dict[str, dict[str, bytes]]:
 
 def revision_of(texts: Texts) -> str:
     """An opaque name for this content: the same texts under the same keys give the same revision."""
+    import hashlib  # a cold start over Redis to one flag hashes nothing, and OpenSSL takes long to load
+
     digest = hashlib.sha256()
     for kind in KINDS:
         for key, text in sorted(texts[kind].items()):
