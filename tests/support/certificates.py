@@ -30,7 +30,9 @@ class Certificates(NamedTuple):
         return str(folder)
 
 
-def make_certificates(folder: Path, host: str = "localhost", address: str | None = "127.0.0.1") -> Certificates:
+def make_certificates(
+    folder: Path, host: str = "localhost", address: str | None = "127.0.0.1", *, has_expired: bool = False
+) -> Certificates:
     """A certificate for this host (and IP address), and the authority that has signed it."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority_name = _name("Authority of the tests")
@@ -43,7 +45,7 @@ def make_certificates(folder: Path, host: str = "localhost", address: str | None
     if address is not None:
         names.append(x509.IPAddress(ipaddress.ip_address(address)))
     certificate = (
-        _begin(_name(host), authority_name, key)
+        _begin(_name(host), authority_name, key, has_expired)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
@@ -82,7 +84,9 @@ def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _begin(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _begin(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, has_expired: bool = False
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.timezone.utc)
     return (
         x509.CertificateBuilder()
@@ -90,6 +94,6 @@ def _begin(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKe
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
+        .not_valid_before(now - datetime.timedelta(days=2))
+        .not_valid_after(now + datetime.timedelta(days=-1 if has_expired else 30))
     )
