@@ -33,12 +33,17 @@ class Certificates(NamedTuple):
 def make_certificates(
     folder: Path, host: str = "localhost", address: str | None = "127.0.0.1", *, has_expired: bool = False
 ) -> Certificates:
-    """A certificate for this host (and IP address), and the authority that has signed it."""
+    """A certificate for this host (and IP address), and the authority that has signed it.
+
+    They say of their keys whose they are and what for, which Python requires from version 3.13 on.
+    """
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority_name = _name("Authority of the tests")
     authority = (
         _begin(authority_name, authority_name, authority_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(_SIGNS_CERTIFICATES, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
     names: list[x509.GeneralName] = [x509.DNSName(host)]
@@ -47,6 +52,7 @@ def make_certificates(
     certificate = (
         _begin(_name(host), authority_name, key, has_expired)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
     encoding = serialization.Encoding.PEM
@@ -58,6 +64,19 @@ def make_certificates(
     for name, content in contents.items():
         (folder / f"{name}.pem").write_bytes(content)
     return Certificates(**{name: str(folder / f"{name}.pem") for name in contents})
+
+
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def subject_hash(certificate: bytes) -> str:
