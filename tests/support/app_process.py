@@ -55,7 +55,7 @@ def _answer(connection: Connection) -> None:
 class AppProcess(OwnProcess):
     """The app of ``folder``, which may be another version's, asked line by line (``app_lines.py``)."""
 
-    def __init__(self, settings: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, settings: Mapping[str, str], folder: Path = PROJECT) -> None:
         super().__init__(
             [PYTHON, "-c", _RUN, folder, PROJECT / "tests" / "support" / "app_lines.py"],
             {"EVALUATE_AUTH": "none", **settings},
