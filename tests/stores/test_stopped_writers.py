@@ -71,10 +71,15 @@ class Readers:
 
     def look(self) -> int:
         """The generation that both see."""
-        contents = [self._content(each) for each in (self._warm, Snapshots(self._open().reader, 0.0))]
-        assert contents[0] == contents[1]
-        (version,) = set(contents[0].values())
+        warm, cold = self._contents()
+        if warm != cold:  # what a stopped writer had sent before arrived between the two
+            warm, cold = self._contents()
+        assert warm == cold
+        (version,) = set(warm.values())
         return int(version)
+
+    def _contents(self) -> tuple[Json, Json]:
+        return self._content(self._warm), self._content(Snapshots(self._open().reader, 0.0))
 
     def _content(self, snapshots: Snapshots) -> Json:
         snapshot = snapshots.current()
