@@ -20,7 +20,7 @@ class SharedApps:
     """Each has settings and data of its own, which stay as they are: all of its tests may be run in any order."""
 
     def __init__(self, redis_url: str, stack: ExitStack) -> None:
-        self._redis_url = redis_url
+        self.redis_url = redis_url
         self._stack = stack
         self._apps: dict[str, App] = {}
 
@@ -37,7 +37,7 @@ class SharedApps:
     def _filled(self, data: Json | None, variables: Environment) -> App:
         launchdarkly = self._stack.enter_context(closing(FakeLaunchDarkly()))
         environment = {
-            **open_environment(self._redis_url, launchdarkly.uri),
+            **open_environment(self.redis_url, launchdarkly.uri),
             "STORE_PREFIX": f"shared-{len(self._apps)}",
             **variables,
         }
@@ -47,7 +47,8 @@ class SharedApps:
             _ = app.module.wiring.settings  # they are read from this environment, and kept
             if data is not None:
                 launchdarkly.replace(**data)
-                app.invoke("reconcile", {})
+                answer = app.invoke("reconcile", {})
+                assert (answer["flags"], answer["segments"]) == (len(data["flags"]), len(data.get("segments", {})))
         return app
 
 
