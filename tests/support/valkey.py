@@ -65,8 +65,8 @@ class ValkeyServer:
 
     def client(self) -> redis.Redis:
         """A new client, whose answers are text; use it in a ``with`` block."""
-        nameless = None  # or each reads what package of redis-py it is of, and makes two more round trips to say so
-        return redis.Redis("127.0.0.1", self.port, decode_responses=True, driver_info=nameless)
+        # Without driver_info=None each looks for its package's version, and makes two more round trips to say so.
+        return redis.Redis("127.0.0.1", self.port, decode_responses=True, driver_info=None)
 
     def command(self, *words: str, password: str | None = None) -> Any:
         """Over a connection of its own, once."""
