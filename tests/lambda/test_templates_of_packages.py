@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import BIN
 from tests.support.project import copy_project
 from tools.mend_package import mend_sam, mend_terraform
 from tools.stages import Stage
@@ -31,13 +31,14 @@ def sam(packaged: Path) -> Json:
 
 
 @pytest.fixture(scope="module")
-def terraform(packaged: Path) -> Json:
+def terraform(packaged: Path, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Json:
     """The package itself is there, so that only the template is made."""
-    chalice = [str(BIN / "chalice"), "package", "--stage", "production", "--pkg-format", "terraform", "terraform"]
+    project = shutil.copytree(packaged, tmp_path_factory.mktemp("terraform") / "project")
+    chalice = [str(programs / "chalice"), "package", "--stage", "production", "--pkg-format", "terraform", "terraform"]
     environment = {**os.environ, "AWS_DEFAULT_REGION": "eu-central-1"}
-    subprocess.run(chalice, cwd=packaged, env=environment, check=True, capture_output=True)
-    document = json.loads((packaged / "terraform" / "chalice.tf.json").read_text())
-    return mend_terraform(document, Stage("production", packaged))
+    subprocess.run(chalice, cwd=project, env=environment, check=True, capture_output=True)
+    document = json.loads((project / "terraform" / "chalice.tf.json").read_text())
+    return mend_terraform(document, Stage("production", project))
 
 
 def of_kind(template: Json, kind: str) -> dict[str, Json]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import boto3
@@ -35,6 +36,7 @@ class Aws:
             "AWS_SECRET_ACCESS_KEY": "testing",
         }
 
+    @functools.cache  # noqa: B019 - an account lives as long as its test or module
     def client(self, service: str) -> Any:
         return boto3.client(
             service,

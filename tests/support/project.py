@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.data import PROJECT
@@ -20,7 +22,8 @@ _PARTS = (
     "README.md",
     "LICENSE",
 )
-_LEFT_OVERS = shutil.ignore_patterns("__pycache__", "deployed", "deployments")
+_LEFT_OVERS = shutil.ignore_patterns("__pycache__", "deployed", "deployments", "amazon-roots.pem")
+"""What a deployment from this folder, which may go on meanwhile, leaves in it."""
 
 
 def copy_project(folder: Path) -> Path:
@@ -32,3 +35,22 @@ def copy_project(folder: Path) -> Path:
         else:
             shutil.copy(PROJECT / name, folder / name)
     return folder
+
+
+def digest_of_project() -> str:
+    """Of all that ``copy_project`` copies, and of what the programs are that package it."""
+    digest = hashlib.sha256()
+    for path in [*PROJECT.glob("requirements-*.txt"), *(path for name in _PARTS for path in _files(PROJECT / name))]:
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(PROJECT)}\n{len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """``path``, or all in it but left-overs, in an order that is always the same."""
+    if not path.is_dir():
+        yield path
+        return
+    names = [each.name for each in path.iterdir()]
+    for name in sorted(set(names) - _LEFT_OVERS(str(path), names)):
+        yield from _files(path / name)
