@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.support.data import PROJECT
@@ -26,10 +26,10 @@ _LEFT_OVERS = shutil.ignore_patterns("__pycache__", "deployed", "deployments", "
 """What a deployment from this folder, which may go on meanwhile, leaves in it."""
 
 
-def copy_project(folder: Path) -> Path:
-    """``folder``, with all that runs and deploys the app, as in a fresh clone."""
+def copy_project(folder: Path, parts: Iterable[str] = _PARTS) -> Path:
+    """``folder``, with all that runs and deploys the app, or with some parts of it, as in a fresh clone."""
     folder.mkdir(exist_ok=True)
-    for name in _PARTS:
+    for name in parts:
         if (PROJECT / name).is_dir():
             shutil.copytree(PROJECT / name, folder / name, ignore=_LEFT_OVERS)
         else:

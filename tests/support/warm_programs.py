@@ -7,6 +7,7 @@ arguments, the environment, the folder, and the standard streams of a small prog
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import runpy
 import socket
@@ -70,6 +71,7 @@ def _import() -> None:
     session = botocore.session.Session()
     for name in _SERVICES:
         session.get_service_model(name)
+    gc.freeze()  # so that no fork looks for garbage in what it shares with the others, and so copies it
 
 
 def _reap() -> bool:
