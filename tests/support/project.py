@@ -22,7 +22,7 @@ _PARTS = (
     "README.md",
     "LICENSE",
 )
-_LEFT_OVERS = shutil.ignore_patterns("__pycache__", "deployed", "deployments", "amazon-roots.pem")
+_LEFT_OVERS = shutil.ignore_patterns("__pycache__", "deployed", "deployments", "amazon-roots")
 """What a deployment from this folder, which may go on meanwhile, leaves in it."""
 
 
