@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def deployed(deployments: Deployments, with_orders: Path) -> Iterator[Deployed]:
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
     )
-    deployed = deployments.of_package(with_orders).deploy("production", {})
+    deployed = replace(deployments, packaged=with_orders).deploy("production", {})
     yield deployed
     deployed.project.make("undeploy")
     assert account.client("lambda").list_functions()["Functions"] == []
