@@ -40,7 +40,8 @@ def copy_project(folder: Path, parts: Iterable[str] = _PARTS) -> Path:
 def digest_of_project() -> str:
     """Of all that ``copy_project`` copies, and of what the programs are that package it."""
     digest = hashlib.sha256()
-    for path in [*PROJECT.glob("requirements-*.txt"), *(path for name in _PARTS for path in _files(PROJECT / name))]:
+    copied = (path for name in _PARTS for path in _files(PROJECT / name))
+    for path in [*sorted(PROJECT.glob("requirements-*.txt")), *copied]:
         content = path.read_bytes()
         digest.update(f"{path.relative_to(PROJECT)}\n{len(content)}\n".encode() + content)
     return digest.hexdigest()
