@@ -6,6 +6,7 @@ arguments, the environment, the folder, and the standard streams of a small prog
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import os
@@ -15,7 +16,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 _SERVICES = ("apigateway", "events", "iam", "lambda", "logs", "sqs", "ssm", "sts")
@@ -32,7 +32,7 @@ with socket.socket(socket.AF_UNIX) as server:
 """
 
 
-@contextmanager
+@contextlib.contextmanager
 def warm_programs() -> Iterator[Path]:
     """The folder in which they are, until the block ends."""
     from tests.support.processes import PYTHON, OwnProcess  # not for the process that serves
@@ -50,14 +50,18 @@ def warm_programs() -> Iterator[Path]:
 
 
 def _serve() -> None:
+    """Until it is killed, or the tests have ended without doing so."""
     del sys.path[0]  # this folder, which no program knows
+    parent = os.getppid()
     _import()
     with socket.socket(fileno=0) as listener:
-        while True:
-            connection, _ = listener.accept()
-            if os.fork() == 0:
-                _run(connection)
-            connection.close()
+        listener.settimeout(5)
+        while os.getppid() == parent:
+            with contextlib.suppress(TimeoutError):
+                connection, _ = listener.accept()
+                if os.fork() == 0:
+                    _run(connection)
+                connection.close()
             while _reap():
                 pass
 
