@@ -34,6 +34,10 @@ class DynamoDbReader:
         self._aws = aws
         self._timing = timing
 
+    def prepare(self) -> None:
+        """Load what sends requests, and what TLS needs."""
+        _ = self._table
+
     def read_sync_record(self) -> SyncRecord | None:
         return self._table.read_sync().record
 
