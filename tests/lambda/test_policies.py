@@ -196,7 +196,16 @@ def test_events_are_all_that_is_added_and_deleted_where_no_flags_are_written(fun
         for prefix in ("launchdarkly:", "{launchdarkly}:", ""):
             reached = [
                 name
-                for name in ("features", "segments", "$inited", "$sync", "$snapshot", "$events", "$delivery")
+                for name in (
+                    "features",
+                    "segments",
+                    "$inited",
+                    "$sync",
+                    "$snapshot",
+                    "$current",
+                    "$events",
+                    "$delivery",
+                )
                 if fnmatchcase(f"{prefix}{name}", pattern)
             ]
             assert reached == [pattern.removeprefix("*")]

@@ -80,7 +80,7 @@ class Aws:
         """So that a function reads the items one by one, which needs more than reading a snapshot."""
         client = self.client("dynamodb")
         for item in client.scan(TableName=table)["Items"]:
-            if item["namespace"]["S"] == "launchdarkly:$snapshot":
+            if item["namespace"]["S"] in ("launchdarkly:$snapshot", "launchdarkly:$current"):
                 client.delete_item(TableName=table, Key={name: item[name] for name in ("namespace", "key")})
 
     def credentials_of(self, role: str) -> dict[str, str]:
