@@ -206,7 +206,7 @@ def _whole(data: bytes) -> Unpacked:
 
 
 def _in_blocks(data: bytes) -> Unpacked:
-    """With texts that wait to be inflated. What is not in blocks, or is damaged, is inflated whole: that tells which."""
+    """With texts that wait to be inflated. What is in no blocks, or is damaged, is inflated whole: that tells which."""
     start = data.find(_FLUSHED) + len(_FLUSHED)
     line, _, checksum = zlib.decompressobj().decompress(data[:start]).rpartition(_CHECKSUM)
     deflated = memoryview(data)[start:-_END_BYTES]
