@@ -214,9 +214,8 @@ def _in_blocks(data: bytes) -> Unpacked:
         return _whole(data)
     head, *shards = line.split(b"\t")
     header: dict[str, Any] = json.loads(head + b"]]}}")
-    lengths = [length for kind in KINDS for _, _, length in header["blocks"][kind]]
-    each = list(parts(deflated, lengths))
-    if sum(lengths) != len(deflated) or any(block[-len(_FLUSHED) :] != _FLUSHED for block in each):
+    each = list(parts(deflated, (length for kind in KINDS for _, _, length in header["blocks"][kind])))
+    if any(block[-len(_FLUSHED) :] != _FLUSHED for block in each):
         return _whole(data)
     return header, _texts_in_blocks(header["blocks"], iter(shards), iter(each))
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
+import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -209,12 +212,47 @@ def test_changes_inflate_nothing_of_what_they_lie_over(many: tuple[bytes, SyncRe
     assert inflated == ["flag-000"], "with which the changed text was compared"
 
 
-def test_several_threads_may_ask_at_once(many: tuple[bytes, SyncRecord]) -> None:
-    for _ in range(20):
-        features = opened(*many).texts["features"]
-        with ThreadPoolExecutor(8) as threads:
-            each = threads.map(lambda _, features=features: dict(features.items()), range(8))
-            assert all(found == MANY["features"] for found in each)
+@pytest.fixture
+def busy_threads() -> Iterator[None]:
+    """Threads that give way to each other at every step."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_several_threads_may_ask_at_once(many: tuple[bytes, SyncRecord], busy_threads: None) -> None:
+    keys, begin = list(MANY["features"]), threading.Barrier(4)
+
+    def walk(order: list[str]) -> dict[str, bytes]:
+        begin.wait()
+        return {key: features[key] for key in order}
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(50):
+            features = opened(*many).texts["features"]
+            for found in threads.map(walk, [keys, keys[::-1]] * 2):
+                assert found == MANY["features"]
+
+
+def test_threads_that_ask_for_items_of_one_block_inflate_it_once(
+    many: tuple[bytes, SyncRecord], inflated: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inflate, begin, features = Block._inflate, threading.Barrier(4), opened(*many).texts["features"]
+
+    def slowly(block: Block) -> dict[str, bytes]:
+        time.sleep(0.05)
+        return inflate(block)
+
+    def ask(key: str) -> bytes:
+        begin.wait()
+        return features[key]
+
+    monkeypatch.setattr(Block, "_inflate", slowly)
+    keys = list(features)[:4]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(ask, keys)) == [MANY["features"][key] for key in keys]
+    assert inflated == ["flag-000"]
 
 
 def test_an_item_that_is_larger_than_a_block_is_one() -> None:
