@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .config import Settings, is_to_be_restored, load_settings
 from .errors import FlagsError
+from .runtime.collector import collector_paused, pause_collector, resume_collector
 from .timing import Timing
 
 if TYPE_CHECKING:
@@ -275,8 +276,10 @@ class Wiring:
     def begin_to_read(self) -> None:
         """Begin to read the data set, which waits for the network while the caller imports what evaluates it.
 
-        As with :meth:`read_ahead`, what fails is left to the first request. Nothing in direct mode.
+        The garbage collector rests until :meth:`read_ahead`. As there, what fails is left to the first request.
+        Nothing is read in direct mode.
         """
+        pause_collector()
         from .stores.ahead import FirstRead
 
         try:
@@ -291,10 +294,12 @@ class Wiring:
         What fails here is left to the first request, as if nothing had been tried. Nothing in direct mode.
         """
         self._read_ahead(lambda: self.snapshots.current())
+        resume_collector()
 
     def read_flags_ahead(self) -> None:
         """The same for what ``flags`` answers from."""
-        self._read_ahead(lambda: self.recent_flags.read_ahead())
+        with collector_paused():
+            self._read_ahead(lambda: self.recent_flags.read_ahead())
 
     def _read_ahead(self, read: Callable[[], object]) -> None:
         with self.lock:

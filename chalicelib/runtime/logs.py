@@ -94,7 +94,7 @@ class SdkGate(logging.Filter):
 
     def _is_repeated(self, message: str) -> bool:
         revision = _line.get({}).get("revision")
-        if revision is None and not _OF_A_FLAG.match(message):
+        if revision is None and not re.match(_OF_A_FLAG, message):
             return False  # not an evaluation: a fetch that fails again is news
         if revision != self._revision or len(self._passed) > _MOST_REMEMBERED:
             self._revision = revision
@@ -110,24 +110,24 @@ _FALSE_ALARM = "Initialization timeout exceeded"
 
 _MOST_REMEMBERED = 10_000
 
-_OF_A_FLAG = re.compile(
+# Patterns are compiled by whoever first uses them: a function that logs nothing but its answers has no use for these.
+
+_OF_A_FLAG = (
     r"Could not evaluate flag|Error evaluating flag|Unexpected error while \w+ feature flag|Missing prereq flag|flag '"
 )
-_FAILED_FLAG = re.compile(
-    r'((?:Error evaluating flag|Unexpected error while \w+ feature flag) ".*?"[^"]*?: \w+).*', re.DOTALL
-)
+_FAILED_FLAG = r'(?s)((?:Error evaluating flag|Unexpected error while \w+ feature flag) ".*?"[^"]*?: \w+).*'
 """The SDK goes on with the exception as Python writes it, which may hold the context's key."""
 
-_EXCEPTION = re.compile(r"\b([A-Z]\w*(?:Error|Exception|Timeout|Warning|Interrupt|Exit))\(.*", re.DOTALL)
-_URI = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://)(?:\S*@)?([^\s/?#'"]*)[^\s'"]*""")
-_USER_INFORMATION = re.compile(r"""[^\s'"/]*:[^\s'"]*@""")
+_EXCEPTION = r"(?s)\b([A-Z]\w*(?:Error|Exception|Timeout|Warning|Interrupt|Exit))\(.*"
+_URI = r"""([A-Za-z][A-Za-z0-9+.-]*://)(?:\S*@)?([^\s/?#'"]*)[^\s'"]*"""
+_USER_INFORMATION = r"""[^\s'"/]*:[^\s'"]*@"""
 
 
 def without_secrets(message: str) -> str:
     """The message without what an exception holds, and with no more of an address than scheme, host and port."""
-    message = _FAILED_FLAG.sub(r"\1", message)
-    message = _EXCEPTION.sub(r"\1", message)
-    return _USER_INFORMATION.sub("", _URI.sub(r"\1\2", message))
+    message = re.sub(_FAILED_FLAG, r"\1", message)
+    message = re.sub(_EXCEPTION, r"\1", message)
+    return re.sub(_USER_INFORMATION, "", re.sub(_URI, r"\1\2", message))
 
 
 @contextmanager

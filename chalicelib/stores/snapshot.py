@@ -13,8 +13,6 @@ bytes deflated], ...]}``. In the lists of ``items`` a tab stands where a block b
 member is ``checksum``, a CRC-32 of the line before it and of the blocks: damage is noticed without inflating any.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import zlib
