@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.data_set import KINDS, SnapshotName, StoredDataSet, SyncRecord, Texts, revision_of
-from chalicelib.stores import snapshot
-from chalicelib.stores.snapshot import FORMAT, leads_from, open_changes, open_snapshot, pack
+from chalicelib.stores import packing
+from chalicelib.stores.packing import pack
+from chalicelib.stores.snapshot import FORMAT, leads_from, open_changes, open_snapshot
 from chalicelib.stores.texts import Block, is_same_text
 
 TEXTS = st.fixed_dictionaries({kind: st.dictionaries(st.text(), st.binary()) for kind in KINDS})
@@ -28,7 +29,7 @@ BLOCK_BYTES = st.sampled_from([1, 10, 384 * 1024])
 @contextmanager
 def blocks_of(size: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshot, "_BLOCK_BYTES", size)
+        patch.setattr(packing, "_BLOCK_BYTES", size)
         yield
 
 
