@@ -3,6 +3,7 @@
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from ..data_set import KINDS, SnapshotName, SyncRecord, Texts
@@ -49,9 +50,8 @@ def _pack_changes(revision: str, texts: Texts, old_revision: str, old: Texts) ->
 
 
 class _PackedBlock(NamedTuple):
-    keys: list[str]
-    sizes: list[int]
-    text: bytes
+    keys: tuple[str, ...]
+    texts: tuple[bytes, ...]
     deflated: bytes
 
 
@@ -63,8 +63,8 @@ def _compress(header: Mapping[str, Any], texts: Texts) -> bytes:
     line = _line(header, blocks)
     line += b"%b%d}\n" % (CHECKSUM, zlib.crc32(deflated, zlib.crc32(line)))
     check = zlib.adler32(line)
-    for block in of_all:
-        check = zlib.adler32(block.text, check)
+    for text in chain.from_iterable(block.texts for block in of_all):
+        check = zlib.adler32(text, check)
     return b"".join([_flushed(line, zlib.compressobj()), deflated, LAST_BLOCK, check.to_bytes(4, "big")])
 
 
@@ -83,8 +83,7 @@ def _cut(texts: Mapping[str, bytes]) -> Iterator[list[tuple[str, bytes]]]:
 
 def _packed(items: list[tuple[str, bytes]], compressor: Any) -> _PackedBlock:
     keys, texts = zip(*items, strict=True)
-    text = b"".join(texts)
-    return _PackedBlock(list(keys), list(map(len, texts)), text, _flushed(text, compressor))
+    return _PackedBlock(keys, texts, _flushed(b"".join(texts), compressor))
 
 
 def _flushed(data: bytes, compressor: Any) -> bytes:
@@ -97,7 +96,7 @@ def _line(header: Mapping[str, Any], blocks: Mapping[str, Sequence[_PackedBlock]
     named = {kind: [(block.keys[0], len(block.keys), len(block.deflated)) for block in blocks[kind]] for kind in KINDS}
     items = (
         f'"{kind}":[{_in_shards([block.keys for block in blocks[kind]])},'
-        f"{_in_shards([block.sizes for block in blocks[kind]])}]"
+        f"{_in_shards([list(map(len, block.texts)) for block in blocks[kind]])}]"
         for kind in KINDS
     )
     return f'{_to_json({**header, "blocks": named})[:-1]},"items":{{{",".join(items)}}}'.encode()

@@ -40,9 +40,11 @@ class Block:
     def take(self, key: str) -> bytes:
         """The text under one of the keys."""
         with self._lock:
-            if key not in self._texts:
+            text = self._texts.pop(key, None)
+            if text is None:
                 self._texts = self._inflate()
-            return self._texts.pop(key)
+                text = self._texts.pop(key)
+            return text
 
     def _inflate(self) -> dict[str, bytes]:
         texts = zlib.decompressobj(-zlib.MAX_WBITS).decompress(self._deflated)
