@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .config import Settings, is_to_be_restored, load_settings
@@ -19,9 +19,7 @@ from .timing import Timing
 if TYPE_CHECKING:
     from .events.delivery import Delivery
     from .events.recorder import Recorder
-    from .launchdarkly.evaluators import KnownMembership
     from .launchdarkly.sdk import Context
-    from .patience import Patience
     from .read.big_segments import BigSegments
     from .read.direct import DirectFlags
     from .read.recent import RecentFlags
@@ -115,12 +113,9 @@ class Wiring:
             self.settings.store_cache_seconds,
             self.timing,
             first_read=self._first_read,
-            read_memberships=self._read_memberships,
+            # What it takes is built when a flag asks for a big segment for the first time.
+            read_memberships=lambda keys, patience: self.big_segments.memberships_of(keys, patience),
         )
-
-    def _read_memberships(self, keys: Collection[str], patience: Patience | None) -> Mapping[str, KnownMembership]:
-        """Builds what it takes when a flag asks for a big segment for the first time."""
-        return self.big_segments.memberships_of(keys, patience)
 
     @part
     def big_segments(self) -> BigSegments:

@@ -164,7 +164,10 @@ class JsonFormatter(logging.Formatter):
         if self._json_frames:
             # How Lambda's runtime announces a line of JSON of this level to Lambda; it has no other name for it.
             record._frame_type = (0xA55A0002 + 4 * (record.levelno // 10 + 1)).to_bytes(4, "big")
-        line: dict[str, object] = {"timestamp": _timestamp(record.created), "level": record.levelname}
+        # RFC 3339 in UTC, with milliseconds.
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        timestamp = f"{moment}.{int(record.created * 1000) % 1000:03d}Z"
+        line: dict[str, object] = {"timestamp": timestamp, "level": record.levelname}
         line.update(getattr(record, "fields", None) or {"logger": record.name, "message": record.getMessage()})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -172,9 +175,3 @@ class JsonFormatter(logging.Formatter):
         if request_id:
             line["requestId"] = request_id
         return json.dumps(line, default=str) + self._end
-
-
-def _timestamp(unix_seconds: float) -> str:
-    """RFC 3339 in UTC, with milliseconds."""
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_seconds))
-    return f"{moment}.{int(unix_seconds * 1000) % 1000:03d}Z"
