@@ -58,13 +58,13 @@ class PackedTexts(Mapping[str, bytes]):
         self, blocks: Sequence[Block], loose: Mapping[str, bytes], superseded: frozenset[str] = frozenset()
     ) -> None:
         """``loose`` are texts in no block; ``superseded`` keys of blocks whose texts are replaced, or gone."""
-        self._blocks = blocks
-        self._loose = loose
+        self.blocks = blocks
+        self.loose = loose
         self._superseded = superseded
         self._latest: Block | None = None
 
     def __getitem__(self, key: str) -> bytes:
-        text = self._loose.get(key)
+        text = self.loose.get(key)
         if text is not None:
             return text
         block = self._block_with(key)
@@ -76,48 +76,46 @@ class PackedTexts(Mapping[str, bytes]):
         """Inflates nothing, as all but taking a text."""
         if not isinstance(key, str):
             return False
-        return key in self._loose or (self._block_with(key) is not None and key not in self._superseded)
+        return key in self.loose or (self._block_with(key) is not None and key not in self._superseded)
 
     def __iter__(self) -> Iterator[str]:
-        for block in self._blocks:
+        for block in self.blocks:
             for key in block.keys:
-                if key not in self._superseded or key in self._loose:
+                if key not in self._superseded or key in self.loose:
                     yield key
-        yield from (key for key in self._loose if key not in self._superseded)
+        yield from (key for key in self.loose if key not in self._superseded)
 
     def __len__(self) -> int:
-        return sum(block.count for block in self._blocks) - len(self._superseded) + len(self._loose)
+        return sum(block.count for block in self.blocks) - len(self._superseded) + len(self.loose)
 
     def changed(self, texts: Mapping[str, bytes], gone: Collection[str]) -> PackedTexts:
         """These with other texts, and without those of the keys that are gone."""
-        loose = {key: text for key, text in {**self._loose, **texts}.items() if key not in gone}
+        loose = {key: text for key, text in {**self.loose, **texts}.items() if key not in gone}
         superseded = (key for key in (*texts, *gone) if self._block_with(key) is not None)
-        return PackedTexts(self._blocks, loose, self._superseded.union(superseded))
-
-    def shares(self, other: PackedTexts, key: str) -> bool:
-        """Whether both have the text under this key from the same block."""
-        is_superseded = key in self._superseded or key in other._superseded
-        return self._blocks is other._blocks and not is_superseded and self._block_with(key) is not None
+        return PackedTexts(self.blocks, loose, self._superseded.union(superseded))
 
     def _block_with(self, key: str) -> Block | None:
         """The block in which there is such a key; in a walk it is that of the key before."""
         latest = self._latest  # another thread may be walking elsewhere
         if latest is not None and key in latest.keys:
             return latest
-        low, high = 0, len(self._blocks)
+        low, high = 0, len(self.blocks)
         while high - low > 1:  # a binary search, without importing one in a cold function
             middle = (low + high) // 2
-            low, high = (low, middle) if key < self._blocks[middle].first_key else (middle, high)
-        if low == high or key not in self._blocks[low].keys:
+            low, high = (low, middle) if key < self.blocks[middle].first_key else (middle, high)
+        if low == high or key not in self.blocks[low].keys:
             return None
-        self._latest = block = self._blocks[low]
+        self._latest = block = self.blocks[low]
         return block
 
 
 def is_same_text(key: str, one: Mapping[str, bytes], other: Mapping[str, bytes]) -> bool:
-    """Whether the other holds the text that one holds under this key. What both have from one block is not inflated."""
-    if isinstance(one, PackedTexts) and isinstance(other, PackedTexts) and one.shares(other, key):
-        return True
+    """Whether both hold the same text under a key of the one.
+
+    Of the same blocks nothing is inflated: what was changed, and changed back, then counts as another text.
+    """
+    if isinstance(one, PackedTexts) and isinstance(other, PackedTexts) and one.blocks is other.blocks:
+        return key in other and one.loose.get(key) == other.loose.get(key)
     return other.get(key) == one[key]
 
 
