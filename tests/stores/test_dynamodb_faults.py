@@ -22,7 +22,8 @@ from tests.support.app import App, Environment, LoadApp
 from tests.support.data import PROJECT, boolean_flag, by_key, segment
 from tests.support.dynamodb import Answer, DynamoDb, Fault, Json, error
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
-from tests.support.processes import PYTHON, OwnProcess
+from tests.support.forks import ForkedProcess
+from tests.support.refreshing import reconcile_once
 from tests.support.stores import Store
 from tests.support.waiting import eventually
 
@@ -496,10 +497,9 @@ def test_a_refresh_that_is_killed_leaves_a_store_that_serves_and_that_the_next_c
     launchdarkly.replace(by_key(*flags(2)))
     ambush = Ambush(operation, number, applied)
     dynamodb.fault = ambush
-    with reconcile_in_another_process(environment) as process:
+    with ForkedProcess(reconcile_once, environment) as process:
         assert ambush.reached.wait(60)
         process.kill()
-        process.wait()
     ambush.released.set()
     dynamodb.fault = None
 
@@ -514,11 +514,6 @@ def test_a_refresh_that_is_killed_leaves_a_store_that_serves_and_that_the_next_c
     free_the_lock(dynamodb, environment)
     assert app.invoke("reconcile", {})["changed"] is not is_done
     assert versions(app) == versions(load_app(environment)) == all_at(2)
-
-
-def reconcile_in_another_process(environment: Environment) -> OwnProcess:
-    script = "import app; app.reconcile({}, None)"
-    return OwnProcess([PYTHON, "-c", script], {**os.environ, **environment})
 
 
 def free_the_lock(dynamodb: DynamoDb, environment: Environment) -> None:
