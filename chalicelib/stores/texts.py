@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 import zlib
@@ -26,16 +27,13 @@ class Block:
         self._keys_in_json = keys
         self._sizes_in_json = sizes
         self._deflated = deflated
-        self._keys: dict[str, None] | None = None
         self._texts: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
-    @property
+    @functools.cached_property
     def keys(self) -> Collection[str]:
-        """In order."""
-        if self._keys is None:
-            self._keys = dict.fromkeys(_list_of(self._keys_in_json))
-        return self._keys
+        """In order, and quick to look for one."""
+        return dict.fromkeys(_list_of(self._keys_in_json))
 
     def take(self, key: str) -> bytes:
         """The text under one of the keys."""
