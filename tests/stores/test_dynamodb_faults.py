@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from ldclient.versioned_data_kind import FEATURES, SEGMENTS
@@ -288,7 +289,37 @@ def test_nobody_waits_for_a_write_in_progress(
     assert versions(app) == all_at(1)
     assert dynamodb.operations == ["GetItem"]
     assert versions(load_app(environment)) == all_at(1)
-    assert dynamodb.operations == ["GetItem"] * 3, "a cold function reads the sync record and the snapshot"
+    assert dynamodb.operations == ["GetItem", "BatchGetItem"], "a cold function reads the sync record and the snapshot"
+
+
+def processes_nothing_of_a_batch(asked: str, request: Json, forward: Callable[[Json], Answer]) -> Answer:
+    if asked != "BatchGetItem":
+        return forward(request)
+    return 200, {"Responses": {}, "UnprocessedKeys": request["RequestItems"]}
+
+
+@pytest.mark.parametrize("fault", ["newer", "damaged", "forbidden", "unprocessed"])
+def test_a_cold_function_that_does_not_get_its_snapshot_with_the_sync_record_asks_for_it(
+    fault: str, store: Store, open_another: OpenStore, dynamodb: DynamoDb
+) -> None:
+    write(store, data_set(*flags(1)))
+    writer: Any = store.writer
+    if fault in ("newer", "damaged"):
+        record = store.reader.read_sync_record()
+        assert record is not None
+        revision = {"revision": {"S": "newer" if fault == "newer" else record.revision}}
+        put = writer._table.put_data_request("$current", "launchdarkly:$current", b"another", **revision)
+        writer._table.batch_write([put])
+    elif fault == "forbidden":
+        dynamodb.fault = fails("BatchGetItem", "AccessDeniedException")
+    else:
+        dynamodb.fault = processes_nothing_of_a_batch
+    dynamodb.operations.clear()
+    stored = open_another().reader.read_snapshot(None, None)
+    assert stored is not None
+    assert {key: json.loads(text) for key, text in stored.texts["features"].items()} == by_key(*flags(1))
+    asked = ["GetItem"] if fault in ("newer", "damaged") else ["GetItem", "GetItem"]
+    assert dynamodb.operations == ["BatchGetItem", *asked]
 
 
 def test_a_store_that_is_away_is_answered_from_memory_until_it_is_back(
@@ -350,6 +381,7 @@ def test_a_read_that_is_throttled_once_is_fresh_and_one_that_stays_throttled_is_
     assert "X-Flags-Stale" not in app.post("/evaluate", USER).headers
     dynamodb.fault = fails("GetItem", "ProvisionedThroughputExceededException")
     assert app.post("/evaluate", USER).headers["X-Flags-Stale"] == "true"
+    dynamodb.fault = fails("BatchGetItem", "ProvisionedThroughputExceededException")
     cold = load_app(environment).post("/evaluate", USER)
     assert cold.status_code == 503
     assert cold.json_body["Message"] == ("DynamoDB is throttling requests: ProvisionedThroughputExceededException.")
@@ -359,8 +391,8 @@ def test_a_read_that_is_throttled_once_is_fresh_and_one_that_stays_throttled_is_
     ("answer", "message"),
     [
         ((200, "Log in to the guest network"), "The answer to a request to DynamoDB is not DynamoDB's."),
-        ((503, "Slow down"), "DynamoDB refused GetItem: HTTP 503."),
-        ((413, {"message": "Too large"}), "DynamoDB refused GetItem: HTTP 413."),
+        ((503, "Slow down"), "DynamoDB refused BatchGetItem: HTTP 503."),
+        ((413, {"message": "Too large"}), "DynamoDB refused BatchGetItem: HTTP 413."),
     ],
 )
 def test_an_answer_that_is_not_dynamodbs_is_no_empty_store(
@@ -395,7 +427,8 @@ def test_a_refusal_names_the_operation_and_the_code_and_no_account(
 ) -> None:
     write(store, data_set(boolean_flag("shiny", 1)))
     # Without its snapshot, so that evaluations read the items.
-    dynamodb.delete_namespace(store_environment["DYNAMODB_TABLE"], "launchdarkly:$snapshot")
+    for name in ("$snapshot", "$current"):
+        dynamodb.delete_namespace(store_environment["DYNAMODB_TABLE"], f"launchdarkly:{name}")
     launchdarkly.replace(by_key(boolean_flag("shiny", 2)))
     dynamodb.fault = fails(operation, "AccessDeniedException")
     expected = {

@@ -36,7 +36,7 @@ BRIEF = {
 
 NAMES = {
     "redis": ("$sync", "$snapshot", "$changes", "$queue", "$lock", "$inited", "features"),
-    "dynamodb": ("$sync", "$refresh", "$snapshot", "$changes", "$inited", "features"),
+    "dynamodb": ("$sync", "$refresh", "$snapshot", "$current", "$changes", "$inited", "features"),
 }
 ONES_AND_PAIRS = {
     kind: [*itertools.combinations(names, 1), *itertools.combinations(names, 2)] for kind, names in NAMES.items()
