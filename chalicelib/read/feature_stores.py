@@ -12,6 +12,7 @@ from ..launchdarkly.evaluators import ReadMemberships, no_memberships
 from ..launchdarkly.items import decode_item, log_unreadable
 from ..launchdarkly.sdk import FEATURES, SEGMENTS, VersionedDataKind
 from ..runtime.collector import collector_paused
+from ..stores.texts import is_same_text
 
 _BULK = 500
 """Of so many items at once, hundreds of thousands of objects, the collector is kept out."""
@@ -91,19 +92,17 @@ class SnapshotFeatureStore:
     def _decoded_of(self, kind: str, texts: Mapping[str, bytes]) -> dict[str, Any]:
         """The decoded items whose texts are among these. What cannot be read is left out, to be logged anew."""
         mine, decoded = self._texts[kind], self._decoded[kind].copy()  # another thread may be decoding
-        return {key: item for key, item in decoded.items() if item is not None and texts.get(key) == mine[key]}
+        return {key: item for key, item in decoded.items() if item is not None and is_same_text(key, mine, texts)}
 
     def _item(self, kind: VersionedDataKind, key: str) -> Any:
         """The item; None when there is none, and when it is deleted or unreadable."""
-        text = self._texts[kind.namespace].get(key)
-        if text is None:
-            return None  # and nothing to keep: callers may ask for any number of unknown keys
         decoded = self._decoded[kind.namespace]
         if key not in decoded:
             with self._lock:
-                if key not in decoded:
+                text = None if key in decoded else self._texts[kind.namespace].get(key)
+                if text is not None:  # of unknown keys nothing is kept: callers may ask for any number
                     decoded[key] = self._decode(kind, key, text)
-        return decoded[key]
+        return decoded.get(key)
 
     def _decode(self, kind: VersionedDataKind, key: str, text: bytes) -> Any:
         try:

@@ -5,56 +5,43 @@ meanwhile. LaunchDarkly's own items stay beside it, for every other reader.
 
 The format, version 1: zlib over a line of JSON and the items' texts, one after the other. The line is
 ``{"revision", "items": {kind: [[key, ...], [bytes, ...]]}}``; that of changes has ``from``, the revision that
-they lead from, and ``gone``: ``{kind: [key, ...]}``.
+they lead from, and ``gone``: ``{kind: [key, ...]}``. Whoever inflates the whole needs to know no more.
+
+One item can be read without the others. The items are sorted by key and cut into blocks, and the line and each block
+are deflated by themselves, up to a full flush. Before ``items`` the line has ``blocks``: ``{kind: [[first key, items,
+bytes deflated], ...]}``. In the lists of ``items`` a tab stands where a block begins, and at the end. The last
+member is ``checksum``, a CRC-32 of the line before it and of the blocks: damage is noticed without inflating any.
 """
+
+from __future__ import annotations
 
 import json
 import logging
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeGuard
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeGuard
 
-from ..data_set import KINDS, SnapshotName, StoredDataSet, SyncRecord, Texts
+from ..data_set import KINDS, StoredDataSet, SyncRecord, Texts
+from .texts import Block, PackedTexts, changed_texts, parts
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
 
-_LARGEST_CHANGES = 64 * 1024
-"""In bytes. Beyond this, changes save a reader too little to be worth a second value."""
+FLUSHED = b"\0\0\xff\xff"
+"""What a full flush ends with."""
 
+LAST_BLOCK = b"\3\0"
+"""Deflate's, and empty."""
 
-class Packed(NamedTuple):
-    """What a refresh writes beside the items.
+_END_BYTES = len(LAST_BLOCK) + 4
+"""The last block and zlib's own check of the whole, by which older versions of the app notice damage."""
 
-    ``snapshot`` is None when it is stored already, ``changes`` when they would save a reader nothing.
-    """
+CHECKSUM = b',"checksum":'
 
-    name: SnapshotName
-    snapshot: bytes | None
-    changes: bytes | None
-
-
-def pack(revision: str, texts: Texts, before: SyncRecord | None, snapshot_before: bytes | None) -> Packed:
-    """The snapshot of ``revision``, given what the store holds: the sync record and the snapshot that it names."""
-    old = None
-    if before is not None and before.snapshot is not None and snapshot_before is not None:
-        old = _unpack(snapshot_before, before.revision)
-        if old is not None and before.revision == revision:
-            return Packed(before.snapshot, None, None)
-    snapshot = _compress({"revision": revision}, texts)
-    if old is None or before is None:
-        return Packed(SnapshotName(FORMAT, len(snapshot), None), snapshot, None)
-    changes = _pack_changes(revision, texts, before.revision, old)
-    if len(changes) > min(_LARGEST_CHANGES, len(snapshot)):
-        return Packed(SnapshotName(FORMAT, len(snapshot), None), snapshot, None)
-    return Packed(SnapshotName(FORMAT, len(snapshot), before.revision), snapshot, changes)
-
-
-def _pack_changes(revision: str, texts: Texts, old_revision: str, old: Texts) -> bytes:
-    changed = {kind: {key: text for key, text in texts[kind].items() if old[kind].get(key) != text} for kind in KINDS}
-    gone = {kind: [key for key in old[kind] if key not in texts[kind]] for kind in KINDS}
-    return _compress({"revision": revision, "from": old_revision, "gone": gone}, changed)
+Unpacked = tuple[dict[str, Any], Texts]
+"""The line of JSON, and the texts."""
 
 
 def leads_from(record: SyncRecord | None, held: StoredDataSet | None) -> bool:
@@ -68,7 +55,7 @@ def open_snapshot(data: bytes | None, record: SyncRecord | None) -> StoredDataSe
     """The data set of the record, from the snapshot that was read with it; None where this is no such snapshot."""
     if data is None or not _is_readable(record):
         return None
-    texts = _unpack(data, record.revision)
+    texts = unpack(data, record.revision, _in_blocks)
     return None if texts is None else StoredDataSet(texts, record, initialized=True, is_snapshot=True)
 
 
@@ -76,13 +63,10 @@ def open_changes(data: bytes | None, record: SyncRecord | None, held: StoredData
     """The data set of the record, from the changes that were read with it and what is held; None where it is not."""
     if data is None or not _is_readable(record) or held.record is None:
         return None
-    header, changed = _decompress(data)
+    header, changed = _decompress(data, whole)
     if (header.get("revision"), header.get("from")) != (record.revision, held.record.revision):
         return None
-    texts = {}
-    for kind in KINDS:
-        gone = set(header["gone"][kind])
-        texts[kind] = {key: text for key, text in {**held.texts[kind], **changed[kind]}.items() if key not in gone}
+    texts = {kind: changed_texts(held.texts[kind], changed[kind], set(header["gone"][kind])) for kind in KINDS}
     return StoredDataSet(texts, record, initialized=True, is_snapshot=True)
 
 
@@ -90,37 +74,55 @@ def _is_readable(record: SyncRecord | None) -> TypeGuard[SyncRecord]:
     return record is not None and record.snapshot is not None and record.snapshot.format == FORMAT
 
 
-def _unpack(data: bytes, revision: str) -> Texts | None:
+def unpack(data: bytes, revision: str, inflate: Callable[[bytes], Unpacked]) -> Texts | None:
     """The texts of the revision's items; None for a value that is not their snapshot."""
-    header, texts = _decompress(data)
+    header, texts = _decompress(data, inflate)
     return texts if header.get("revision") == revision else None
 
 
-def _compress(header: Mapping[str, Any], texts: Texts) -> bytes:
-    items = {kind: [list(texts[kind]), list(map(len, texts[kind].values()))] for kind in KINDS}
-    line = json.dumps({**header, "items": items}, separators=(",", ":")).encode() + b"\n"
-    return zlib.compress(b"".join([line, *(text for kind in KINDS for text in texts[kind].values())]))
-
-
-def _decompress(data: bytes) -> tuple[dict[str, Any], Texts]:
+def _decompress(data: bytes, inflate: Callable[[bytes], Unpacked]) -> Unpacked:
     """The line of JSON and the texts; for a value that is damaged, an empty line and no texts."""
     try:
-        line, _, texts = zlib.decompress(data).partition(b"\n")
-        header: dict[str, Any] = json.loads(line)
-        items = {kind: header["items"][kind] for kind in KINDS}
-        parts = _parts(texts, (length for _, lengths in items.values() for length in lengths))
-        unpacked = {kind: dict(zip(keys, parts, strict=False)) for kind, (keys, _) in items.items()}
-        if sum(sum(lengths) for _, lengths in items.values()) != len(texts):
-            raise ValueError("The texts are not as long as the line says.")
+        return inflate(data)
     except (zlib.error, ValueError, TypeError, KeyError, AttributeError) as error:
         logger.error("a snapshot in the store is damaged: %s: %s", type(error).__name__, error)
         return {}, {kind: {} for kind in KINDS}
+
+
+def whole(data: bytes) -> Unpacked:
+    """With all texts, whichever version of the app wrote them."""
+    line, _, texts = zlib.decompress(data).partition(b"\n")
+    header: dict[str, Any] = json.loads(line)
+    items = {kind: header["items"][kind] for kind in KINDS}
+    each = parts(texts, (size for _, sizes in items.values() for size in sizes))
+    unpacked = {kind: dict(zip(keys, each, strict=False)) for kind, (keys, _) in items.items()}
+    if sum(sum(sizes) for _, sizes in items.values()) != len(texts):
+        raise ValueError("The texts are not as long as the line says.")
     return header, unpacked
 
 
-def _parts(data: bytes, lengths: Iterable[int]) -> Iterator[bytes]:
-    """The parts of ``data`` of these lengths, one after the other."""
-    start = 0
-    for length in lengths:
-        yield data[start : start + length]
-        start += length
+def _in_blocks(data: bytes) -> Unpacked:
+    """With texts that wait to be inflated. What is in no blocks, or is damaged, is inflated whole: that tells which."""
+    start = data.find(FLUSHED) + len(FLUSHED)
+    line, _, checksum = zlib.decompressobj().decompress(data[:start]).rpartition(CHECKSUM)
+    deflated = memoryview(data)[start:-_END_BYTES]
+    if checksum != b"%d}\n" % zlib.crc32(deflated, zlib.crc32(line)):
+        return whole(data)
+    head, *shards = line.split(b"\t")
+    header: dict[str, Any] = json.loads(head + b"]]}}")
+    each = list(parts(deflated, (length for kind in KINDS for _, _, length in header["blocks"][kind])))
+    if any(block[-len(FLUSHED) :] != FLUSHED for block in each):
+        return whole(data)
+    return header, _texts_in_blocks(header["blocks"], iter(shards), iter(each))
+
+
+def _texts_in_blocks(named: Mapping[str, Any], shards: Iterator[bytes], deflated: Iterator[memoryview]) -> Texts:
+    texts = {}
+    for kind in KINDS:
+        # Behind the shards of a list comes what leads to the next list.
+        *keys, _ = islice(shards, len(named[kind]) + 1)
+        *sizes, _ = islice(shards, len(named[kind]) + 1)
+        each = zip(named[kind], keys, sizes, deflated, strict=False)
+        blocks = [Block(first, count, key, size, data) for (first, count, _), key, size, data in each]
+        texts[kind] = PackedTexts(blocks, {})
+    return texts

@@ -83,21 +83,36 @@ def forget_snapshot(store: Store, record: SyncRecord) -> None:
 
 
 def damage_snapshot(store: Store, record: SyncRecord) -> None:
+    replace_snapshot(store, record, b"damaged")
+
+
+def damage_a_byte(store: Store, record: SyncRecord) -> None:
     writer: Any = store.writer
     if store.reader.kind == "redis":
-        writer._redis.set("launchdarkly:$snapshot", b"damaged")
+        data = bytearray(writer._redis.get("launchdarkly:$snapshot"))
+    else:
+        assert record.snapshot is not None
+        data = bytearray(writer._table.read_snapshot(record.revision, record.snapshot.size))
+    data[-20] ^= 1
+    replace_snapshot(store, record, bytes(data))
+
+
+def replace_snapshot(store: Store, record: SyncRecord, data: bytes) -> None:
+    writer: Any = store.writer
+    if store.reader.kind == "redis":
+        writer._redis.set("launchdarkly:$snapshot", data)
     else:
         table = writer._table
         revision = {"revision": {"S": record.revision}}
         table.batch_write(
             [
-                table.put_data_request("$snapshot", f"{record.revision}/0", b"damaged"),
-                table.put_data_request("$current", "launchdarkly:$current", b"damaged", **revision),
+                table.put_data_request("$snapshot", f"{record.revision}/0", data),
+                table.put_data_request("$current", "launchdarkly:$current", data, **revision),
             ]
         )
 
 
-@pytest.mark.parametrize("harm", [forget_snapshot, damage_snapshot])
+@pytest.mark.parametrize("harm", [forget_snapshot, damage_snapshot, damage_a_byte])
 def test_without_its_snapshot_a_store_is_read_item_by_item_until_the_next_refresh_heals_it(
     app: App, load_app: LoadApp, environment: Environment, launchdarkly: FakeLaunchDarkly, store: Store, harm: Any
 ) -> None:

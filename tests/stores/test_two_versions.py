@@ -67,9 +67,10 @@ def evaluated_alike(earlier: AppProcess, later: App, version: int) -> str:
 def test_each_version_reads_at_once_what_the_other_has_written(
     earlier: AppProcess, later: App, launchdarkly: FakeLaunchDarkly
 ) -> None:
-    launchdarkly.replace(by_key(boolean_flag("shiny", 1), boolean_flag("dull", 1)), by_key(segment("beta", 1)))
+    large = [boolean_flag(f"large-{number}", 1, description="x" * 200_000) for number in range(4)]  # two blocks
+    launchdarkly.replace(by_key(boolean_flag("shiny", 1), *large), by_key(segment("beta", 1)))
     first = earlier.invoke("reconcile", {})
-    assert (first["flags"], first["segments"]) == (2, 1)
+    assert (first["flags"], first["segments"]) == (5, 1)
     assert evaluated_alike(earlier, later, 1) == first["revision"]
     writers: list[App | AppProcess] = [later, earlier, earlier, later, earlier]
     for version, writer in enumerate(writers, start=2):

@@ -36,8 +36,9 @@ from ...data_set import (
 )
 from ...errors import RefreshConflict, StoreUnavailable
 from ...timing import Timing
+from ..packing import Packed, pack
 from ..port import REMEMBERED, Backlog, Covered, new_ticket
-from ..snapshot import Packed, open_snapshot, pack
+from ..snapshot import open_snapshot
 from .access import write_call
 from .endpoint import THROTTLED, RequestRefused
 from .table import PART_BYTES, Attributes, Sync, Table, part_keys, texts_in

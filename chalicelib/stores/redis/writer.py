@@ -29,8 +29,8 @@ from ...data_set import (
 )
 from ...errors import FlagsError, RefreshConflict, StoreUnavailable
 from ...timing import Timing
+from ..packing import Packed, pack
 from ..port import REMEMBERED, Backlog, Covered, new_ticket
-from ..snapshot import Packed, pack
 from .address import address_of
 from .layout import Keys, stored_data_set
 from .pool import redis_client
