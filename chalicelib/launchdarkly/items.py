@@ -9,7 +9,8 @@ from collections.abc import Collection
 from typing import Any
 
 from ..errors import UnreadableItem
-from .sdk import VersionedDataKind
+from .models import flag_of
+from .sdk import FEATURES, VersionedDataKind
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def decode_item(kind: VersionedDataKind, key: str, text: bytes) -> Any:
     """The SDK's model; None when it says that it is deleted. Raises UnreadableItem, which never shows the item."""
     try:
         fields = _JSON.decode(text.decode())
-        item = kind.decode(fields)
+        item = flag_of(fields) if kind is FEATURES else kind.decode(fields)
         if not item.deleted and item.key != key:
             raise ValueError("It is stored under another key than its own.")
     except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RecursionError) as error:
