@@ -100,8 +100,8 @@ class FixedFeatureStore(Protocol):
         """Where the members of its big segments are, which do change."""
 
     @property
-    def same_for_everybody(self) -> MutableMapping[tuple[str, bool], Json]:
-        """Answers to every context, by flag and whether they have reasons; kept for the life of the store."""
+    def same_for_everybody(self) -> Mapping[bool, MutableMapping[str, Json]]:
+        """Answers to every context, by whether they have reasons and by flag; kept for the life of the store."""
 
     def get(self, kind: VersionedDataKind, key: str) -> Any:
         """The item, or None when there is none. Raises UnreadableItem."""
@@ -271,25 +271,23 @@ class BareEvaluator:
     def _evaluate_unrecorded(
         self, context: Context, keys: Collection[str] | None, with_reasons: bool
     ) -> dict[str, Json]:
-        kept, answers = self._feature_store.same_for_everybody, {}
+        answers = {}
+        same_for_everybody = self._feature_store.same_for_everybody[with_reasons]
         for key, flag in self._flags(keys):
-            answer = kept.get((key, with_reasons))
+            answer = same_for_everybody.get(key)
             if answer is None:
                 detail, prerequisites = self._evaluate(flag, context, _WITHOUT_REASONS, None)
                 answer = _state(flag, detail, prerequisites, with_reasons)
                 if _is_same_for_everybody(flag):
-                    kept[key, with_reasons] = answer
+                    same_for_everybody[key] = answer
             answers[key] = answer
         return answers
 
     def _flags(self, keys: Collection[str] | None) -> Iterable[tuple[str, FeatureFlag]]:
         if keys is None:
-            yield from self._feature_store.all(FEATURES).items()
-            return
-        for key in keys:
-            flag, _ = self._flag(key)
-            if flag is not None:
-                yield key, flag
+            return self._feature_store.all(FEATURES).items()
+        found = ((key, self._flag(key)[0]) for key in keys)
+        return [(key, flag) for key, flag in found if flag is not None]
 
     def _flag(self, key: str, default: Any = None) -> tuple[FeatureFlag | None, EvaluationDetail]:
         """The flag; where there is none that can be read, what an evaluation of it says instead (Any: JSON)."""
@@ -312,7 +310,7 @@ class BareEvaluator:
         try:
             result = self._evaluator.evaluate(flag, context, events)
             assert result.detail is not None  # it is once the evaluator returns
-            detail = _or_default(result.detail, default)
+            detail = result.detail if default is None else _or_default(result.detail, default)
             if record is not None:
                 for event in result.events or ():
                     record(event)
@@ -341,21 +339,22 @@ def _or_default(detail: EvaluationDetail, default: Any) -> EvaluationDetail:
 
 def _state(flag: FeatureFlag, detail: EvaluationDetail, prerequisites: list[str], with_reasons: bool) -> Json:
     """A flag's value and its entry in ``$flagsState``, as ``all_flags_state`` puts it together."""
-    is_experiment = EventFactory.is_experiment(flag, detail.reason)
+    reason, variation, debugged = detail.reason, detail.variation_index, flag.debug_events_until_date
+    is_experiment = EventFactory.is_experiment(flag, reason)
     state: Json = {"value": detail.value}
     if with_reasons or is_experiment:
-        state["reason"] = detail.reason
-    state["version"] = flag["version"]
+        state["reason"] = reason
+    state["version"] = flag.version
     if prerequisites:
         state["prerequisites"] = prerequisites
-    if detail.variation_index is not None:
-        state["variation"] = detail.variation_index
-    if flag.get("trackEvents") or is_experiment:
+    if variation is not None:
+        state["variation"] = variation
+    if is_experiment or flag.track_events:
         state["trackEvents"] = True
     if is_experiment:
         state["trackReason"] = True
-    if flag.get("debugEventsUntilDate") is not None:
-        state["debugEventsUntilDate"] = flag["debugEventsUntilDate"]
+    if debugged is not None:
+        state["debugEventsUntilDate"] = debugged
     return state
 
 
@@ -363,5 +362,5 @@ def _is_same_for_everybody(flag: FeatureFlag) -> bool:
     """Whether no context can make a difference: the flag is off, or has one variation and no conditions."""
     if not flag.on:
         return True
-    has_conditions = flag.prerequisites or flag.targets or flag.context_targets or flag.rules
-    return flag.fallthrough.variation is not None and not has_conditions
+    has_conditions = flag.rules or flag.targets or flag.context_targets or flag.prerequisites
+    return not has_conditions and flag.fallthrough.variation is not None

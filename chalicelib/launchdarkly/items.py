@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ..errors import UnreadableItem
-from .models import flag_of
-from .sdk import FEATURES, VersionedDataKind
+from .sdk import VersionedDataKind
 
 logger = logging.getLogger(__name__)
+
+ModelOf = Callable[[dict[str, Any]], Any]
+"""Makes the SDK's model of an item, which it exports no type of, from its JSON. Raises what the SDK raises."""
 
 _READ_LATER = (
     "key",
@@ -28,11 +30,16 @@ _logged: set[tuple[str, str, bytes]] = set()
 """What the last refresh of this process has logged: whoever evaluates here then need not log it again."""
 
 
-def decode_item(kind: VersionedDataKind, key: str, text: bytes) -> Any:
-    """The SDK's model; None when it says that it is deleted. Raises UnreadableItem, which never shows the item."""
+def decode_item(
+    kind: VersionedDataKind, key: str, text: bytes, model_of: ModelOf | None = None
+) -> Any:
+    """The SDK's model; None when it says that it is deleted. Raises UnreadableItem, which never shows the item.
+
+    ``model_of`` makes it as the SDK does, in another way.
+    """
     try:
         fields = _JSON.decode(text.decode())
-        item = flag_of(fields) if kind is FEATURES else kind.decode(fields)
+        item = (model_of or kind.decode)(fields)
         if not item.deleted and item.key != key:
             raise ValueError("It is stored under another key than its own.")
     except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RecursionError) as error:

@@ -41,7 +41,16 @@ _COMPARED_AS_THEY_ARE = frozenset(
 
 _STRINGS = {str}
 
-_new = object.__new__
+
+def _plain(model: Any) -> Any:
+    """The model without its constructor, and with properties that the interpreter itself reads from the slots."""
+    slots = {name[1:]: vars(model)[name] for name in model.__slots__ if isinstance(vars(model).get(name[1:]), property)}
+    return type(model.__name__, (model,), {"__slots__": (), "__init__": object.__init__, **slots})
+
+
+_FeatureFlag, _Target, _FlagRule, _Clause, _VariationOrRollout, _Rollout, _WeightedVariation = map(
+    _plain, (FeatureFlag, Target, FlagRule, Clause, VariationOrRollout, Rollout, WeightedVariation)
+)
 
 
 def flag_of(fields: Json) -> FeatureFlag:
@@ -74,7 +83,7 @@ def flag_of(fields: Json) -> FeatureFlag:
         and type(sampling) in _INTEGER
     ):
         return FeatureFlag(fields)
-    flag: FeatureFlag = _new(FeatureFlag)
+    flag: FeatureFlag = _FeatureFlag()
     flag._data, flag._key, flag._version, flag._deleted = fields, key, version, False
     flag._variations, flag._on, flag._off_variation = variations or [], on is True, off_variation
     flag._fallthrough = _served(fallthrough or {})
@@ -94,7 +103,7 @@ def _target(fields: Json) -> Target:
         return Target(fields)
     if values and set(map(type, values)) != _STRINGS:
         return Target(fields)
-    target: Target = _new(Target)
+    target: Target = _Target()
     target._context_kind, target._variation, target._values = kind, variation, set(values)
     return target
 
@@ -104,7 +113,7 @@ def _rule(fields: Json) -> FlagRule:
     name, clauses, tracked = get("id"), get("clauses"), get("trackEvents")
     if type(name) not in _STRING or type(clauses) is not list or type(tracked) not in _BOOLEAN:
         return FlagRule(fields)
-    rule: FlagRule = _new(FlagRule)
+    rule: FlagRule = _FlagRule()
     rule._id, rule._track_events = name, tracked is True
     rule._variation_or_rollout = _served(fields)
     rule._clauses = [_clause(each) for each in clauses]
@@ -123,7 +132,7 @@ def _clause(fields: Json) -> Clause:
         or type(negated) not in _BOOLEAN
     ):
         return Clause(fields)
-    clause: Clause = _new(Clause)
+    clause: Clause = _Clause()
     clause._attribute, clause._context_kind = _attribute(attribute, kind), kind
     clause._op, clause._values, clause._negate, clause._values_preprocessed = op, values, negated is True, None
     return clause
@@ -139,7 +148,7 @@ def _served(fields: Json) -> VariationOrRollout:
     variation, rollout = fields.get("variation"), fields.get("rollout")
     if type(variation) not in _INTEGER or type(rollout) not in _OBJECT:
         return VariationOrRollout(fields)
-    served: VariationOrRollout = _new(VariationOrRollout)
+    served: VariationOrRollout = _VariationOrRollout()
     served._variation = variation
     served._rollout = None if rollout is None else _rollout(rollout)
     return served
@@ -157,7 +166,7 @@ def _rollout(fields: Json) -> Rollout:
         or type(variations) is not list
     ):
         return Rollout(fields)
-    rollout: Rollout = _new(Rollout)
+    rollout: Rollout = _Rollout()
     rollout._context_kind, rollout._seed, rollout._is_experiment = context_kind, seed, kind == "experiment"
     rollout._bucket_by = _attribute(bucket_by, context_kind) if bucket_by else None
     rollout._variations = [_weighted(each) for each in variations]
@@ -168,6 +177,6 @@ def _weighted(fields: Json) -> WeightedVariation:
     variation, weight, untracked = fields.get("variation"), fields.get("weight"), fields.get("untracked")
     if type(variation) is not int or type(weight) is not int or type(untracked) not in _BOOLEAN:
         return WeightedVariation(fields)
-    weighted: WeightedVariation = _new(WeightedVariation)
+    weighted: WeightedVariation = _WeightedVariation()
     weighted._variation, weighted._weight, weighted._untracked = variation, weight, untracked is True
     return weighted

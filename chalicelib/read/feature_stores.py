@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..errors import UnreadableItem
 from ..launchdarkly.evaluators import ReadMemberships, no_memberships
-from ..launchdarkly.items import decode_item, log_unreadable
+from ..launchdarkly.items import ModelOf, decode_item, log_unreadable
 from ..launchdarkly.sdk import FEATURES, SEGMENTS, VersionedDataKind
 from ..runtime.collector import collector_paused
 
@@ -55,7 +55,7 @@ class SnapshotFeatureStore:
         }
         self._unreadable: dict[tuple[str, str], None] = {}
         self._lock = threading.Lock()
-        self.same_for_everybody: dict[tuple[str, bool], dict[str, Any]] = {}
+        self.same_for_everybody: dict[bool, dict[str, dict[str, Any]]] = {False: {}, True: {}}
         """Answers that are the same for every context, by flag; the evaluator keeps them here."""
 
     def get(self, kind: VersionedDataKind, key: str) -> Any:
@@ -70,11 +70,20 @@ class SnapshotFeatureStore:
 
     def all(self, kind: VersionedDataKind) -> dict[str, Any]:
         """Every readable item by key."""
+        texts, decoded = self._texts[kind.namespace], self._decoded[kind.namespace]
+        if len(decoded) < len(texts):
+            self._decode_rest(kind)
+        return {key: item for key in texts if (item := decoded[key]) is not None}
+
+    def _decode_rest(self, kind: VersionedDataKind) -> None:
+        from ..launchdarkly.models import flag_of  # which one flag is not worth
+
+        model_of = flag_of if kind is FEATURES else None
         texts = self._texts[kind.namespace]
         is_bulk = len(texts) - len(self._decoded[kind.namespace]) >= _BULK
         with collector_paused() if is_bulk else nullcontext():
-            items = {key: self._item(kind, key) for key in texts}
-        return {key: item for key, item in items.items() if item is not None}
+            for key in texts:
+                self._item(kind, key, model_of)
 
     def unreadable_flags(self) -> Collection[str]:
         return [key for namespace, key in tuple(self._unreadable) if namespace == FEATURES.namespace]
@@ -93,7 +102,7 @@ class SnapshotFeatureStore:
         mine, decoded = self._texts[kind], self._decoded[kind].copy()  # another thread may be decoding
         return {key: item for key, item in decoded.items() if item is not None and texts.get(key) == mine[key]}
 
-    def _item(self, kind: VersionedDataKind, key: str) -> Any:
+    def _item(self, kind: VersionedDataKind, key: str, model_of: ModelOf | None = None) -> Any:
         """The item; None when there is none, and when it is deleted or unreadable."""
         text = self._texts[kind.namespace].get(key)
         if text is None:
@@ -102,12 +111,12 @@ class SnapshotFeatureStore:
         if key not in decoded:
             with self._lock:
                 if key not in decoded:
-                    decoded[key] = self._decode(kind, key, text)
+                    decoded[key] = self._decode(kind, key, text, model_of)
         return decoded[key]
 
-    def _decode(self, kind: VersionedDataKind, key: str, text: bytes) -> Any:
+    def _decode(self, kind: VersionedDataKind, key: str, text: bytes, model_of: ModelOf | None) -> Any:
         try:
-            item = decode_item(kind, key, text)
+            item = decode_item(kind, key, text, model_of)
         except UnreadableItem as error:
             self._unreadable[kind.namespace, key] = None
             log_unreadable(kind, key, text, error)
@@ -119,7 +128,15 @@ class SnapshotFeatureStore:
 
 def bound_patterns_of(item: Any) -> None:
     """Bounds what the regular expressions of a flag or segment may cost, if it has any."""
-    if not item.deleted and any(clause.op == "matches" for rule in item.rules for clause in rule.clauses):
+    if not item.deleted and _has_patterns(item):
         from .patterns import bound_patterns
 
         bound_patterns(item)
+
+
+def _has_patterns(item: Any) -> bool:
+    for rule in item.rules:
+        for clause in rule.clauses:
+            if clause.op == "matches":
+                return True
+    return False
