@@ -38,14 +38,24 @@ def decode_item(
     ``model_of`` makes it as the SDK does, in another way.
     """
     try:
-        fields = _JSON.decode(text.decode())
+        fields = _parsed(text.decode())
         item = (model_of or kind.decode)(fields)
         if not item.deleted and item.key != key:
             raise ValueError("It is stored under another key than its own.")
     except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RecursionError) as error:
         raise UnreadableItem(f"{type(error).__name__}: {error}") from error
-    _drop_all_but(_READ_LATER, fields)
+    if item.to_json_dict() is fields:
+        _drop_all_but(_READ_LATER, fields)
     return None if item.deleted else item
+
+
+def _parsed(text: str) -> Any:
+    """As ``_JSON.decode``, which looks for white space around everything."""
+    if text.startswith("{"):
+        fields, end = _JSON.raw_decode(text)
+        if end == len(text):
+            return fields
+    return _JSON.decode(text)
 
 
 def _drop_all_but(names: Collection[str], fields: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ every flag where the SDK is of a version whose models nobody has compared with t
 
 from __future__ import annotations
 
-from functools import lru_cache
 from types import NoneType
 from typing import Any
 
@@ -21,7 +20,7 @@ Json = dict[str, Any]
 """A JSON object (Any: JSON)."""
 
 _BOOLEAN, _INTEGER, _NUMBER, _STRING = (bool, NoneType), (int, NoneType), (int, float, NoneType), (str, NoneType)
-_LIST, _OBJECT = (list, NoneType), (dict, NoneType)
+_OBJECT = (dict, NoneType)
 """What a property may be that may be missing. By exact types: where the SDK takes a truth for a number, it decides."""
 
 _COMPARED_AS_THEY_ARE = frozenset(
@@ -52,48 +51,61 @@ _FeatureFlag, _Target, _FlagRule, _Clause, _VariationOrRollout, _Rollout, _Weigh
     _plain, (FeatureFlag, Target, FlagRule, Clause, VariationOrRollout, Rollout, WeightedVariation)
 )
 
+_attributes: dict[tuple[str, str | None], AttributeRef] = {}
+"""By name and kind of context: all clauses and rollouts about one attribute share it."""
+
+_variations: dict[int, VariationOrRollout] = {}
+"""What rules serve that serve no rollout: those of one variation share it."""
+
 
 def flag_of(fields: Json) -> FeatureFlag:
-    """As ``FeatureFlag(fields)``, the same errors among it."""
-    get = fields.get
-    version, key, salt, variations = get("version"), get("key"), get("salt"), get("variations")
-    on, off_variation, fallthrough = get("on"), get("offVariation"), get("fallthrough")
-    prerequisites, rules = get("prerequisites"), get("rules")
-    targets, context_targets = get("targets"), get("contextTargets")
-    tracked, fallthrough_tracked = get("trackEvents"), get("trackEventsFallthrough")
-    debugged, summarized, sampling = get("debugEventsUntilDate"), get("excludeFromSummaries"), get("samplingRatio")
+    """As ``FeatureFlag(fields)``, the same errors among it. It keeps of its JSON what is read later."""
+    try:
+        version, key, salt, variations = fields["version"], fields["key"], fields["salt"], fields["variations"]
+        on, off_variation, fallthrough = fields["on"], fields["offVariation"], fields["fallthrough"]
+        prerequisites, rules = fields["prerequisites"], fields["rules"]
+        targets, context_targets = fields["targets"], fields["contextTargets"]
+        tracked, fallthrough_tracked = fields["trackEvents"], fields["trackEventsFallthrough"]
+        debugged, client_side = fields["debugEventsUntilDate"], fields["clientSide"]
+        availability = fields["clientSideAvailability"]
+    except (KeyError, TypeError):
+        return FeatureFlag(fields)
     if not (
         type(version) is int
-        and type(key) is str
-        and not get("deleted")
-        and "migration" not in fields
-        and type(salt) in _STRING
-        and type(variations) in _LIST
-        and type(on) in _BOOLEAN
+        and type(key) is type(salt) is str
+        and type(on) is type(tracked) is type(fallthrough_tracked) is bool
+        and type(variations) is type(prerequisites) is type(rules) is type(targets) is type(context_targets) is list
+        and type(fallthrough) is dict
         and type(off_variation) in _INTEGER
-        and type(fallthrough) in _OBJECT
-        and type(prerequisites) in _LIST
-        and type(rules) in _LIST
-        and type(targets) in _LIST
-        and type(context_targets) in _LIST
-        and type(tracked) in _BOOLEAN
-        and type(fallthrough_tracked) in _BOOLEAN
         and type(debugged) in _NUMBER
-        and type(summarized) in _BOOLEAN
-        and type(sampling) in _INTEGER
+        and fields.get("deleted", False) is False
+        and "migration" not in fields
+        and "excludeFromSummaries" not in fields
+        and "samplingRatio" not in fields
     ):
         return FeatureFlag(fields)
     flag: FeatureFlag = _FeatureFlag()
-    flag._data, flag._key, flag._version, flag._deleted = fields, key, version, False
-    flag._variations, flag._on, flag._off_variation = variations or [], on is True, off_variation
-    flag._fallthrough = _served(fallthrough or {})
-    flag._prerequisites = [Prerequisite(each) for each in prerequisites] if prerequisites else []
-    flag._rules = [_rule(each) for each in rules] if rules else []
-    flag._targets = [_target(each) for each in targets] if targets else []
-    flag._context_targets = [_target(each) for each in context_targets] if context_targets else []
-    flag._salt, flag._track_events, flag._track_events_fallthrough = salt or "", tracked is True, fallthrough_tracked is True
+    flag._data = {
+        "key": key,
+        "version": version,
+        "clientSide": client_side,
+        "clientSideAvailability": availability,
+        "trackEvents": tracked,
+        "debugEventsUntilDate": debugged,
+    }
+    flag._key, flag._version, flag._deleted, flag._salt = key, version, False, salt
+    flag._variations, flag._on, flag._off_variation, flag._fallthrough = variations, on, off_variation, _served(fallthrough)
+    flag._prerequisites = [Prerequisite(each) for each in prerequisites] if prerequisites else prerequisites
+    flag._rules, flag._targets, flag._context_targets = [], [], []
+    for each in rules:
+        flag._rules.append(_rule(each))
+    for each in targets:
+        flag._targets.append(_target(each))
+    for each in context_targets:
+        flag._context_targets.append(_target(each))
+    flag._track_events, flag._track_events_fallthrough = tracked, fallthrough_tracked
     flag._debug_events_until_date, flag._migrations = debugged, None
-    flag._exclude_from_summaries, flag._sampling_ratio = summarized is True, sampling
+    flag._exclude_from_summaries, flag._sampling_ratio = False, None
     return flag
 
 
@@ -116,7 +128,9 @@ def _rule(fields: Json) -> FlagRule:
     rule: FlagRule = _FlagRule()
     rule._id, rule._track_events = name, tracked is True
     rule._variation_or_rollout = _served(fields)
-    rule._clauses = [_clause(each) for each in clauses]
+    rule._clauses = []
+    for each in clauses:
+        rule._clauses.append(_clause(each))
     return rule
 
 
@@ -133,24 +147,30 @@ def _clause(fields: Json) -> Clause:
     ):
         return Clause(fields)
     clause: Clause = _Clause()
-    clause._attribute, clause._context_kind = _attribute(attribute, kind), kind
-    clause._op, clause._values, clause._negate, clause._values_preprocessed = op, values, negated is True, None
+    clause._attribute, clause._context_kind, clause._negate = _attributes.get((attribute, kind)) or _attribute(attribute, kind), kind, negated is True
+    clause._op, clause._values, clause._values_preprocessed = op, values, None
     return clause
 
 
-@lru_cache(maxsize=1024)
 def _attribute(name: str, context_kind: str | None) -> AttributeRef:
-    """All clauses about one attribute share it."""
-    return req_attr_ref_with_opt_context_kind(name, context_kind)
+    attribute = _attributes.get((name, context_kind))
+    if attribute is None:
+        attribute = _attributes[name, context_kind] = req_attr_ref_with_opt_context_kind(name, context_kind)
+    return attribute
 
 
 def _served(fields: Json) -> VariationOrRollout:
     variation, rollout = fields.get("variation"), fields.get("rollout")
-    if type(variation) not in _INTEGER or type(rollout) not in _OBJECT:
+    if rollout is None and type(variation) is int:
+        served = _variations.get(variation)
+        if served is None:
+            served = _variations[variation] = _VariationOrRollout()
+            served._variation, served._rollout = variation, None
+        return served
+    if variation is not None or type(rollout) is not dict: 
         return VariationOrRollout(fields)
-    served: VariationOrRollout = _VariationOrRollout()
-    served._variation = variation
-    served._rollout = None if rollout is None else _rollout(rollout)
+    served = _VariationOrRollout()
+    served._variation, served._rollout = None, _rollout(rollout)
     return served
 
 
@@ -169,7 +189,9 @@ def _rollout(fields: Json) -> Rollout:
     rollout: Rollout = _Rollout()
     rollout._context_kind, rollout._seed, rollout._is_experiment = context_kind, seed, kind == "experiment"
     rollout._bucket_by = _attribute(bucket_by, context_kind) if bucket_by else None
-    rollout._variations = [_weighted(each) for each in variations]
+    rollout._variations = []
+    for each in variations:
+        rollout._variations.append(_weighted(each))
     return rollout
 
 

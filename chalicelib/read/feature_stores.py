@@ -79,11 +79,14 @@ class SnapshotFeatureStore:
         from ..launchdarkly.models import flag_of  # which one flag is not worth
 
         model_of = flag_of if kind is FEATURES else None
-        texts = self._texts[kind.namespace]
-        is_bulk = len(texts) - len(self._decoded[kind.namespace]) >= _BULK
+        texts, decoded = self._texts[kind.namespace], self._decoded[kind.namespace]
+        is_bulk = len(texts) - len(decoded) >= _BULK
         with collector_paused() if is_bulk else nullcontext():
-            for key in texts:
-                self._item(kind, key, model_of)
+            for key, text in texts.items():
+                if key not in decoded:
+                    with self._lock:
+                        if key not in decoded:
+                            decoded[key] = self._decode(kind, key, text, model_of)
 
     def unreadable_flags(self) -> Collection[str]:
         return [key for namespace, key in tuple(self._unreadable) if namespace == FEATURES.namespace]
