@@ -1,9 +1,9 @@
-"""The SDK's model of a flag, filled in without the SDK's constructor where nothing about the flag has to be judged.
+"""The SDK's model of a flag, filled in without its constructors where nothing about the flag has to be judged.
 
-The constructor asks two or three functions about each property; where an answer holds all flags, that is most of
-its cold start. Here a property that has the plainest type is taken as it is. Whatever has not, or wants more than
-its type to be looked at, is left to the constructor of the SDK for that part: it alone says what can be read. So is
-every flag where the SDK is of a version whose models nobody has compared with these.
+The SDK's constructors ask two or three functions about each property, which is most of what a cold start takes to
+answer with all flags. Here a property that has the type that LaunchDarkly gives it is taken as it is. Whatever has
+not, or needs more than that, is left to the SDK's constructor of that part, or of the whole flag: they alone say
+what can be read. Imported when all flags are asked for; one of them is not worth it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from ldclient.impl.model.variation_or_rollout import Rollout, VariationOrRollout
 Json = dict[str, Any]
 """A JSON object (Any: JSON)."""
 
-_BOOLEAN, _INTEGER, _NUMBER, _STRING = (bool, NoneType), (int, NoneType), (int, float, NoneType), (str, NoneType)
-_OBJECT = (dict, NoneType)
-"""What a property may be that may be missing. By exact types: where the SDK takes a truth for a number, it decides."""
+_INTEGER, _NUMBER, _STRING = (int, NoneType), (int, float, NoneType), (str, NoneType)
+"""Types of what may be null. They are exact here: the SDK, which takes a truth for a number, is left to do so."""
 
 _COMPARED_AS_THEY_ARE = frozenset(
     {
@@ -38,11 +37,9 @@ _COMPARED_AS_THEY_ARE = frozenset(
 )
 """The operators whose values need no preparation, as times, versions and patterns do."""
 
-_STRINGS = {str}
-
 
 def _plain(model: Any) -> Any:
-    """The model without its constructor, and with properties that the interpreter itself reads from the slots."""
+    """The model without its constructor, and with properties that the interpreter itself reads from their slots."""
     slots = {name[1:]: vars(model)[name] for name in model.__slots__ if isinstance(vars(model).get(name[1:]), property)}
     return type(model.__name__, (model,), {"__slots__": (), "__init__": object.__init__, **slots})
 
@@ -59,17 +56,20 @@ _variations: dict[int, VariationOrRollout] = {}
 
 
 def flag_of(fields: Json) -> FeatureFlag:
-    """As ``FeatureFlag(fields)``, the same errors among it. It keeps of its JSON what is read later."""
+    """As ``FeatureFlag(fields)``, the same errors among it. It keeps of its JSON what ``decode_item`` leaves to it."""
     try:
-        version, key, salt, variations = fields["version"], fields["key"], fields["salt"], fields["variations"]
-        on, off_variation, fallthrough = fields["on"], fields["offVariation"], fields["fallthrough"]
-        prerequisites, rules = fields["prerequisites"], fields["rules"]
-        targets, context_targets = fields["targets"], fields["contextTargets"]
-        tracked, fallthrough_tracked = fields["trackEvents"], fields["trackEventsFallthrough"]
-        debugged, client_side = fields["debugEventsUntilDate"], fields["clientSide"]
-        availability = fields["clientSideAvailability"]
-    except (KeyError, TypeError):
+        return _usual_flag(fields)
+    except (KeyError, TypeError, AttributeError):  # a property is missing, or is of another type
         return FeatureFlag(fields)
+
+
+def _usual_flag(fields: Json) -> FeatureFlag:
+    version, key, salt, variations = fields["version"], fields["key"], fields["salt"], fields["variations"]
+    on, off_variation, fallthrough = fields["on"], fields["offVariation"], fields["fallthrough"]
+    prerequisites, rules = fields["prerequisites"], fields["rules"]
+    targets, context_targets = fields["targets"], fields["contextTargets"]
+    tracked, fallthrough_tracked = fields["trackEvents"], fields["trackEventsFallthrough"]
+    debugged = fields["debugEventsUntilDate"]
     if not (
         type(version) is int
         and type(key) is type(salt) is str
@@ -88,102 +88,105 @@ def flag_of(fields: Json) -> FeatureFlag:
     flag._data = {
         "key": key,
         "version": version,
-        "clientSide": client_side,
-        "clientSideAvailability": availability,
+        "clientSide": fields["clientSide"],
+        "clientSideAvailability": fields["clientSideAvailability"],
         "trackEvents": tracked,
         "debugEventsUntilDate": debugged,
     }
     flag._key, flag._version, flag._deleted, flag._salt = key, version, False, salt
-    flag._variations, flag._on, flag._off_variation, flag._fallthrough = variations, on, off_variation, _served(fallthrough)
-    flag._prerequisites = [Prerequisite(each) for each in prerequisites] if prerequisites else prerequisites
-    flag._rules, flag._targets, flag._context_targets = [], [], []
+    flag._on, flag._variations, flag._off_variation = on, variations, off_variation
+    flag._fallthrough, flag._debug_events_until_date = _served(fallthrough), debugged
+    flag._track_events, flag._track_events_fallthrough = tracked, fallthrough_tracked
+    flag._migrations, flag._exclude_from_summaries, flag._sampling_ratio = None, False, None
+    _fill_lists(flag, prerequisites, rules, targets, context_targets)
+    return flag
+
+
+def _fill_lists(
+    flag: FeatureFlag, prerequisites: list[Json], rules: list[Json], targets: list[Json], context_targets: list[Json]
+) -> None:
+    """Loops, because before Python 3.12 a list comprehension costs as much as what is in it."""
+    flag._prerequisites, flag._rules, flag._targets, flag._context_targets = [], [], [], []
+    for each in prerequisites:
+        flag._prerequisites.append(Prerequisite(each))
     for each in rules:
         flag._rules.append(_rule(each))
     for each in targets:
         flag._targets.append(_target(each))
     for each in context_targets:
         flag._context_targets.append(_target(each))
-    flag._track_events, flag._track_events_fallthrough = tracked, fallthrough_tracked
-    flag._debug_events_until_date, flag._migrations = debugged, None
-    flag._exclude_from_summaries, flag._sampling_ratio = False, None
-    return flag
 
 
 def _target(fields: Json) -> Target:
-    kind, variation, values = fields.get("contextKind"), fields.get("variation"), fields.get("values")
-    if type(kind) not in _STRING or type(variation) is not int or type(values) is not list:
+    variation, values, kind = fields["variation"], fields["values"], fields.get("contextKind")
+    if type(variation) is not int or type(values) is not list or type(kind) not in _STRING:
         return Target(fields)
-    if values and set(map(type, values)) != _STRINGS:
-        return Target(fields)
+    "".join(values)  # a TypeError where one is no string
     target: Target = _Target()
     target._context_kind, target._variation, target._values = kind, variation, set(values)
     return target
 
 
 def _rule(fields: Json) -> FlagRule:
-    get = fields.get
-    name, clauses, tracked = get("id"), get("clauses"), get("trackEvents")
-    if type(name) not in _STRING or type(clauses) is not list or type(tracked) not in _BOOLEAN:
+    name, clauses, tracked, variation = fields["id"], fields["clauses"], fields["trackEvents"], fields.get("variation")
+    if type(name) not in _STRING or type(clauses) is not list or type(tracked) is not bool:
         return FlagRule(fields)
     rule: FlagRule = _FlagRule()
-    rule._id, rule._track_events = name, tracked is True
-    rule._variation_or_rollout = _served(fields)
-    rule._clauses = []
+    known = _variations.get(variation) if type(variation) is int and "rollout" not in fields else None
+    rule._variation_or_rollout = known or _served(fields)
+    rule._id, rule._track_events, rule._clauses = name, tracked, []
     for each in clauses:
         rule._clauses.append(_clause(each))
     return rule
 
 
 def _clause(fields: Json) -> Clause:
-    get = fields.get
-    attribute, op, values = get("attribute"), get("op"), get("values")
-    kind, negated = get("contextKind"), get("negate")
-    if (
-        op not in _COMPARED_AS_THEY_ARE
-        or type(attribute) is not str
-        or type(values) is not list
-        or type(kind) not in _STRING
-        or type(negated) not in _BOOLEAN
-    ):
+    name, op, values, negated = fields["attribute"], fields["op"], fields["values"], fields["negate"]
+    kind = fields.get("contextKind")
+    if op not in _COMPARED_AS_THEY_ARE or type(values) is not list or type(negated) is not bool:
         return Clause(fields)
     clause: Clause = _Clause()
-    clause._attribute, clause._context_kind, clause._negate = _attributes.get((attribute, kind)) or _attribute(attribute, kind), kind, negated is True
-    clause._op, clause._values, clause._values_preprocessed = op, values, None
+    clause._attribute = _attributes.get((name, kind)) or _attribute(name, kind)
+    clause._context_kind, clause._op, clause._values = kind, op, values
+    clause._negate, clause._values_preprocessed = negated, None
     return clause
 
 
 def _attribute(name: str, context_kind: str | None) -> AttributeRef:
-    attribute = _attributes.get((name, context_kind))
-    if attribute is None:
-        attribute = _attributes[name, context_kind] = req_attr_ref_with_opt_context_kind(name, context_kind)
+    if type(name) is not str or type(context_kind) not in _STRING:
+        raise TypeError  # for the SDK to say so
+    attribute = req_attr_ref_with_opt_context_kind(name, context_kind)
+    _attributes[name, context_kind] = attribute
     return attribute
 
 
 def _served(fields: Json) -> VariationOrRollout:
     variation, rollout = fields.get("variation"), fields.get("rollout")
     if rollout is None and type(variation) is int:
-        served = _variations.get(variation)
-        if served is None:
-            served = _variations[variation] = _VariationOrRollout()
-            served._variation, served._rollout = variation, None
-        return served
-    if variation is not None or type(rollout) is not dict: 
+        return _variations.get(variation) or _variation(variation)
+    if variation is not None or type(rollout) is not dict:
         return VariationOrRollout(fields)
-    served = _VariationOrRollout()
+    served: VariationOrRollout = _VariationOrRollout()
     served._variation, served._rollout = None, _rollout(rollout)
     return served
 
 
+def _variation(index: int) -> VariationOrRollout:
+    served: VariationOrRollout = _VariationOrRollout()
+    served._variation, served._rollout = index, None
+    _variations[index] = served
+    return served
+
+
 def _rollout(fields: Json) -> Rollout:
-    get = fields.get
-    kind, context_kind, bucket_by = get("kind"), get("contextKind"), get("bucketBy")
-    seed, variations = get("seed"), get("variations")
+    get, variations = fields.get, fields["variations"]
+    kind, context_kind, bucket_by, seed = get("kind"), get("contextKind"), get("bucketBy"), get("seed")
     if (
-        type(kind) not in _STRING
+        type(variations) is not list
+        or type(kind) not in _STRING
         or type(context_kind) not in _STRING
         or type(bucket_by) not in _STRING
         or type(seed) not in _INTEGER
-        or type(variations) is not list
     ):
         return Rollout(fields)
     rollout: Rollout = _Rollout()
@@ -196,9 +199,9 @@ def _rollout(fields: Json) -> Rollout:
 
 
 def _weighted(fields: Json) -> WeightedVariation:
-    variation, weight, untracked = fields.get("variation"), fields.get("weight"), fields.get("untracked")
-    if type(variation) is not int or type(weight) is not int or type(untracked) not in _BOOLEAN:
+    variation, weight = fields["variation"], fields["weight"]
+    if type(variation) is not int or type(weight) is not int or "untracked" in fields:
         return WeightedVariation(fields)
     weighted: WeightedVariation = _WeightedVariation()
-    weighted._variation, weighted._weight, weighted._untracked = variation, weight, untracked is True
+    weighted._variation, weighted._weight, weighted._untracked = variation, weight, False
     return weighted

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..errors import UnreadableItem
 from ..launchdarkly.evaluators import ReadMemberships, no_memberships
-from ..launchdarkly.items import ModelOf, decode_item, log_unreadable
+from ..launchdarkly.items import ModelOf, decode_item, log_unreadable, model_in_bulk
 from ..launchdarkly.sdk import FEATURES, SEGMENTS, VersionedDataKind
 from ..runtime.collector import collector_paused
 
@@ -76,9 +76,7 @@ class SnapshotFeatureStore:
         return {key: item for key in texts if (item := decoded[key]) is not None}
 
     def _decode_rest(self, kind: VersionedDataKind) -> None:
-        from ..launchdarkly.models import flag_of  # which one flag is not worth
-
-        model_of = flag_of if kind is FEATURES else None
+        model_of = model_in_bulk(kind)
         texts, decoded = self._texts[kind.namespace], self._decoded[kind.namespace]
         is_bulk = len(texts) - len(decoded) >= _BULK
         with collector_paused() if is_bulk else nullcontext():
@@ -105,7 +103,7 @@ class SnapshotFeatureStore:
         mine, decoded = self._texts[kind], self._decoded[kind].copy()  # another thread may be decoding
         return {key: item for key, item in decoded.items() if item is not None and texts.get(key) == mine[key]}
 
-    def _item(self, kind: VersionedDataKind, key: str, model_of: ModelOf | None = None) -> Any:
+    def _item(self, kind: VersionedDataKind, key: str) -> Any:
         """The item; None when there is none, and when it is deleted or unreadable."""
         text = self._texts[kind.namespace].get(key)
         if text is None:
@@ -114,10 +112,10 @@ class SnapshotFeatureStore:
         if key not in decoded:
             with self._lock:
                 if key not in decoded:
-                    decoded[key] = self._decode(kind, key, text, model_of)
+                    decoded[key] = self._decode(kind, key, text)
         return decoded[key]
 
-    def _decode(self, kind: VersionedDataKind, key: str, text: bytes, model_of: ModelOf | None) -> Any:
+    def _decode(self, kind: VersionedDataKind, key: str, text: bytes, model_of: ModelOf | None = None) -> Any:
         try:
             item = decode_item(kind, key, text, model_of)
         except UnreadableItem as error:
