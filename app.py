@@ -16,42 +16,38 @@ if evaluates_on_lambda():
 import logging
 import sys
 import time
-from collections.abc import Callable
+from contextlib import suppress
 
 from chalice.app import LambdaFunctionEvent, Rate
 
 from chalicelib import DELIVER_MINUTES, RECONCILE_MINUTES, errors
 from chalicelib.api.answers import (
     CLIENT_SDK_PATHS,
+    NO_EVENTS,
+    NO_STORE,
     Answer,
     Json,
     evaluation_answer,
+    ignored,
     in_format,
     nothing_at_root,
     provenance_fields,
-    provenance_headers,
 )
 from chalicelib.api.flags_app import FlagsApp
-from chalicelib.api.gateway import seconds_left
+from chalicelib.api.gateway import is_forced, seconds_left
 from chalicelib.api.request import (
-    Asked,
-    Query,
     options_from_query,
     options_of_ofrep,
     options_of_ofrep_in_bulk,
     options_of_one_flag,
     parse_json,
-    take_apart,
 )
-from chalicelib.read.evaluation import Options, evaluate_flag, evaluate_flags
+from chalicelib.read.evaluation import evaluate_flag, evaluate_flags
 from chalicelib.runtime.logs import log_as_json, note
-from chalicelib.runtime.metrics import emit, measured_refresh
+from chalicelib.runtime.metrics import emit
 
 app = FlagsApp(wiring)
 log_as_json()
-
-_LOGGED_KEY_LENGTH = 256
-"""As long as a flag key can be at LaunchDarkly; in a request it is the caller's, of whatever length."""
 
 
 # Routes.
@@ -60,15 +56,12 @@ _LOGGED_KEY_LENGTH = 256
 @app.answers("/")
 def root() -> Answer:
     """The explorer page, where it is on; else where to go."""
-    try:
-        has_explorer = wiring.settings.has_explorer
-    except errors.ConfigurationError:  # whatever else is asked says so
-        has_explorer = False
-    if not has_explorer:
-        return nothing_at_root()
-    from chalicelib.api.explorer import page
+    with suppress(errors.ConfigurationError):  # whatever else is asked says so
+        if wiring.settings.has_explorer:
+            from chalicelib.api.explorer import page
 
-    return page()
+            return page()
+    return nothing_at_root()
 
 
 @app.answers("/explorer/flags")
@@ -77,9 +70,7 @@ def list_flags() -> Answer:
     from chalicelib.api.explorer import check_explorer, listing
 
     check_explorer(wiring.settings, app.incoming())
-    flags = app.current_flags(counted=False)
-    headers = {"Cache-Control": "no-store", **provenance_headers(flags.provenance)}
-    return Answer(listing(flags, wiring.settings), headers)
+    return listing(app.current_flags(counted=False), wiring.settings)
 
 
 @app.answers("/explorer/flags/{flag_key}", "POST")
@@ -90,12 +81,10 @@ def change_flag_in_file(key: str) -> Answer:
 
     check_explorer(wiring.settings, app.incoming())
     change, flag_file = change_from(wiring.settings, app.incoming()), wiring.settings.flag_file
-    note(flag=key[:_LOGGED_KEY_LENGTH])
+    app.note_flag(key)
     assert flag_file is not None  # or nothing can be changed
     change_flag(flag_file, key, change)
-    outcome = wiring.refresher.refresh(None)
-    note(revision=outcome.revision)
-    return Answer(outcome.to_json())
+    return Answer(app.refreshed(lambda: wiring.refresher.refresh(None).to_json()))
 
 
 @app.answers("/webhook", "POST")
@@ -103,25 +92,22 @@ def webhook() -> Answer:
     """LaunchDarkly announces a change: refresh the store."""
     from chalicelib.refresh.webhook import change_in, verify_webhook
 
-    settings, request = wiring.settings, app.request
+    settings, incoming = wiring.settings, app.incoming()
     if settings.direct_mode:
-        return Answer(_NO_STORE)
-    body = app.incoming().read_body()
-    verify_webhook(settings, body, request.headers.get("x-ld-signature"))
+        return Answer(ignored(NO_STORE))
+    body = incoming.read_body()
+    verify_webhook(settings, body, incoming.headers.get("x-ld-signature"))
     change = change_in(parse_json(body), settings.environment)
     if change.ignored_because is not None:
-        return Answer({"status": "ignored", "reason": change.ignored_because})
-    with measured_refresh(wiring.data_age_seconds):
-        within_seconds = min(wiring.timing.answer_seconds, seconds_left(request.lambda_context))
-        outcome = wiring.refresher.refresh(change.announcement, within_seconds)
-    note(revision=outcome.revision)
-    return Answer(outcome.to_json())
+        return Answer(ignored(change.ignored_because))
+    within_seconds = min(wiring.timing.answer_seconds, seconds_left(app.request.lambda_context))
+    return Answer(app.refreshed(lambda: wiring.refresher.refresh(change.announcement, within_seconds).to_json()))
 
 
 @app.evaluates("/evaluate")
 def evaluate_all_flags() -> Answer:
     """All flags, or those in ``?flags=``, for the context in the body."""
-    asked = take_apart(app.incoming(), wiring.settings, options_from_query)
+    asked = app.asked(options_from_query)
     flags = app.current_flags(counted=asked.options.events)
     return evaluation_answer(
         flags, asked, lambda: in_format(evaluate_flags(flags, asked.context, asked.options), asked.options)
@@ -131,8 +117,8 @@ def evaluate_all_flags() -> Answer:
 @app.evaluates("/evaluate/{flag_key}")
 def evaluate_one_flag(key: str) -> Answer:
     """One flag for the context in the body."""
-    asked = take_apart(app.incoming(), wiring.settings, options_of_one_flag)
-    note(flag=key[:_LOGGED_KEY_LENGTH])
+    asked = app.asked(options_of_one_flag)
+    app.note_flag(key)
     flags = app.current_flags(counted=asked.options.events)
     return evaluation_answer(flags, asked, lambda: evaluate_flag(flags, asked.context, key, asked.options), key)
 
@@ -140,19 +126,19 @@ def evaluate_one_flag(key: str) -> Answer:
 @app.evaluates("/ofrep/v1/evaluate/flags")
 def evaluate_all_flags_by_ofrep() -> Answer:
     """All flags, for OpenFeature's client-side providers."""
-    from chalicelib.api.ofrep import answer_bulk
+    from chalicelib.api.ofrep import answer_bulk, parse_request
 
-    asked = _asked_by_ofrep(options_of_ofrep_in_bulk)
+    asked = app.asked(options_of_ofrep_in_bulk, parse_request)
     return answer_bulk(app.current_flags(counted=asked.options.events), asked)
 
 
 @app.evaluates("/ofrep/v1/evaluate/flags/{flag_key}")
 def evaluate_one_flag_by_ofrep(key: str) -> Answer:
     """One flag, for OpenFeature's server-side providers."""
-    from chalicelib.api.ofrep import answer_one, not_found
+    from chalicelib.api.ofrep import answer_one, not_found, parse_request
 
-    asked = _asked_by_ofrep(options_of_ofrep)
-    note(flag=key[:_LOGGED_KEY_LENGTH])
+    asked = app.asked(options_of_ofrep, parse_request)
+    app.note_flag(key)
     flags = app.current_flags(counted=asked.options.events)
     try:
         return answer_one(flags, asked, key)
@@ -177,43 +163,28 @@ def track() -> Answer:
     """Something has happened that a metric of LaunchDarkly's counts."""
     from chalicelib.api.track import custom_event
 
-    event = custom_event(app.incoming(), wiring.settings)
-    ignored_because = wiring.track(*event)
-    if ignored_because is not None:
-        return Answer({"status": "ignored", "reason": ignored_because}, {}, 202)
-    return Answer({"status": "accepted"}, {}, 202)
+    ignored_because = wiring.track(*custom_event(app.incoming(), wiring.settings))
+    return Answer({"status": "accepted"} if ignored_because is None else ignored(ignored_because), {}, 202)
 
 
 @app.answers("/status")
 def report_status() -> Answer:
     """Whether evaluations can be answered, from where, and how old the data is; see ``STATUS_AUTH``."""
     from chalicelib.api.access import may_read_status
-    from chalicelib.api.status import can_answer, daemon_status, daemon_status_without_data, direct_status, in_short
+    from chalicelib.api.status import daemon_status, direct_status, status_answer
 
-    tells_all = may_read_status(wiring.settings, app.request.headers)
+    tells_all = may_read_status(wiring.settings, app.incoming().headers)
     if wiring.settings.direct_mode:
         report = direct_status(wiring.direct_flags, wiring.source)
     else:
-        try:
-            report = daemon_status(wiring.reader.kind, wiring.snapshots.current(), time.time())
-        except (errors.StoreUnavailable, errors.StoreNotInitialized) as error:
-            report = daemon_status_without_data(wiring.reader.kind, error)
-        if tells_all and wiring.settings.records_events:
-            report["events"] = wiring.events_status()
+        report = daemon_status(wiring.reader.kind, wiring.snapshots.current, time.time())
+    if tells_all and wiring.settings.records_events:
+        report["events"] = wiring.events_status()
     note(condition=report["status"])
-    body = report if tells_all else in_short(report)
-    if can_answer(report):
-        return Answer(body, {"Cache-Control": "no-store"})
-    return Answer(body, {"Cache-Control": "no-store", "Retry-After": "5"}, 503)
+    return status_answer(report, in_full=tells_all)
 
 
 # Functions that are invoked directly.
-
-_NO_STORE: Json = {"status": "ignored", "reason": "EVALUATION_MODE is 'direct': there is no store to refresh."}
-_NO_EVENTS: Json = {
-    "status": "ignored",
-    "reason": "EVENTS is 'off', or EVALUATION_MODE 'direct': no events are left in the store.",
-}
 
 
 @app.lambda_function(name="on_event")
@@ -232,13 +203,9 @@ def on_event(event: object, lambda_context: object) -> Json:
 def reconcile(event: LambdaFunctionEvent) -> Json:
     """Refresh the store without a webhook; ``{"force": true}`` also by an empty data set, or another environment's."""
     if wiring.settings.direct_mode:
-        return _NO_STORE
-    request = event.to_dict()
-    reconciler = wiring.reconciler(0.0 if event.context is None else seconds_left(event.context))
-    with measured_refresh(wiring.data_age_seconds):
-        outcome = reconciler.reconcile(force=isinstance(request, dict) and request.get("force") is True)
-    note(revision=outcome.revision)
-    return outcome.to_json()
+        return ignored(NO_STORE)
+    reconciler = wiring.reconciler(seconds_left(event.context))
+    return app.refreshed(lambda: reconciler.reconcile(force=is_forced(event)).to_json())
 
 
 @app.schedule(Rate(DELIVER_MINUTES, unit=Rate.MINUTES), name="deliver_events")
@@ -249,11 +216,9 @@ def deliver_events(event: LambdaFunctionEvent) -> Json:
     Raises EventsRefused for as long as a person has to do something about it.
     """
     if not wiring.settings.records_events:
-        return _NO_EVENTS
-    request = event.to_dict()
-    force = isinstance(request, dict) and request.get("force") is True
-    within_seconds = wiring.timing.delivery_seconds if event.context is None else seconds_left(event.context)
-    delivered = wiring.delivery.deliver(within_seconds, force=force)
+        return ignored(NO_EVENTS)
+    within_seconds = seconds_left(event.context, without=wiring.timing.delivery_seconds)
+    delivered = wiring.delivery.deliver(within_seconds, force=is_forced(event))
     emit(delivered.metrics())
     if delivered.status == "refused":
         raise errors.EventsRefused(f"{delivered.reason} The events stay in the store, and are dropped after a week.")
@@ -262,12 +227,6 @@ def deliver_events(event: LambdaFunctionEvent) -> Json:
 
 # A schedule's event class insists on EventBridge's envelope; `chalice invoke` sends what the user wrote.
 reconcile.event_class = deliver_events.event_class = LambdaFunctionEvent
-
-
-def _asked_by_ofrep(options_of: Callable[[Query], Options]) -> Asked:
-    from chalicelib.api.ofrep import parse_request
-
-    return take_apart(app.incoming(), wiring.settings, options_of, parse_request)
 
 
 if evaluates_on_lambda():

@@ -85,11 +85,13 @@ def _compile(folder: Path) -> None:
 
 
 def _unzipped(package: Path, name: str) -> Path:
-    """In each file of certificates is one more: that of our DynamoDB."""
+    """Among the certificates of each kind is one more: that of our DynamoDB."""
     folder = unzip_read_only(package, BUILD / name)
     set_writable(folder, True)
-    for roots in (*folder.glob("certifi/cacert.pem"), *folder.rglob("stores/dynamodb/amazon-roots.pem")):
+    for roots in folder.glob("certifi/cacert.pem"):
         roots.write_bytes(roots.read_bytes() + Path(certificates().authority).read_bytes())
+    for amazon_roots in folder.rglob("stores/amazon-roots"):
+        shutil.copytree(certificates().authorities(), amazon_roots, dirs_exist_ok=True)
     set_writable(folder, False)
     return folder
 

@@ -482,7 +482,6 @@ VARIABLES = frozenset(name for row in ROWS for name in row.names)
 _API = "app.app"
 """The handler of the function that has all routes, as Chalice names it."""
 
-_FOR_AWS = re.compile(r"AWS_\w+|HTTPS?_PROXY", re.IGNORECASE)
 _FOR_LAUNCHDARKLY = ("http_proxy", "https_proxy", "no_proxy")
 
 
@@ -498,7 +497,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         variables = {**_local_defaults(variables), **variables}
     settings = Settings(
         values={row.attribute: row.read(variables) for row in ROWS},
-        aws={name: text for name, text in variables.items() if _FOR_AWS.fullmatch(name)},
+        aws={name: text for name, text in variables.items() if _is_for_aws(name.upper())},
         proxies={name: variables[name] for name in _FOR_LAUNCHDARKLY if name in variables},
     )
     _check_store(settings)
@@ -513,6 +512,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         )
     _check_secure_mode(settings)
     return settings
+
+
+def _is_for_aws(name: str) -> bool:
+    return name.startswith("AWS_") or name in ("HTTP_PROXY", "HTTPS_PROXY")
 
 
 EXAMPLE_FLAG_FILE = "examples/flags.json"

@@ -4,9 +4,6 @@ A *data set* is all flags and segments of one LaunchDarkly environment. Items ar
 that the store holds; only the version is looked at, so unknown fields survive.
 """
 
-from __future__ import annotations
-
-import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -61,7 +58,7 @@ class SnapshotName(NamedTuple):
     changes_from: str | None
 
     @classmethod
-    def from_json(cls, fields: object) -> SnapshotName | None:
+    def from_json(cls, fields: object) -> "SnapshotName | None":
         """The name, or None when there is none that this version of the app understands."""
         if not isinstance(fields, dict):
             return None
@@ -130,7 +127,7 @@ class SyncRecord(NamedTuple):
         )
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> SyncRecord | None:
+    def from_json(cls, text: str | bytes) -> "SyncRecord | None":
         """The record, or None when the text is not one: then the store counts as filled by somebody else."""
         try:
             fields = json.loads(text)
@@ -215,7 +212,7 @@ class Announcement(NamedTuple):
         return version >= self.version
 
     @classmethod
-    def from_json(cls, fields: object) -> Announcement | None:
+    def from_json(cls, fields: object) -> "Announcement | None":
         """What ``_asdict`` gave, back from JSON; None for anything else, which announces no version.
 
         Another version of the app may have queued it.
@@ -275,6 +272,8 @@ def texts_of(data_set: DataSet) -> dict[str, dict[str, bytes]]:
 
 def revision_of(texts: Texts) -> str:
     """An opaque name for this content: the same texts under the same keys give the same revision."""
+    import hashlib  # a cold start over Redis to one flag hashes nothing, and OpenSSL takes long to load
+
     digest = hashlib.sha256()
     for kind in KINDS:
         for key, text in sorted(texts[kind].items()):

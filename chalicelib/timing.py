@@ -10,8 +10,6 @@ One :class:`Timing` is passed to each part that waits. What has to fit into what
 ``tests/unit/test_timing.py`` adds these up.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 API_GATEWAY_SECONDS = 29.0
@@ -159,7 +157,7 @@ class Timing(NamedTuple):
         write_seconds = self.write_lock_seconds - self.dynamodb_last_batch_seconds
         return self.gather_seconds + self.fetch_limit_seconds + write_seconds
 
-    def for_reconcile(self, within_seconds: float) -> Timing:
+    def for_reconcile(self, within_seconds: float) -> "Timing":
         """The same for a reconcile in a function that has so many seconds left; never less than for a webhook.
 
         Of what it has more, one half goes to the fetch, so that as much is left for its turn to come.

@@ -8,19 +8,18 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .config import Settings, is_to_be_restored, load_settings
 from .errors import FlagsError
+from .runtime.collector import collector_paused, pause_collector, resume_collector
 from .timing import Timing
 
 if TYPE_CHECKING:
     from .events.delivery import Delivery
     from .events.recorder import Recorder
-    from .launchdarkly.evaluators import KnownMembership
     from .launchdarkly.sdk import Context
-    from .patience import Patience
     from .read.big_segments import BigSegments
     from .read.direct import DirectFlags
     from .read.recent import RecentFlags
@@ -114,12 +113,9 @@ class Wiring:
             self.settings.store_cache_seconds,
             self.timing,
             first_read=self._first_read,
-            read_memberships=self._read_memberships,
+            # What it takes is built when a flag asks for a big segment for the first time.
+            read_memberships=lambda keys, patience: self.big_segments.memberships_of(keys, patience),
         )
-
-    def _read_memberships(self, keys: Collection[str], patience: Patience | None) -> Mapping[str, KnownMembership]:
-        """Builds what it takes when a flag asks for a big segment for the first time."""
-        return self.big_segments.memberships_of(keys, patience)
 
     @part
     def big_segments(self) -> BigSegments:
@@ -275,8 +271,10 @@ class Wiring:
     def begin_to_read(self) -> None:
         """Begin to read the data set, which waits for the network while the caller imports what evaluates it.
 
-        As with :meth:`read_ahead`, what fails is left to the first request. Nothing in direct mode.
+        The garbage collector rests until :meth:`read_ahead`. As there, what fails is left to the first request.
+        Nothing is read in direct mode.
         """
+        pause_collector()
         from .stores.ahead import FirstRead
 
         try:
@@ -291,10 +289,12 @@ class Wiring:
         What fails here is left to the first request, as if nothing had been tried. Nothing in direct mode.
         """
         self._read_ahead(lambda: self.snapshots.current())
+        resume_collector()
 
     def read_flags_ahead(self) -> None:
         """The same for what ``flags`` answers from."""
-        self._read_ahead(lambda: self.recent_flags.read_ahead())
+        with collector_paused():
+            self._read_ahead(lambda: self.recent_flags.read_ahead())
 
     def _read_ahead(self, read: Callable[[], object]) -> None:
         with self.lock:

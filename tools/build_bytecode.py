@@ -30,15 +30,18 @@ import chalice
 PROJECT = Path(__file__).resolve().parent.parent
 VENDOR = PROJECT / "vendor"
 CHALICELIB = PROJECT / "chalicelib"
-AMAZON_ROOTS_FILE = CHALICELIB / "stores" / "dynamodb" / "amazon-roots.pem"
-AMAZON_ROOTS = (
-    "Amazon Root CA 1",
-    "Amazon Root CA 2",
-    "Amazon Root CA 3",
-    "Amazon Root CA 4",
-    "Starfield Services Root Certificate Authority - G2",
-)
-"""As certifi labels them. Source: https://www.amazontrust.com/repository/"""
+AMAZON_ROOTS_FOLDER = CHALICELIB / "stores" / "amazon-roots"
+AMAZON_ROOTS = {
+    "Amazon Root CA 1": "ce5e74ef",
+    "Amazon Root CA 2": "6d41d539",
+    "Amazon Root CA 3": "8cb5ee0f",
+    "Amazon Root CA 4": "de6d66f3",
+    "Starfield Services Root Certificate Authority - G2": "09789157",
+}
+"""As certifi labels them, and the hash of the subject's name, by which OpenSSL finds a certificate in a folder.
+
+Source: https://www.amazontrust.com/repository/
+"""
 
 LAMBDA_TASK_ROOT = Path("/var/task")
 
@@ -47,7 +50,7 @@ def main() -> None:
     shutil.rmtree(VENDOR, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
         _install_dependencies(Path(folder))
-        pick_amazon_roots(Path(folder, "certifi", "cacert.pem"), AMAZON_ROOTS_FILE)
+        pick_amazon_roots(Path(folder, "certifi", "cacert.pem"), AMAZON_ROOTS_FOLDER)
         for source, packaged in _vendored_sources(Path(folder)):
             _compile(source, packaged, VENDOR)
     for cache in sorted(CHALICELIB.rglob("__pycache__")):
@@ -63,13 +66,18 @@ def _install_dependencies(target: Path) -> None:
 
 
 def pick_amazon_roots(bundle: Path, target: Path) -> None:
-    """Write the certificates that Amazon's endpoints need. Raises ValueError when certifi has one of them no more."""
+    """Write the certificates that Amazon's endpoints need, each to a file, as OpenSSL names them.
+
+    Raises ValueError when certifi has one of them no more.
+    """
     labelled = re.findall(r'^# Label: "([^"\n]+)"$.*?(^-----BEGIN.+?^-----END.+?$)', bundle.read_text(), re.M | re.S)
     certificates = dict(labelled)
     missing = [label for label in AMAZON_ROOTS if label not in certificates]
     if missing:
         raise ValueError(f"certifi has no certificate that is labelled {', '.join(missing)}")
-    target.write_text("".join(certificates[label] + "\n" for label in AMAZON_ROOTS))
+    target.mkdir(exist_ok=True)
+    for label, subject_hash in AMAZON_ROOTS.items():
+        (target / f"{subject_hash}.0").write_text(certificates[label] + "\n")
 
 
 def _vendored_sources(dependencies: Path) -> Iterator[tuple[Path, Path]]:

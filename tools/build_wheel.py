@@ -16,7 +16,7 @@ from pathlib import Path
 
 import certifi
 
-from tools.build_bytecode import AMAZON_ROOTS_FILE, PROJECT, pick_amazon_roots
+from tools.build_bytecode import AMAZON_ROOTS_FOLDER, PROJECT, pick_amazon_roots
 
 _PARTS = ("chalicelib", "pyproject.toml", "README.md", "LICENSE")
 
@@ -47,7 +47,7 @@ def _copy_sources(folder: Path) -> None:
             shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(PROJECT / name, folder)
-    pick_amazon_roots(Path(certifi.where()), folder / AMAZON_ROOTS_FILE.relative_to(PROJECT))
+    pick_amazon_roots(Path(certifi.where()), folder / AMAZON_ROOTS_FOLDER.relative_to(PROJECT))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 from collections.abc import Collection, Mapping
 from enum import Enum
@@ -106,11 +104,15 @@ def _accepted(settings: Settings) -> tuple[tuple[frozenset[str], Access], ...]:
 
 
 def _digest(token: str) -> str:
+    import hashlib  # loads OpenSSL
+
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _is_among(digest: str, accepted: Collection[str]) -> bool:
     """No early exit: the time taken does not tell which digest came near."""
+    import hmac  # loads OpenSSL, as hashlib does
+
     return sum(hmac.compare_digest(digest, each) for each in accepted) > 0
 
 

@@ -52,6 +52,15 @@ def message_for_callers(error: errors.FlagsError) -> str:
     return str(error)
 
 
+NO_STORE = "EVALUATION_MODE is 'direct': there is no store to refresh."
+NO_EVENTS = "EVENTS is 'off', or EVALUATION_MODE 'direct': no events are left in the store."
+
+
+def ignored(reason: str) -> Json:
+    """The body of the answer to whoever asks for what is not done here, for this reason."""
+    return {"status": "ignored", "reason": reason}
+
+
 CLIENT_SDK_PATHS = (
     "/sdk/evalx/{environment_id}/contexts/{context}",
     "/sdk/evalx/{environment_id}/users/{context}",

@@ -20,7 +20,7 @@ _ACCEPTED = (
 _OF_CLIENT_SDKS = "X-LaunchDarkly-Tags, X-LaunchDarkly-User-Agent, X-LaunchDarkly-Wrapper"
 """What LaunchDarkly's client SDKs add to their requests."""
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)
+_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}"
 _MOST_ASKED_HEADERS = 50
 
 _MAX_AGE_SECONDS = 7200
@@ -57,4 +57,4 @@ def _others(asked_headers: str, accepted: str) -> list[str]:
     """The names of headers among those that are asked for which are not accepted in any case."""
     names_accepted = accepted.lower().split(", ")
     names = dict.fromkeys(name.strip().lower() for name in asked_headers.split(",")[:_MOST_ASKED_HEADERS])
-    return [name for name in names if _HEADER_NAME.fullmatch(name) and name not in names_accepted]
+    return [name for name in names if re.fullmatch(_HEADER_NAME, name) and name not in names_accepted]

@@ -13,7 +13,7 @@ from ..errors import InvalidRequest, InvalidToken, NotServed
 from ..flag_file.editing import FlagChange
 from ..launchdarkly.sdk import FEATURES
 from .access import Access, check_access
-from .answers import Answer, Json
+from .answers import Answer, Json, provenance_headers
 from .request import Incoming, parse_json
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def check_explorer(settings: Settings, incoming: Incoming) -> None:
         raise InvalidToken("The token does not see every flag: the explorer needs one of EVALUATE_TOKEN_SHA256.")
 
 
-def listing(flags: Snapshot | DirectFlags, settings: Settings) -> Json:
+def listing(flags: Snapshot | DirectFlags, settings: Settings) -> Answer:
     """``{"flags": [...], "editing": bool}``: what each flag is, whatever the context."""
     items = flags.feature_store.all(FEATURES)
     readable = [_described(key, flag, settings) for key, flag in items.items()]
@@ -67,7 +67,9 @@ def listing(flags: Snapshot | DirectFlags, settings: Settings) -> Json:
         {"key": key, "kind": "unreadable", "on": False, "version": None, "variations": [], "editable": False}
         for key in flags.feature_store.unreadable_flags()
     ]
-    return {"flags": sorted(readable + unreadable, key=lambda each: str(each["key"])), "editing": is_editing(settings)}
+    listed = sorted(readable + unreadable, key=lambda each: str(each["key"]))
+    headers = {"Cache-Control": "no-store", **provenance_headers(flags.provenance)}
+    return Answer({"flags": listed, "editing": is_editing(settings)}, headers)
 
 
 def is_editing(settings: Settings) -> bool:
@@ -103,11 +105,8 @@ def change_from(settings: Settings, incoming: Incoming) -> FlagChange:
     if not is_editing(settings):
         raise NotServed("Flags can be changed only in the local stage, with a flag file and in daemon mode.")
     body = parse_json(incoming.read_body())
-    if not isinstance(body, dict) or not body or not all(_is_field(name, value) for name, value in body.items()):
+    fields = body.items() if isinstance(body, dict) else ()
+    if not fields or not all(type(value) is _FIELDS.get(name) for name, value in fields):
         expected = 'an object with "on" (true or false), "fallthrough" or "offVariation" (the index of a variation)'
         raise InvalidRequest(f"The change is not one; expected {expected}.")
     return FlagChange(body.get("on"), body.get("fallthrough"), body.get("offVariation"))
-
-
-def _is_field(name: str, value: object) -> bool:
-    return type(value) is _FIELDS.get(name)

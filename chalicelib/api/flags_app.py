@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -15,17 +16,20 @@ from chalice.app import Chalice, IAMAuthorizer, Request, Response
 
 from .. import errors
 from ..config import is_behind_iam
+from ..read.contexts import parse_context
 from ..runtime.logs import note, one_line
-from ..runtime.metrics import emit
+from ..runtime.metrics import emit, measured_refresh
 from ..wiring import Wiring
 from .access import check_full_access
 from .answers import Answer, Json, error_answer, with_what_to_send
 from .cors import cors_headers, preflight_headers
 from .gateway import incoming, is_of_rest_api
-from .request import Incoming
+from .request import Asked, Incoming, Query, take_apart
 
 if TYPE_CHECKING:
+    from ..launchdarkly.sdk import Context
     from ..read.direct import DirectFlags
+    from ..read.evaluation import Options
     from ..read.snapshots import Snapshot
 
 View = Callable[..., Any]
@@ -33,6 +37,9 @@ View = Callable[..., Any]
 
 _OTHER_EVENTS = ("pure_lambda", "scheduled", "cloudwatch", "sqs", "sns", "s3", "kinesis", "dynamodb", "websocket")
 """What Chalice calls all that invokes a function beside HTTP."""
+
+_LOGGED_KEY_LENGTH = 256
+"""As long as a flag key can be at LaunchDarkly; in a request it is the caller's, of whatever length."""
 
 _request: ContextVar[Request] = ContextVar("request")
 """Chalice's own ``current_request`` is one for all threads, and `chalice local` has many."""
@@ -150,6 +157,16 @@ class FlagsApp(Chalice):
         """The same as the rest of ``api`` takes it."""
         return incoming(_request.get())
 
+    def asked(
+        self, options_of: Callable[[Query], Options], context_of: Callable[[Any], Context] = parse_context
+    ) -> Asked:
+        """What this request asks about flags. Raises InvalidToken and InvalidRequest."""
+        return take_apart(incoming(_request.get()), self._wiring.settings, options_of, context_of)
+
+    def note_flag(self, key: str) -> None:
+        """The flag that this request is about goes into the log line."""
+        note(flag=key[:_LOGGED_KEY_LENGTH])
+
     def current_flags(self, *, counted: bool) -> Snapshot | DirectFlags:
         """What this request evaluates from, from its start to its end; ``counted``: LaunchDarkly may know of it."""
         try:
@@ -163,6 +180,13 @@ class FlagsApp(Chalice):
         if provenance.stale:
             emit({"StaleAnswers": 1})
         return flags
+
+    def refreshed(self, refresh: Callable[[], Json]) -> Json:
+        """What has come of this refresh, which is measured and goes into the log line. Raises as it does."""
+        with measured_refresh(self._wiring.data_age_seconds):
+            outcome = refresh()
+        note(revision=outcome["revision"])
+        return outcome
 
     def noted(self, error: errors.FlagsError) -> Answer:
         """The answer to an error, which goes into the log line: in full only if it is not the caller's.
@@ -190,16 +214,11 @@ class FlagsApp(Chalice):
             if answer.status_code in (405, 415):
                 answer.body["Message"] = with_what_to_send(answer.body["Message"], request.path)
             if request.path in self._open_to_pages:
-                answer.headers.update(cors_headers(self._allowed_origin()))
-            if _is_ofrep() and isinstance(answer.body, dict) and "Code" in answer.body:
+                with suppress(errors.ConfigurationError):  # the answer says so already
+                    answer.headers.update(cors_headers(self._wiring.settings.cors_allow_origin))
+            if isinstance(answer.body, dict) and "Code" in answer.body and _is_ofrep():
                 answer.body = {"errorDetails": answer.body["Message"]}
             return answer
-
-    def _allowed_origin(self) -> str | None:
-        try:
-            return self._wiring.settings.cors_allow_origin
-        except errors.ConfigurationError:  # the answer says so already
-            return None
 
 
 def _is_ofrep() -> bool:

@@ -142,14 +142,10 @@ def _match(request: _Request, routes: Routes) -> tuple[str, dict[str, str]] | No
         values = path.split("/")
         if request.is_decoded and _PARAMETER.fullmatch(names[-1]):
             values = path.split("/", len(names) - 1)
-        if len(names) == len(values) and all(map(_fits, names, values)):
-            pairs = zip(names, values, strict=True)
+        pairs = list(zip(names, values, strict=False))
+        if len(names) == len(values) and all(name == value or _PARAMETER.fullmatch(name) for name, value in pairs):
             return route, {name[1:-1]: value.replace("/", "%2F") for name, value in pairs if _PARAMETER.fullmatch(name)}
     return None
-
-
-def _fits(name: str, value: str) -> bool:
-    return name == value or _PARAMETER.fullmatch(name) is not None
 
 
 def _encoded(path: str) -> str:
@@ -198,7 +194,11 @@ def _headers_of_payload_2(headers: Mapping[str, list[str]]) -> Json:
 
 def _balanced_request(event: Json) -> _Request:
     if "multiValueHeaders" in event:
-        headers = {name: _last(name, values) for name, values in (event["multiValueHeaders"] or {}).items()}
+        # The last value counts, as a REST API has it; but HTTP/2 may split cookies.
+        headers = {
+            name: "; ".join(values) if name.lower() == "cookie" else values[-1]
+            for name, values in (event["multiValueHeaders"] or {}).items()
+        }
         query = event.get("multiValueQueryStringParameters") or {}
     else:
         headers = dict(event.get("headers") or {})
@@ -208,11 +208,6 @@ def _balanced_request(event: Json) -> _Request:
         decoded.setdefault(unquote_plus(name), []).extend(map(unquote_plus, values))
     source_ip = headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
     return _Request(event["httpMethod"], _encoded(event["path"]), headers, decoded, {"sourceIp": source_ip})
-
-
-def _last(name: str, values: list[str]) -> str:
-    """As a REST API has it; HTTP/2 may split cookies."""
-    return "; ".join(values) if name.lower() == "cookie" else values[-1]
 
 
 def _balanced_headers(headers: Mapping[str, list[str]], *, has_many: bool) -> Json:

@@ -1,4 +1,4 @@
-"""API Gateway's requests, by way of Chalice, as what the rest of ``api`` takes."""
+"""Requests and events, as Chalice hands them on, as what the rest of ``api`` takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import InvalidRequest
 from .request import Incoming
 
 if TYPE_CHECKING:
-    from chalice.app import Request
+    from chalice.app import LambdaFunctionEvent, Request
 
 
 def is_of_rest_api(event: Any) -> bool:
@@ -35,6 +35,17 @@ def _raw_body(request: Request) -> bytes:
         raise InvalidRequest("The body is not valid UTF-8.") from None
 
 
-def seconds_left(lambda_context: Any) -> float:
-    """Until Lambda ends this invocation, but for a second to answer in (Any: Lambda's class is not to be had)."""
+def seconds_left(lambda_context: Any, without: float = 0.0) -> float:
+    """Until Lambda ends this invocation, but for a second to answer in (Any: Lambda's class is not to be had).
+
+    ``without``: how long it is where there is no context, because nobody ends it.
+    """
+    if lambda_context is None:
+        return without
     return float(lambda_context.get_remaining_time_in_millis()) / 1000 - 1
+
+
+def is_forced(event: LambdaFunctionEvent) -> bool:
+    """Whether it says ``{"force": true}``, as only a person does: ``chalice invoke`` sends what was written."""
+    sent = event.to_dict()
+    return isinstance(sent, dict) and sent.get("force") is True

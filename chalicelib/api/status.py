@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .. import RECONCILE_MINUTES, VERSION
 from ..data_set import SyncRecord
 from ..errors import StoreNotInitialized, StoreUnavailable
 from ..launchdarkly.sdk import FEATURES, SEGMENTS
 from ..read.snapshots import Snapshot
-from .answers import Json
+from .answers import Answer, Json
 
 if TYPE_CHECKING:
     from ..read.direct import DirectFlags
@@ -22,20 +22,40 @@ STALE_AFTER_SECONDS = 3 * RECONCILE_MINUTES * 60
 """Three missed refreshes in a row are no accident."""
 
 
-def can_answer(report: Mapping[str, Any]) -> bool:
-    return report["status"] in ("healthy", "stale")
+def status_answer(report: Json, *, in_full: bool) -> Answer:
+    """The report as HTTP; not ``in_full`` for a caller without a token where ``STATUS_AUTH`` asks for one.
+
+    That one learns whether all is well: no count, no time, no version.
+    """
+    can_answer = report["status"] in ("healthy", "stale")
+    body = report if in_full else {"status": "healthy" if can_answer else "unavailable"}
+    if can_answer:
+        return Answer(body, {"Cache-Control": "no-store"})
+    return Answer(body, {"Cache-Control": "no-store", "Retry-After": "5"}, 503)
 
 
-def in_short(report: Mapping[str, Any]) -> Json:
-    """What a caller without a token learns where ``STATUS_AUTH`` asks for one: no count, no time, no version."""
-    return {"status": "healthy" if can_answer(report) else "unavailable"}
+def daemon_status(store_kind: str, current: Callable[[], Snapshot], now_seconds: float) -> Json:
+    """The report of daemon mode, for what an evaluation would be answered from now; the time is Unix time.
 
-
-def daemon_status(store_kind: str, snapshot: Snapshot, now_seconds: float) -> Json:
-    """The report of daemon mode, for what an evaluation would be answered from now; the time is Unix time."""
-    condition = "stale" if snapshot.stale or not _is_recent(snapshot.record, now_seconds) else "healthy"
-    data = _stored_data(snapshot, now_seconds)
-    return _daemon_report(condition, store_kind, data, is_out_of_reach=snapshot.stale)
+    ``current`` gives that, or raises what an evaluation would.
+    """
+    data, is_out_of_reach = None, False
+    try:
+        snapshot = current()
+    except StoreNotInitialized:
+        condition = "empty"
+    except StoreUnavailable:
+        condition, is_out_of_reach = "unavailable", True
+    else:
+        condition = "stale" if snapshot.stale or not _is_recent(snapshot.record, now_seconds) else "healthy"
+        data, is_out_of_reach = _stored_data(snapshot, now_seconds), snapshot.stale
+    return {
+        "status": condition,
+        "mode": "daemon",
+        "store": {"kind": store_kind, "state": "INTERRUPTED" if is_out_of_reach else "VALID"},
+        "data": data,
+        "version": VERSION,
+    }
 
 
 def _is_recent(record: SyncRecord | None, now_seconds: float) -> bool:
@@ -47,23 +67,6 @@ def _is_recent(record: SyncRecord | None, now_seconds: float) -> bool:
         return True
     age_seconds = now_seconds - record.synced_at_ms / 1000
     return -CLOCK_SKEW_SECONDS <= age_seconds <= STALE_AFTER_SECONDS
-
-
-def daemon_status_without_data(store_kind: str, error: StoreUnavailable | StoreNotInitialized) -> Json:
-    """The report of daemon mode when an evaluation would raise this error."""
-    if isinstance(error, StoreNotInitialized):
-        return _daemon_report("empty", store_kind, None, is_out_of_reach=False)
-    return _daemon_report("unavailable", store_kind, None, is_out_of_reach=True)
-
-
-def _daemon_report(condition: str, store_kind: str, data: Json | None, *, is_out_of_reach: bool) -> Json:
-    return {
-        "status": condition,
-        "mode": "daemon",
-        "store": {"kind": store_kind, "state": "INTERRUPTED" if is_out_of_reach else "VALID"},
-        "data": data,
-        "version": VERSION,
-    }
 
 
 def _stored_data(snapshot: Snapshot, now_seconds: float) -> Json:

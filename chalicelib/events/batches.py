@@ -61,23 +61,17 @@ def _parts(events: Sequence[Json]) -> tuple[list[bytes], int]:
     """The data of batches, and how much had to be dropped."""
     if not events:
         return [], 0
-    data = _compressed(events)
-    if data is not None:
+    try:
+        data = zlib.compress(json.dumps(events, separators=(",", ":"), allow_nan=False).encode())
+    except (TypeError, ValueError, RecursionError):
+        data = None  # some of them cannot be written as JSON: an infinite number, say
+    if data is not None and len(data) <= MOST_BYTES:
         return [data], 0
     halves = _halves(events)
     if halves is None:
         return [], weight(events)
     (first, lost_of_first), (second, lost_of_second) = map(_parts, halves)
     return first + second, lost_of_first + lost_of_second
-
-
-def _compressed(events: Sequence[Json]) -> bytes | None:
-    """None when it is too much for one batch, or cannot be written as JSON: an infinite number, say."""
-    try:
-        data = zlib.compress(json.dumps(events, separators=(",", ":"), allow_nan=False).encode())
-    except (TypeError, ValueError, RecursionError):
-        return None
-    return data if len(data) <= MOST_BYTES else None
 
 
 def _halves(events: Sequence[Json]) -> tuple[Sequence[Json], Sequence[Json]] | None:

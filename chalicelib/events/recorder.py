@@ -132,14 +132,10 @@ class Recorder:
                 logger.warning("analytics events stay in memory: %s", error)
                 self._retry_at = now + max(self._rules.flush_seconds, self._timing.store_retry_seconds)
                 return
-            if not is_left:
-                self._drop_batches()
+            if not is_left:  # the store holds as many as it may; how many are dropped is noted in a later batch
+                unpacked = [unpack(batch) for batch in self._batches]
+                dropped = sum(weight(each.events) + each.dropped for each in unpacked)
+                self._overflow += dropped
+                logger.warning("analytics events were dropped: the store has no room for them until some are delivered")
         self._batches = []
         self._left_at = now
-
-    def _drop_batches(self) -> None:
-        """The store holds as many events as it may. What is dropped here is noted in a later batch."""
-        unpacked = [unpack(batch) for batch in self._batches]
-        dropped = sum(weight(each.events) + each.dropped for each in unpacked)
-        self._overflow += dropped
-        logger.warning("analytics events were dropped: the store has no room for them until some are delivered")

@@ -55,10 +55,11 @@ class State(NamedTuple):
         try:
             fields = json.loads(text or "{}")
             plan = fields.get("plan")
+            parts = [] if plan is None else [Part(str(name), int(start), int(end)) for name, start, end in plan[1]]
             return State(
                 **{name: int(fields.get(name, 0)) for name in _NUMBERS},
                 refused=None if fields.get("refused") is None else str(fields["refused"]),
-                plan=None if plan is None else Plan(tuple(map(str, plan[0])), tuple(_part(part) for part in plan[1])),
+                plan=None if plan is None else Plan(tuple(map(str, plan[0])), tuple(parts)),
                 recent=tuple(map(str, fields.get("recent", ()))),
             )
         except (ValueError, TypeError, AttributeError, IndexError, KeyError, RecursionError):
@@ -66,11 +67,6 @@ class State(NamedTuple):
 
 
 _NUMBERS = ("delivered", "dropped", "delivered_at_ms", "failures", "retry_at_ms")
-
-
-def _part(part: Any) -> Part:
-    payload_id, start, end = part
-    return Part(str(payload_id), int(start), int(end))
 
 
 def events_status(report: DeliveryReport, now_seconds: float) -> Json:

@@ -65,18 +65,14 @@ def _items(document: Document) -> Iterator[tuple[str, str, dict[str, Any]]]:
         if items is not None and not isinstance(items, dict):
             raise FlagFileError(f"{section} must be an object", _offset_of(document, section))
         for name, value in (items or {}).items():
-            if section == "flagValues":
-                yield section, name, _flag_of_value(name, value)
+            if section == "flagValues":  # the short form: a flag that serves this value to everybody
+                flag = {"key": name, "version": 1, "on": True, "fallthrough": {"variation": 0}, "variations": [value]}
+                yield section, name, flag
                 continue
             if not isinstance(value, dict) or not isinstance(value.get("key"), str):
                 what = f'the {_ONE[section]} {name!r} must be an object that has a string as "key"'
                 raise FlagFileError(what, _offset_of(document, section, name))
             yield section, name, value if "version" in value else {**value, "version": 1}
-
-
-def _flag_of_value(key: str, value: object) -> dict[str, Any]:
-    """The short form: a flag that serves this value to everybody."""
-    return {"key": key, "version": 1, "on": True, "fallthrough": {"variation": 0}, "variations": [value]}
 
 
 def _offset_of(document: Document, *names: str) -> int:

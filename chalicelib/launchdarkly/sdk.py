@@ -3,7 +3,7 @@
 Importing ``ldclient`` imports its HTTP client, its streams, its events and its asynchronous half, which is
 most of a cold start; an evaluation needs the models, the context and the evaluator. So the package waits
 (``runtime/deferred.py``): its submodules can be imported one by one, and whoever asks it for anything, by
-``from ldclient import LDClient`` or ``ldclient.get()``, gets the SDK as always, with the same classes. Three
+``from ldclient import LDClient`` or ``ldclient.get()``, gets the SDK as always, with the same classes. Four
 more modules wait that the models or the evaluator import, and hardly use.
 
 Everything that an evaluation imports of the SDK comes from here: an import of ``ldclient`` elsewhere could
@@ -37,6 +37,7 @@ class _SemanticVersion:
         return import_module("semver").VersionInfo.parse(version)
 
 
+defer("hashlib")  # loads OpenSSL, which only flags with a rollout use
 defer("ldclient")
 defer("ldclient.impl.util")  # imports certifi and urllib3
 defer("pyrfc3339")  # asks importlib.metadata for its own version

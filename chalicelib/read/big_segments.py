@@ -65,15 +65,13 @@ class BigSegments:
         """
         with self._lock:
             now = self._clock()
-            known = {key: kept[1] for key in keys if (kept := self._kept.get(key)) and self._is_current(kept[0], now)}
+            current_since = now - self._keep_seconds
+            known = {key: kept[1] for key in keys if (kept := self._kept.get(key)) and kept[0] > current_since}
             missing = [key for key in dict.fromkeys(keys) if key not in known]
             if missing and now >= self._retry_at:
                 known |= self._read_all(missing, patience or Patience(self._timing.big_segments_seconds))
             failed = None, BigSegmentsStatus.STORE_ERROR
             return {key: (known[key], self._status) if key in known else failed for key in keys}
-
-    def _is_current(self, read_at: float, now: float) -> bool:
-        return now - read_at < self._keep_seconds
 
     def _read_all(self, keys: list[str], patience: Patience) -> dict[str, Membership]:
         """What can be read, from the store."""

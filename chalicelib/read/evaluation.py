@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any, NamedTuple, Protocol
 
@@ -176,6 +175,8 @@ def etag(revision: str, context: dict[str, Any], *asked: object) -> str:
 
     Names the answer without evaluating it: the same inputs give the same answer in this version of the app.
     """
+    import hashlib  # loads OpenSSL
+
     inputs = json.dumps([VERSION, revision, context, asked], sort_keys=True, separators=(",", ":"))
     return f'"{hashlib.sha256(inputs.encode()).hexdigest()[:32]}"'
 

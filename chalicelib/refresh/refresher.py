@@ -153,12 +153,9 @@ class Refresher:
         forced: bool,
     ) -> Refreshed:
         with self._store.update(turn.owner, turn.write_lock_seconds) as update:
-            before = update.stored.record
+            before, stored = update.stored.record, update.stored.items(fetched)
             if not forced:
-                self._check_environment(before)
-            stored = update.stored.items(fetched)
-            if item_count(fetched) == 0 and item_count(stored) > 0 and not forced:
-                raise _refusal(stored)
+                self._check_may_replace(before, stored, fetched)
             merged = merge(stored, fetched, {} if before is None else before.doubts)
             data_set, record = self._storable(merged, update.stored)
             update.commit(data_set, record, backlog, _in_vain(backlog, data_set))
@@ -173,14 +170,22 @@ class Refresher:
             unreadable=record.unreadable,
         )
 
-    def _check_environment(self, record: SyncRecord | None) -> None:
-        """Raises OtherEnvironment. A record that names none is older than names, or its writer was not told."""
+    def _check_may_replace(self, record: SyncRecord | None, stored: DataSet, fetched: DataSet) -> None:
+        """Raises OtherEnvironment, and RefreshRefused where nothing would replace something.
+
+        A record that names no environment is older than names, or its writer was not told.
+        """
         named = None if record is None else record.environment
         if None not in (named, self._environment) and named != self._environment:
             raise OtherEnvironment(
                 f"The store holds the flags of {named}, and this app refreshes {self._environment}; nothing was "
                 "written. Give each environment a store or a STORE_PREFIX of its own, or invoke reconcile with "
                 '{"force": true} to replace what the store holds.'
+            )
+        if item_count(fetched) == 0 and item_count(stored) > 0:
+            raise RefreshRefused(
+                f"LaunchDarkly sent an empty data set; the store keeps its {len(stored[FEATURES])} flags and "
+                f'{len(stored[SEGMENTS])} segments. Invoke reconcile with {{"force": true}} to empty it.'
             )
 
     def _storable(self, merged: Merge, stored: StoredDataSet) -> tuple[DataSet, SyncRecord]:
@@ -214,10 +219,3 @@ def _in_vain(backlog: Backlog, data_set: DataSet) -> set[str]:
 def _holds(data_set: DataSet, announcement: Announcement) -> bool:
     item = data_set[announcement.kind].get(announcement.key)
     return announcement.is_met_by(None if item is None else item.version)
-
-
-def _refusal(stored: DataSet) -> RefreshRefused:
-    return RefreshRefused(
-        f"LaunchDarkly sent an empty data set; the store keeps its {len(stored[FEATURES])} flags and "
-        f'{len(stored[SEGMENTS])} segments. Invoke reconcile with {{"force": true}} to empty it.'
-    )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from ..data_set import KINDS, DataSet, StoredDataSet, Texts
+from ..data_set import KINDS, DataSet, StoredDataSet
 from ..errors import UnreadableItem
 from ..launchdarkly.items import decode_item, log_unreadable_of_refresh
-from ..launchdarkly.sdk import FEATURES, SEGMENTS, VersionedDataKind
+from ..launchdarkly.sdk import FEATURES, SEGMENTS
 
 _SDK_KINDS = {kind.namespace: kind for kind in (FEATURES, SEGMENTS)}
 
@@ -22,16 +20,14 @@ def count_unreadable(data_set: DataSet, revision: str, stored: StoredDataSet) ->
     if before is not None and before.revision == revision:
         return before.unreadable
     all_were_readable = before is not None and before.unreadable == 0
-    unreadable = list(_unreadable(data_set, stored.texts if all_were_readable else {kind: {} for kind in KINDS}))
-    log_unreadable_of_refresh(unreadable)
-    return len(unreadable)
-
-
-def _unreadable(data_set: DataSet, readable: Texts) -> Iterator[tuple[VersionedDataKind, str, bytes, UnreadableItem]]:
+    unreadable = []
     for kind in KINDS:
+        readable = stored.texts[kind] if all_were_readable else {}
         for key, item in data_set[kind].items():
-            if readable[kind].get(key) != item.text:
+            if readable.get(key) != item.text:
                 try:
                     decode_item(_SDK_KINDS[kind], key, item.text)
                 except UnreadableItem as error:
-                    yield _SDK_KINDS[kind], key, item.text, error
+                    unreadable.append((_SDK_KINDS[kind], key, item.text, error))
+    log_unreadable_of_refresh(unreadable)
+    return len(unreadable)

@@ -94,7 +94,7 @@ class SdkGate(logging.Filter):
 
     def _is_repeated(self, message: str) -> bool:
         revision = _line.get({}).get("revision")
-        if revision is None and not _OF_A_FLAG.match(message):
+        if revision is None and not re.match(_OF_A_FLAG, message):
             return False  # not an evaluation: a fetch that fails again is news
         if revision != self._revision or len(self._passed) > _MOST_REMEMBERED:
             self._revision = revision
@@ -110,24 +110,24 @@ _FALSE_ALARM = "Initialization timeout exceeded"
 
 _MOST_REMEMBERED = 10_000
 
-_OF_A_FLAG = re.compile(
+# Patterns are compiled by whoever first uses them: a function that logs nothing but its answers has no use for these.
+
+_OF_A_FLAG = (
     r"Could not evaluate flag|Error evaluating flag|Unexpected error while \w+ feature flag|Missing prereq flag|flag '"
 )
-_FAILED_FLAG = re.compile(
-    r'((?:Error evaluating flag|Unexpected error while \w+ feature flag) ".*?"[^"]*?: \w+).*', re.DOTALL
-)
+_FAILED_FLAG = r'(?s)((?:Error evaluating flag|Unexpected error while \w+ feature flag) ".*?"[^"]*?: \w+).*'
 """The SDK goes on with the exception as Python writes it, which may hold the context's key."""
 
-_EXCEPTION = re.compile(r"\b([A-Z]\w*(?:Error|Exception|Timeout|Warning|Interrupt|Exit))\(.*", re.DOTALL)
-_URI = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://)(?:\S*@)?([^\s/?#'"]*)[^\s'"]*""")
-_USER_INFORMATION = re.compile(r"""[^\s'"/]*:[^\s'"]*@""")
+_EXCEPTION = r"(?s)\b([A-Z]\w*(?:Error|Exception|Timeout|Warning|Interrupt|Exit))\(.*"
+_URI = r"""([A-Za-z][A-Za-z0-9+.-]*://)(?:\S*@)?([^\s/?#'"]*)[^\s'"]*"""
+_USER_INFORMATION = r"""[^\s'"/]*:[^\s'"]*@"""
 
 
 def without_secrets(message: str) -> str:
     """The message without what an exception holds, and with no more of an address than scheme, host and port."""
-    message = _FAILED_FLAG.sub(r"\1", message)
-    message = _EXCEPTION.sub(r"\1", message)
-    return _USER_INFORMATION.sub("", _URI.sub(r"\1\2", message))
+    message = re.sub(_FAILED_FLAG, r"\1", message)
+    message = re.sub(_EXCEPTION, r"\1", message)
+    return re.sub(_USER_INFORMATION, "", re.sub(_URI, r"\1\2", message))
 
 
 @contextmanager
@@ -164,7 +164,10 @@ class JsonFormatter(logging.Formatter):
         if self._json_frames:
             # How Lambda's runtime announces a line of JSON of this level to Lambda; it has no other name for it.
             record._frame_type = (0xA55A0002 + 4 * (record.levelno // 10 + 1)).to_bytes(4, "big")
-        line: dict[str, object] = {"timestamp": _timestamp(record.created), "level": record.levelname}
+        # RFC 3339 in UTC, with milliseconds.
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        timestamp = f"{moment}.{int(record.created * 1000) % 1000:03d}Z"
+        line: dict[str, object] = {"timestamp": timestamp, "level": record.levelname}
         line.update(getattr(record, "fields", None) or {"logger": record.name, "message": record.getMessage()})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -172,9 +175,3 @@ class JsonFormatter(logging.Formatter):
         if request_id:
             line["requestId"] = request_id
         return json.dumps(line, default=str) + self._end
-
-
-def _timestamp(unix_seconds: float) -> str:
-    """RFC 3339 in UTC, with milliseconds."""
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_seconds))
-    return f"{moment}.{int(unix_seconds * 1000) % 1000:03d}Z"

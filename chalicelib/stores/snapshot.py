@@ -8,8 +8,6 @@ The format, version 1: zlib over a line of JSON and the items' texts, one after 
 they lead from, and ``gone``: ``{kind: [key, ...]}``.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import zlib

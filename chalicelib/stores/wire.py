@@ -7,12 +7,12 @@ of one :class:`ExchangePatience`. What is said over a connection is not known he
 
 from __future__ import annotations
 
+import _socket
 import errno
 import io
 import math
 import os
 import select
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ from ..patience import Patience
 from ..timing import Timing
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
+    from .tls import TlsSocket
 
 Result = TypeVar("Result")
 
@@ -70,7 +70,7 @@ class ExchangePatience(Patience):
 class Stream:
     """An open connection. Each exchange over it sets ``patience``, by which sending and receiving wait."""
 
-    def __init__(self, connected: socket.socket, patience: ExchangePatience) -> None:
+    def __init__(self, connected: Socket | TlsSocket, patience: ExchangePatience) -> None:
         self._socket = connected
         self._raw = _RawStream(connected, patience)
         self._buffered = io.BufferedReader(self._raw, buffer_size=1 << 18)
@@ -143,7 +143,7 @@ class Stream:
 class _RawStream(io.RawIOBase):
     """What a BufferedReader reads from. Not the Stream itself: nobody would free two objects that hold each other."""
 
-    def __init__(self, connected: socket.socket, patience: ExchangePatience) -> None:
+    def __init__(self, connected: Socket | TlsSocket, patience: ExchangePatience) -> None:
         self._socket = connected
         self.patience = patience
         self.received = 0
@@ -165,29 +165,26 @@ class _RawStream(io.RawIOBase):
 
 
 class Peer:
-    """Where a server is: its addresses, the one that worked first, and TLS where ``tls`` is given."""
+    """Where a server is: its addresses, the one that worked first."""
 
-    def __init__(self, addresses: Addresses, timing: Timing, tls: SSLContext | None = None, name: str = "") -> None:
-        """``name`` is the one that the server's certificate has to hold."""
+    def __init__(self, addresses: Addresses, timing: Timing) -> None:
         self._addresses = addresses
         self._next_address_seconds = timing.next_address_seconds
-        self.tls = tls
-        self._name = name
 
     def connect(self, patience: ExchangePatience) -> Stream:
         """Raises OSError, TimeoutError among them."""
         connected, address = _first_to_connect(self._addresses.known(patience), self._next_address_seconds, patience)
         self._addresses.prefer(address)
-        if self.tls is not None:
-            try:
-                with patience.waiting() as seconds:
-                    connected.settimeout(seconds)
-                    connected = self.tls.wrap_socket(connected, server_hostname=self._name.encode())
-            except OSError:
-                connected.close()
-                self.avoid_address()
-                raise
-        return Stream(connected, patience)
+        try:
+            return Stream(self._agreed(connected, patience), patience)
+        except OSError:
+            connected.close()
+            self.avoid_address()
+            raise
+
+    def _agreed(self, connected: Socket, patience: ExchangePatience) -> Socket | TlsSocket:
+        """The connection once both sides have agreed upon how to talk over it."""
+        return connected
 
     def avoid_address(self) -> None:
         """The address that was connected to last has nobody who answers: begin with another one."""
@@ -334,9 +331,9 @@ class _Lookup:
         self.done = threading.Event()
         self._name = host.encode(), port  # bytes, because text would load the codec of international names
         try:
-            self._ask(socket.AI_NUMERICHOST)
+            self._ask(_socket.AI_NUMERICHOST)
             self.done.set()
-        except socket.gaierror:
+        except _socket.gaierror:
             threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
@@ -348,15 +345,15 @@ class _Lookup:
             self.done.set()
 
     def _ask(self, flags: int = 0) -> None:
-        answers = socket.getaddrinfo(*self._name, type=socket.SOCK_STREAM, flags=flags)
+        answers = _socket.getaddrinfo(*self._name, type=_socket.SOCK_STREAM, flags=flags)
         self.found = [(family, address) for family, _, _, _, address in answers]
 
 
 def _first_to_connect(
     addresses: list[Address], head_start_seconds: float, patience: ExchangePatience
-) -> tuple[socket.socket, Address]:
+) -> tuple[Socket, Address]:
     """Each address gets a head start before the next one, and goes on trying beside it."""
-    begun: dict[int, tuple[socket.socket, Address]] = {}
+    begun: dict[int, tuple[Socket, Address]] = {}
     poll = select.poll()
     failure = errno.EHOSTUNREACH
     try:
@@ -375,7 +372,7 @@ def _first_to_connect(
             for descriptor, _ in ready:
                 connecting, address = begun.pop(descriptor)
                 poll.unregister(descriptor)
-                failure = connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                failure = connecting.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
                 if not failure:
                     return connecting, address
                 connecting.close()
@@ -385,12 +382,18 @@ def _first_to_connect(
             connecting.close()
 
 
-def _begin_to_connect(address: Address) -> socket.socket:
+class Socket(_socket.socket):
+    """Can be referred to weakly, as TLS does."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _begin_to_connect(address: Address) -> Socket:
     family, where = address
-    connecting = socket.socket(family, socket.SOCK_STREAM)
+    connecting = Socket(family, _socket.SOCK_STREAM)
     connecting.setblocking(False)
-    if family != socket.AF_UNIX:
-        connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if family != _socket.AF_UNIX:
+        connecting.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
     code = connecting.connect_ex(where)
     if code not in (0, errno.EINPROGRESS):
         connecting.close()

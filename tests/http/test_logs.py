@@ -421,21 +421,21 @@ def test_a_refresh_does_not_log_where_it_connects_to(closed_app: App, log: Log, 
 
 def test_requests_at_the_same_time_are_not_mixed_up(closed_app: App, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither looks at its headers before both have come in; `chalice local` has threads, and Chalice one request."""
-    take_apart, both_are_in = closed_app.module.take_apart, threading.Barrier(2, timeout=60)
+    asked, both_are_in = closed_app.module.app.asked, threading.Barrier(2, timeout=60)
 
     def wait_for_the_other(*arguments: Any) -> Any:
         both_are_in.wait()
-        return take_apart(*arguments)
+        return asked(*arguments)
 
-    monkeypatch.setattr(closed_app.module, "take_apart", wait_for_the_other)
+    monkeypatch.setattr(closed_app.module.app, "asked", wait_for_the_other)
 
     def ask(key: str, token: str) -> int:
         status: int = closed_app.post(f"/evaluate/{key}", CONTEXT, {"X-API-Key": token}).status_code
         return status
 
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(ask, "shiny", TOKEN), pool.submit(ask, "other", "wrong")]
-    assert [each.result() for each in asked] == [200, 401]
+        answers = [pool.submit(ask, "shiny", TOKEN), pool.submit(ask, "other", "wrong")]
+    assert [each.result() for each in answers] == [200, 401]
     assert {(line["status"], line.get("flag")) for line in log.lines()} == {(200, "shiny"), (401, None)}
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import certifi
 import pytest
 
+from tests.support.certificates import subject_hash
 from tests.support.packages import make
 from tests.support.processes import BIN
 from tests.support.project import copy_project
@@ -81,11 +82,14 @@ def _contents(project: Path) -> dict[str, bytes]:
 
 
 def test_the_package_holds_the_few_certificates_that_dynamodb_needs(packaged: Path) -> None:
-    certificates = _contents(packaged)["chalicelib/stores/dynamodb/amazon-roots.pem"]
-    context = ssl.create_default_context(cadata=certificates.decode())
+    folder = "chalicelib/stores/amazon-roots/"
+    roots = {name: data for name, data in _contents(packaged).items() if name.startswith(folder)}
+    assert {f"{folder}{subject_hash(certificate)}.0" for certificate in roots.values()} == set(roots)
+    context = ssl.create_default_context(cadata=b"".join(roots.values()).decode())
     subjects = [str(each["subject"]) for each in context.get_ca_certs()]
-    assert [("Amazon" in subject, "Starfield" in subject) for subject in subjects] == [(True, False)] * 4 + [
-        (False, True)
+    assert sorted(("Amazon" in subject, "Starfield" in subject) for subject in subjects) == [
+        (False, True),
+        *[(True, False)] * 4,
     ]
 
 
@@ -93,4 +97,4 @@ def test_a_certificate_that_certifi_no_longer_has_stops_the_build(tmp_path: Path
     bundle = tmp_path / "cacert.pem"
     bundle.write_text(Path(certifi.where()).read_text().replace("Amazon Root CA 3", "Another Root"))
     with pytest.raises(ValueError, match=r"labelled Amazon Root CA 3$"):
-        pick_amazon_roots(bundle, tmp_path / "roots.pem")
+        pick_amazon_roots(bundle, tmp_path / "roots")

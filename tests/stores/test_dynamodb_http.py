@@ -13,7 +13,7 @@ import certifi
 import pytest
 
 from chalicelib.errors import StoreUnavailable
-from chalicelib.stores.dynamodb import tls
+from chalicelib.stores import tls
 from chalicelib.stores.dynamodb.reader import DynamoDbReader
 from chalicelib.timing import Timing
 from tests.stores.test_wire import Resolver
@@ -208,7 +208,7 @@ def tls_port(amazon: Certificates, dynamodb: DynamoDb, monkeypatch: pytest.Monke
 
 
 def trust(monkeypatch: pytest.MonkeyPatch, amazons: str | None, all_others: str | None) -> list[str]:
-    """Amazon's roots and certifi's are these files; what was asked of certifi."""
+    """Amazon's roots are in this folder, and certifi's in this file; what was asked of certifi."""
     asked: list[str] = []
 
     def where() -> str:
@@ -216,7 +216,7 @@ def trust(monkeypatch: pytest.MonkeyPatch, amazons: str | None, all_others: str 
         asked.append(all_others)
         return all_others
 
-    monkeypatch.setattr(tls, "AMAZON_ROOTS_FILE", amazons or "/nowhere")
+    monkeypatch.setattr(tls, "AMAZON_ROOTS", amazons or "/nowhere")
     monkeypatch.setattr(certifi, "where", where)
     return asked
 
@@ -229,7 +229,7 @@ def table(dynamodb: DynamoDb, dynamodb_environment: Environment) -> str:
 def test_amazons_roots_are_all_that_is_read_for_amazon(
     tls_port: int, table: str, amazon: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trust(monkeypatch, amazons=amazon.authority, all_others=None)
+    trust(monkeypatch, amazons=amazon.authorities(), all_others=None)
     reader = reader_at(f"https://{AMAZON}:{tls_port}", table)
     assert reader.read_sync_record() is None
     assert reader.read_sync_record() is None
@@ -244,7 +244,7 @@ def test_all_roots_are_read_where_amazons_do_not_do(
     stranger: Certificates,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = trust(monkeypatch, amazons=stranger.authority if has_file else None, all_others=amazon.authority)
+    asked = trust(monkeypatch, amazons=stranger.authorities() if has_file else None, all_others=amazon.authority)
     reader = reader_at(f"https://{AMAZON}:{tls_port}", table)
     assert reader.read_sync_record() is None
     assert reader.read_sync_record() is None
@@ -254,7 +254,7 @@ def test_all_roots_are_read_where_amazons_do_not_do(
 def test_all_roots_are_read_for_another_host(
     dynamodb: DynamoDb, table: str, amazon: Certificates, stranger: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = trust(monkeypatch, amazons=amazon.authority, all_others=stranger.authority)
+    asked = trust(monkeypatch, amazons=amazon.authorities(), all_others=stranger.authority)
     with closing(TlsProxy(dynamodb.port, stranger.certificate, stranger.key)) as proxy:
         assert reader_at(f"https://localhost:{proxy.port}", table).read_sync_record() is None
     assert len(asked) == 1
@@ -263,6 +263,6 @@ def test_all_roots_are_read_for_another_host(
 def test_a_server_that_no_root_vouches_for_is_out_of_reach(
     tls_port: int, table: str, stranger: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trust(monkeypatch, amazons=stranger.authority, all_others=stranger.authority)
+    trust(monkeypatch, amazons=stranger.authorities(), all_others=stranger.authority)
     with pytest.raises(StoreUnavailable, match=r"cannot be reached \(SSLCertVerificationError\)"):
         reader_at(f"https://{AMAZON}:{tls_port}", table).read_sync_record()

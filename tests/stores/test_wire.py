@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import socket
 import threading
 import time
@@ -145,8 +146,8 @@ class Resolver:
         self.knows = True
         self._name = name.encode()
         self._port = port
-        self._real = socket.getaddrinfo
-        monkeypatch.setattr(socket, "getaddrinfo", self)
+        self._real = _socket.getaddrinfo
+        monkeypatch.setattr(_socket, "getaddrinfo", self)
 
     def __call__(self, host: Any, port: Any, *others: Any, **options: Any) -> object:  # Any: as the real one
         if options.get("flags") or host != self._name:

@@ -1,10 +1,7 @@
 """A request to DynamoDB, and how it may be sent: what the two ways of sending one have in common."""
 
-from __future__ import annotations
-
 import math
 import os.path
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -28,15 +25,21 @@ class Call(Protocol):
 
 THROTTLED = ("ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded")
 
-_ORDINARY_REGION = re.compile(r"(af|ap|ca|eu|il|me|mx|sa|us)(-gov)?-[a-z]+-\d+")
-"""Of the partitions whose endpoints end in amazonaws.com."""
+_ORDINARY_REGIONS = ("af", "ap", "ca", "eu", "il", "me", "mx", "sa", "us")
+"""What the regions begin with whose endpoints end in amazonaws.com."""
 
-_EXTRAORDINARY = re.compile(
-    r"AWS_(CA_BUNDLE|CONFIG_FILE|PROFILE|DEFAULT_PROFILE|USE_FIPS_ENDPOINT|USE_DUALSTACK_ENDPOINT"
-    r"|IGNORE_CONFIGURED_ENDPOINT_URLS)|HTTPS?_PROXY",
-    re.IGNORECASE,
-)
-"""What only AWS's SDK knows how to follow."""
+_EXTRAORDINARY = {
+    "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_PROFILE",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_USE_FIPS_ENDPOINT",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+}
+"""What only AWS's SDK knows how to follow, in capitals."""
 
 
 class RequestRefused(StoreUnavailable):
@@ -83,13 +86,21 @@ def plain_endpoint(aws: Mapping[str, str]) -> Endpoint | None:
     """
     region = aws.get("AWS_DEFAULT_REGION", "")
     url = aws.get("AWS_ENDPOINT_URL_DYNAMODB") or aws.get("AWS_ENDPOINT_URL")
-    if url is None and _ORDINARY_REGION.fullmatch(region):
+    if url is None and _is_ordinary(region):
         url = f"https://dynamodb.{region}.amazonaws.com"
     key_id, secret = aws.get("AWS_ACCESS_KEY_ID"), aws.get("AWS_SECRET_ACCESS_KEY")
-    is_plain = not any(map(_EXTRAORDINARY.fullmatch, aws)) and not os.path.exists(os.path.expanduser("~/.aws/config"))
+    is_plain = _EXTRAORDINARY.isdisjoint(map(str.upper, aws)) and not os.path.exists(
+        os.path.expanduser("~/.aws/config")
+    )
     if not (is_plain and region and key_id and secret and url and _is_origin(url)):
         return None
     return Endpoint(url.rstrip("/"), region, key_id, secret, aws.get("AWS_SESSION_TOKEN"))
+
+
+def _is_ordinary(region: str) -> bool:
+    """Whether this is a region such as eu-central-1 or us-gov-west-1, and of no partition with other endpoints."""
+    area, *where = region.replace("-gov-", "-").split("-")
+    return area in _ORDINARY_REGIONS and len(where) == 2 and where[0].isalpha() and where[1].isdigit()
 
 
 def _is_origin(url: str) -> bool:

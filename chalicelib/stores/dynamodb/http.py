@@ -6,8 +6,6 @@ milliseconds of CPU, and their time-outs are for each byte. Redirects, cookies, 
 Source: https://www.rfc-editor.org/rfc/rfc9112
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

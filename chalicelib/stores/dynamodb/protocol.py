@@ -22,10 +22,9 @@ from urllib.parse import urlsplit
 
 from ...errors import StoreTooSlow, StoreUnavailable
 from ...timing import Timing
-from ..wire import CutOff, ExchangePatience, Line, Stream
+from ..wire import CutOff, ExchangePatience, Line, Peer, ResolvedAddresses, Stream
 from .endpoint import THROTTLED, Call, Endpoint, Json, RequestRefused
 from .http import HttpAnswer, post
-from .tls import peer_of
 
 
 def http_read_call(endpoint: Endpoint, timing: Timing) -> Call:
@@ -72,7 +71,7 @@ class _Requests:
         self._timing = timing
         self._seconds_for = seconds_for
         self._attempts = attempts
-        self._line = Line(peer_of(endpoint.url, timing), timing)
+        self._line = Line(_peer_of(endpoint.url, timing), timing)
 
     def __call__(self, operation: str, request: Json, within_seconds: float = math.inf) -> Json:
         seconds, reconnect_seconds = self._seconds_for(operation, self._line.was_open)
@@ -106,6 +105,24 @@ class _Requests:
             return post(stream, signed_headers(self._endpoint, operation, body, now), body)
 
         return _answer(operation, self._line.exchange(talk, patience, reconnect_seconds))
+
+
+def _peer_of(url: str, timing: Timing) -> Peer:
+    """The server of an origin, which begins with ``https://`` or ``http://``."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    addresses = ResolvedAddresses(host, parts.port or (443 if parts.scheme == "https" else 80), timing)
+    if parts.scheme == "http":
+        return Peer(addresses, timing)
+    from ..tls import amazon_or_other_peer
+
+    return amazon_or_other_peer(addresses, timing, host, ca_file=_all_roots)
+
+
+def _all_roots() -> str:
+    import certifi  # where Amazon's own do not do
+
+    return certifi.where()
 
 
 def _base64(binary: bytes) -> str:

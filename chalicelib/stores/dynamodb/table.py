@@ -20,8 +20,6 @@ Items, for the prefix ``launchdarkly``:
 - ``launchdarkly:$delivery``: what the delivery of events keeps between its runs as ``state``, and its lock.
 """
 
-from __future__ import annotations
-
 from binascii import a2b_base64
 from collections.abc import Iterator
 from typing import Any, NamedTuple

@@ -44,9 +44,9 @@ class Tls(NamedTuple):
 
     verify: bool
     check_hostname: bool
-    ca_file: str | None
-    certificate_file: str | None
-    key_file: str | None
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
 
 
 def address_of(url: str, variable: str, iam: Mapping[str, str] | None) -> Address:

@@ -9,8 +9,8 @@ Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
 
 from __future__ import annotations
 
+import _socket
 import math
-import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from .address import Address, Tls
 from .refusals import BY_IAM, NEEDS_NO_PASSWORD, meaning
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
+    from ..tls import TlsContext
 
 Reply = Any
 """A bulk string as bytes, an integer, a list of replies, or None (the protocol decides)."""
@@ -95,21 +95,28 @@ class Server:
 def peer_of(address: Address, timing: Timing) -> Peer:
     """Raises ConfigurationError when a file of ``address.tls`` is not what it should be."""
     if address.path is not None:
-        return Peer(Addresses([(socket.AF_UNIX, address.path)]), timing)
+        return Peer(Addresses([(_socket.AF_UNIX, address.path)]), timing)
     host = address.host or ""
-    tls = None if address.tls is None else _context(address.tls, address.variable)
-    return Peer(ResolvedAddresses(host, address.port, timing), timing, tls, host)
+    addresses = ResolvedAddresses(host, address.port, timing)
+    if address.tls is None:
+        return Peer(addresses, timing)
+    from ..tls import TlsPeer, amazon_or_other_peer  # only where the URL says rediss://
+
+    if address.tls == Tls(verify=True, check_hostname=True):
+        return amazon_or_other_peer(addresses, timing, host, ca_file=lambda: None)
+    return TlsPeer(addresses, timing, _context(address.tls, address.variable), host)
 
 
-def _context(tls: Tls, variable: str) -> SSLContext:
-    import ssl  # only where the URL says rediss://
+def _context(tls: Tls, variable: str) -> TlsContext:
+    from ..tls import CERT_NONE, client_context
 
     try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-    except OSError:  # ssl.SSLError among them
+        context = client_context(tls.ca_file)
+    except OSError:
         raise ConfigurationError(f"{variable} has an ssl_ca_certs that holds no certificates.") from None
     context.check_hostname = tls.check_hostname
-    context.verify_mode = ssl.CERT_REQUIRED if tls.verify else ssl.CERT_NONE
+    if not tls.verify:
+        context.verify_mode = CERT_NONE
     if tls.certificate_file is not None:
         try:
             context.load_cert_chain(tls.certificate_file, tls.key_file, password="")
