@@ -246,10 +246,9 @@ class BareEvaluator:
         self, key: str, context: Context, default: Any = None, *, with_reasons: bool = True
     ) -> EvaluationDetail:
         events = _WITH_REASONS if with_reasons else _WITHOUT_REASONS
-        flag, failure = self._flag(key, default)
+        flag, error_kind = self._flag(key)
         if flag is None:
-            self._record_unknown(key, context, failure, events)
-            return failure
+            return self._failed(error_kind, key, context, events, default)
         return self._evaluate(flag, context, events, self._record, default)[0]
 
     def evaluate_flags(
@@ -260,9 +259,9 @@ class BareEvaluator:
             return self._evaluate_unrecorded(context, keys, with_reasons)
         answers = {}
         for key in keys:
-            flag, failure = self._flag(key)
+            flag, error_kind = self._flag(key)
             if flag is None:
-                self._record_unknown(key, context, failure, events)
+                self._failed(error_kind, key, context, events)
             else:
                 detail, prerequisites = self._evaluate(flag, context, events, self._record)
                 answers[key] = _state(flag, detail, prerequisites, with_reasons)
@@ -289,16 +288,21 @@ class BareEvaluator:
         found = ((key, self._flag(key)[0]) for key in keys)
         return [(key, flag) for key, flag in found if flag is not None]
 
-    def _flag(self, key: str, default: Any = None) -> tuple[FeatureFlag | None, EvaluationDetail]:
-        """The flag; where there is none that can be read, what an evaluation of it says instead (Any: JSON)."""
+    def _flag(self, key: str) -> tuple[FeatureFlag | None, str]:
+        """The flag; where there is none that can be read, the error kind of an evaluation of it."""
         try:
-            return self._feature_store.get(FEATURES, key), _failed("FLAG_NOT_FOUND", default)
+            return self._feature_store.get(FEATURES, key), "FLAG_NOT_FOUND"
         except UnreadableItem:
-            return None, _failed("EXCEPTION", default)
+            return None, "EXCEPTION"
 
-    def _record_unknown(self, key: str, context: Context, failure: EvaluationDetail, events: EventFactory) -> None:
+    def _failed(
+        self, error_kind: str, key: str, context: Context, events: EventFactory, default: Any = None
+    ) -> EvaluationDetail:
+        """What an evaluation says where there is no flag that can be read (Any: JSON)."""
+        failure = _failed(error_kind, default)
         if self._record is not None:
             self._record(events.new_unknown_flag_event(key, context, failure.value, failure.reason))
+        return failure
 
     def _evaluate(
         self, flag: FeatureFlag, context: Context, events: EventFactory, record: Record | None, default: Any = None

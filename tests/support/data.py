@@ -57,7 +57,12 @@ _ALWAYS_SENT: Json = {
 def as_sent(flag: Json) -> Json:
     """The same flag as LaunchDarkly sends it, with all the properties that a flag of the tests may lack."""
     rules = [
-        {"id": None, "trackEvents": False, **rule, "clauses": [{"negate": False, **clause} for clause in rule["clauses"]]}
+        {
+            "id": None,
+            "trackEvents": False,
+            **rule,
+            "clauses": [{"negate": False, **clause} for clause in rule["clauses"]],
+        }
         for rule in flag.get("rules") or ()
     ]
     return {**_ALWAYS_SENT, **flag, "rules": rules}

@@ -92,7 +92,26 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
             yield from places(each)
 
 
-ODD = [None, True, False, 0, 1, -1, 1.0, 1e300, "", "x", "in", [], [0], ["x"], [None], {}, {"variation": 0}, [{}]]
+ODD: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    1.0,
+    1e300,
+    "",
+    "x",
+    "in",
+    [],
+    [0],
+    ["x"],
+    [None],
+    {},
+    {"variation": 0},
+    [{}],
+]
 
 
 @pytest.mark.parametrize("odd", ODD, ids=repr)
