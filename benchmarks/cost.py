@@ -91,7 +91,7 @@ class DynamoDbMeter(Meter):
     def _measured(self, operation: str, request: Json, forward: Callable[[Json], Answer]) -> Answer:
         status, answer = forward({**request, "ReturnConsumedCapacity": "TOTAL"})
         consumed = answer.pop("ConsumedCapacity", [])
-        way = "read" if operation in ("GetItem", "Query") else "write"
+        way = "read" if operation in ("BatchGetItem", "GetItem", "Query") else "write"
         self._units[way] += sum(
             each["CapacityUnits"] for each in (consumed if isinstance(consumed, list) else [consumed])
         )

@@ -89,7 +89,7 @@ def run(change: Change, bytes_per_second: float) -> tuple[Seen, Load]:
         refresher = Refresher(writer, lambda _: as_data_set(data["now"]), "launchdarkly", PATIENT)
         old = refresher.reconcile(force=True).revision
         url = f"redis://127.0.0.1:{link.port}"
-        processes = [stack.enter_context(AppProcess(url)) for _ in range(PROCESSES)]
+        processes = [stack.enter_context(AppProcess({"REDIS_URL": url})) for _ in range(PROCESSES)]
         for process in processes:
             _wait_for(process, old)
         link.passed()

@@ -16,7 +16,7 @@ import redis
 from hypothesis import settings
 
 from chalicelib.timing import Timing
-from tests.support.app import QUICK, App, Environment, LoadApp, import_app
+from tests.support.app import QUICK, App, Environment, LoadApp, import_app_in, open_environment
 from tests.support.aws import Aws
 from tests.support.browser import MISSING, find_chromium, running_browser
 from tests.support.data import example_data
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 # No test is about how long it takes. CI makes up the same cases each time; whoever runs the tests, new ones.
 settings.register_profile("tests", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("tests")
-
-_OURS = (
-    *("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "AWS_", "BIG_SEGMENTS_"),
-    *("EVENTS", "FLAGS_", "TRACK_", "STATUS_", "EXPLORER"),
-)
 
 
 @pytest.hookimpl(optionalhook=True)  # without xdist
@@ -124,15 +119,7 @@ def launchdarkly() -> Iterator[FakeLaunchDarkly]:
 @pytest.fixture
 def environment(redis_url: str, launchdarkly: FakeLaunchDarkly) -> Environment:
     """Daemon mode over Valkey and the fake LaunchDarkly, open for the tests."""
-    return {
-        "REDIS_URL": redis_url,
-        "LAUNCHDARKLY_SDK_KEY": "sdk-key",
-        "LAUNCHDARKLY_STREAM_URI": launchdarkly.uri,
-        "LAUNCHDARKLY_BASE_URI": launchdarkly.uri,
-        "LAUNCHDARKLY_EVENTS_URI": launchdarkly.uri,
-        "LAUNCHDARKLY_WEBHOOK_UNSIGNED": "allow",
-        "EVALUATE_AUTH": "none",
-    }
+    return open_environment(redis_url, launchdarkly.uri)
 
 
 @pytest.fixture
@@ -155,14 +142,7 @@ def load_app(monkeypatch: pytest.MonkeyPatch, front: str) -> LoadApp:
     """Imports ``app.py`` anew, so that nothing is left of another test, with exactly this environment."""
 
     def load(environment: Environment, timing: Timing = QUICK) -> App:
-        for name in [name for name in os.environ if name.startswith(_OURS)]:
-            monkeypatch.delenv(name)
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setitem(sys.modules, "app", None)  # what there was comes back after the test
-        module = import_app()
-        module.wiring.timing = timing
-        return App(module, front)
+        return import_app_in(monkeypatch, environment, timing, front)
 
     return load
 

@@ -23,6 +23,7 @@ class Policy:
     """Raises StageError where the file is no policy."""
 
     def __init__(self, path: Path) -> None:
+        self.name = path.name
         try:
             document = json.loads(path.read_text())
         except json.JSONDecodeError as error:

@@ -10,7 +10,6 @@ import difflib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -131,14 +130,15 @@ def _of_memory(stage: Stage, name: str) -> Iterator[str]:
 def _of_own_policy(stage: Stage, function: Function, settings: Settings) -> Iterator[str]:
     """A function that evaluates reads flags, and has no use for what a refresh may do."""
     name, path = function.name, stage.policy_file(function.name)
+    policy, region = Policy(path), boto3.session.Session().region_name
     if path == stage.policy_file("api_handler"):
         yield (
             f"{name} is deployed with {path.name}, the API's, which may read the secrets and write the flags. Give it "
             f"an iam_policy_file; to evaluate, what policy-{stage.name}-on_event.json allows is enough."
         )
-        yield from _of_source(path, function)
+        yield from _of_source(policy, function, region)
     for needed in (*_needed_to_read(settings), *_needed_for_big_segments(settings)):
-        if not Policy(path).allows(needed, boto3.session.Session().region_name):
+        if not policy.allows(needed, region):
             yield f"{path.name} does not allow {name} to use {needed.resource}: flags would have their default values."
 
 
@@ -240,15 +240,14 @@ def _of_policies(stage: Stage, functions: Iterable[Function], settings: Settings
             if not policy.allows(needed, region):
                 yield f"{path.name} does not allow {function.name} to {_use(needed)}"
         if path != stage.policy_file("api_handler"):
-            yield from _of_source(path, function)
+            yield from _of_source(policy, function, region)
 
 
-def _of_source(path: Path, function: Function) -> Iterator[str]:
-    policy, region = Policy(path), boto3.session.Session().region_name
+def _of_source(policy: Policy, function: Function, region: str | None) -> Iterator[str]:
     for needed in function.source:
         if not policy.allows(needed, region):
             actions = ", ".join(needed.actions)
-            yield f"{path.name} does not allow {function.name} to read {needed.resource}: it needs {actions}."
+            yield f"{policy.name} does not allow {function.name} to read {needed.resource}: it needs {actions}."
 
 
 def _use(needed: Needed) -> str:

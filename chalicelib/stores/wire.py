@@ -301,14 +301,25 @@ class ResolvedAddresses(Addresses):
         self._resolved_at = -math.inf
         self._lookup: _Lookup | None = None
 
+    def look_up(self) -> None:
+        """Begin to ask, if nobody has: there is something to do until the answer is needed."""
+        lookup = self._lookup
+        if lookup is None or (lookup.done.is_set() and not self._is_recent(lookup.begun_at)):
+            self._lookup = _Lookup(self._host, self._port)
+
     def known(self, patience: ExchangePatience) -> list[Address]:
         """Raises TimeoutError or OSError when nothing is known of this host."""
-        if not 0 <= time.time() - self._resolved_at < self._timing.addresses_seconds:
+        if not self._is_recent(self._resolved_at):
             self._ask_again(patience)
         return super().known(patience)
 
+    def _is_recent(self, moment: float) -> bool:
+        return 0 <= time.time() - moment < self._timing.addresses_seconds
+
     def _ask_again(self, patience: ExchangePatience) -> None:
-        lookup = self._lookup = self._lookup or _Lookup(self._host, self._port)
+        self.look_up()
+        lookup = self._lookup
+        assert lookup is not None
         with patience.waiting(self._timing.next_address_seconds if self._known else math.inf) as seconds:
             lookup.done.wait(seconds)
         if lookup.done.is_set():
@@ -316,7 +327,7 @@ class ResolvedAddresses(Addresses):
         if lookup.found:
             preferred = self._known[:1]
             self._known = sorted(lookup.found, key=lambda address: address not in preferred)
-            self._resolved_at = time.time()
+            self._resolved_at = lookup.begun_at
         elif not self._known:
             raise TimeoutError if lookup.failure is None else OSError(*lookup.failure)
 
@@ -329,6 +340,7 @@ class _Lookup:
         self.failure: tuple[Any, ...] | None = None
         """The arguments of an OSError (Any: Python's). An error that is kept would keep all that raised it."""
         self.done = threading.Event()
+        self.begun_at = time.time()
         self._name = host.encode(), port  # bytes, because text would load the codec of international names
         try:
             self._ask(_socket.AI_NUMERICHOST)

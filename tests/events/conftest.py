@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.stores.conftest import (  # noqa: F401 - fixtures
-    dynalite_environment,
-    dynalite_server,
     dynamodb,
     dynamodb_environment,
     dynamodb_server,
+    moto_environment,
+    moto_server,
     over_store,
     redis_environment,
     store_environment,

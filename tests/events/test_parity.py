@@ -13,7 +13,7 @@ from chalicelib.events.batches import unpack
 from tests.events.conftest import RecordingApp
 from tests.stores.conftest import over_store
 from tests.support.app import Environment, LoadApp
-from tests.support.app_process import AppProcess
+from tests.support.app_process import ForkedApp
 from tests.support.data import ANNA
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.judged_events import CONTEXTS, FLAGS, PRIVATE, ask, judging_client, steps, take, told
@@ -59,11 +59,11 @@ def test_what_several_processes_evaluate_is_told_together_and_what_dies_with_one
     recording_app: RecordingApp, environment: Environment, launchdarkly: FakeLaunchDarkly, judge: FakeLaunchDarkly
 ) -> None:
     app = recording_app()
-    settings = {"EVENTS": "full", "EVENTS_FLUSH_SECONDS": "0"}
+    settings = {"REDIS_URL": environment["REDIS_URL"], "EVENTS": "full", "EVENTS_FLUSH_SECONDS": "0"}
     with (
-        AppProcess(environment["REDIS_URL"], settings) as one,
-        AppProcess(environment["REDIS_URL"], settings) as other,
-        AppProcess(environment["REDIS_URL"], {**settings, "EVENTS_FLUSH_SECONDS": "3600"}) as dying,
+        ForkedApp(settings) as one,
+        ForkedApp(settings) as other,
+        ForkedApp({**settings, "EVENTS_FLUSH_SECONDS": "3600"}) as dying,
     ):
         for number in range(10):
             for process in (one, other):

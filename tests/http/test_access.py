@@ -17,6 +17,7 @@ from chalicelib.read.evaluation import Options, etag
 from tests.support.app import App, Environment, LoadApp
 from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.shared_apps import SharedApps
 
 SERVER, NEXT, CLIENT = "server-token", "next-server-token", "client-token"
 USER = {"kind": "user", "key": "anna"}
@@ -37,33 +38,24 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-@pytest.fixture
-def environment_with_tokens(environment: Environment, launchdarkly: FakeLaunchDarkly) -> Environment:
-    """Flags for everybody and for servers; one that everybody sees depends on one that they must not see."""
-    launchdarkly.replace(
-        by_key(
-            boolean_flag("public", clientSide=True),
-            boolean_flag("secret-plan", on=False),
-            boolean_flag(
-                "depends",
-                clientSide=True,
-                prerequisites=[{"key": k, "variation": 0} for k in ("public", "secret-plan")],
-            ),
-        )
-    )
-    return {
-        **environment,
-        "EVALUATE_AUTH": "token",
-        "EVALUATE_TOKEN_SHA256": f"{digest(SERVER)},{digest(NEXT).upper()}",
-        "EVALUATE_CLIENT_TOKEN_SHA256": digest(CLIENT),
-    }
+TOKENS = {
+    "EVALUATE_AUTH": "token",
+    "EVALUATE_TOKEN_SHA256": f"{digest(SERVER)},{digest(NEXT).upper()}",
+    "EVALUATE_CLIENT_TOKEN_SHA256": digest(CLIENT),
+}
+FLAGS = by_key(
+    boolean_flag("public", clientSide=True),
+    boolean_flag("secret-plan", on=False),
+    boolean_flag(
+        "depends", clientSide=True, prerequisites=[{"key": k, "variation": 0} for k in ("public", "secret-plan")]
+    ),
+)
+"""For everybody and for servers; one that everybody sees depends on one that they must not see."""
 
 
 @pytest.fixture
-def closed_app(load_app: LoadApp, environment_with_tokens: Environment) -> App:
-    app = load_app(environment_with_tokens)
-    app.invoke("reconcile", {})
-    return app
+def closed_app(shared_apps: SharedApps, front: str) -> App:
+    return shared_apps.app({"flags": FLAGS}, front, **TOKENS)
 
 
 MISSING = "A token is required: send it as 'Authorization: Bearer <token>' or 'X-API-Key: <token>'."
@@ -118,34 +110,39 @@ def test_a_refused_caller_learns_nothing_from_body_query_or_flag(closed_app: App
         assert (answer.status_code, answer.json_body) == (401, expected.json_body)
 
 
-def test_status_and_webhook_have_rules_of_their_own(closed_app: App) -> None:
-    assert closed_app.client.http.get("/status").status_code == 200
-    assert closed_app.webhook()["status"] == "refreshed"
+def test_status_and_webhook_have_rules_of_their_own(
+    load_app: LoadApp, environment: Environment, launchdarkly: FakeLaunchDarkly
+) -> None:
+    launchdarkly.replace(FLAGS)
+    app = load_app({**environment, **TOKENS})
+    assert app.webhook()["status"] == "refreshed"
+    assert app.client.http.get("/status").status_code == 200
 
 
 @pytest.mark.parametrize("path", BODIES)
 def test_without_digests_everybody_is_refused_and_the_log_says_what_to_set(
-    load_app: LoadApp, environment: Environment, path: str, caplog: pytest.LogCaptureFixture
+    shared_apps: SharedApps, front: str, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = load_app({**environment, "EVALUATE_AUTH": "token"})
+    app = shared_apps.app(None, front, EVALUATE_AUTH="token")
     assert app.post(path, BODIES[path], bearer(SERVER)).status_code == 401
     assert "every evaluation is refused: set EVALUATE_TOKEN_SHA256, or EVALUATE_AUTH to iam or none" in caplog.messages
 
 
 @pytest.mark.parametrize("setting", [{}, {"EVALUATE_AUTH": ""}])
 def test_token_is_what_is_asked_for_when_nothing_is_set(
-    load_app: LoadApp, environment_with_tokens: Environment, setting: Environment
+    load_app: LoadApp, environment: Environment, setting: Environment
 ) -> None:
-    del environment_with_tokens["EVALUATE_AUTH"]
-    app = load_app({**environment_with_tokens, **setting})
+    environment |= TOKENS
+    del environment["EVALUATE_AUTH"]
+    app = load_app({**environment, **setting})
     assert app.post("/evaluate", USER).status_code == 401
 
 
 @pytest.mark.parametrize("path", BODIES)
 def test_one_digest_cannot_be_both_kinds_of_token(
-    load_app: LoadApp, environment_with_tokens: Environment, path: str, caplog: pytest.LogCaptureFixture
+    load_app: LoadApp, environment: Environment, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = load_app({**environment_with_tokens, "EVALUATE_CLIENT_TOKEN_SHA256": digest(SERVER)})
+    app = load_app({**environment, **TOKENS, "EVALUATE_CLIENT_TOKEN_SHA256": digest(SERVER)})
     answer = app.post(path, BODIES[path], bearer(SERVER))
     assert answer.status_code == 503
     assert digest(SERVER) not in answer.body.decode()
@@ -211,29 +208,25 @@ MOBILE = "mobile-token"
 
 
 @pytest.fixture
-def both_app(load_app: LoadApp, environment_with_tokens: Environment, launchdarkly: FakeLaunchDarkly) -> App:
+def both_app(shared_apps: SharedApps, front: str) -> App:
     def available(key: str, *, browser: bool, mobile: bool, **fields: Any) -> dict[str, Any]:
         return boolean_flag(
             key, clientSideAvailability={"usingEnvironmentId": browser, "usingMobileKey": mobile}, **fields
         )
 
-    launchdarkly.replace(
-        by_key(
-            available("browser", browser=True, mobile=False),
-            available("mobile", browser=False, mobile=True),
-            available("both", browser=True, mobile=True, prerequisites=[{"key": "mobile", "variation": 0}]),
-            available("server", browser=False, mobile=False),
-            available("contradicts", browser=False, mobile=False, clientSide=True),
-            available("agrees", browser=True, mobile=False, clientSide=True),
-            boolean_flag("half", clientSideAvailability={"usingMobileKey": True}),
-            boolean_flag("of-old", clientSide=True),
-            boolean_flag("of-old-server", clientSide=False),
-            boolean_flag("null", clientSide=True, clientSideAvailability=None),
-        )
+    flags = by_key(
+        available("browser", browser=True, mobile=False),
+        available("mobile", browser=False, mobile=True),
+        available("both", browser=True, mobile=True, prerequisites=[{"key": "mobile", "variation": 0}]),
+        available("server", browser=False, mobile=False),
+        available("contradicts", browser=False, mobile=False, clientSide=True),
+        available("agrees", browser=True, mobile=False, clientSide=True),
+        boolean_flag("half", clientSideAvailability={"usingMobileKey": True}),
+        boolean_flag("of-old", clientSide=True),
+        boolean_flag("of-old-server", clientSide=False),
+        boolean_flag("null", clientSide=True, clientSideAvailability=None),
     )
-    app = load_app({**environment_with_tokens, "EVALUATE_MOBILE_TOKEN_SHA256": digest(MOBILE)})
-    app.invoke("reconcile", {})
-    return app
+    return shared_apps.app({"flags": flags}, front, **TOKENS, EVALUATE_MOBILE_TOKEN_SHA256=digest(MOBILE))
 
 
 SEEN = {
@@ -359,11 +352,8 @@ def test_api_gateway_checks_signatures_where_the_stage_says_iam_and_only_of_eval
 @pytest.mark.rest_api
 @pytest.mark.parametrize("path", BODIES)
 @pytest.mark.filterwarnings("ignore:IAMAuthorizer is not a supported in local mode")
-def test_iam_needs_the_caller_that_only_api_gateway_can_name(
-    load_app: LoadApp, environment_with_tokens: Environment, path: str
-) -> None:
-    app = load_app({**environment_with_tokens, "EVALUATE_AUTH": "iam"})
-    app.invoke("reconcile", {})
+def test_iam_needs_the_caller_that_only_api_gateway_can_name(shared_apps: SharedApps, path: str) -> None:
+    app = shared_apps.app({"flags": FLAGS}, **{**TOKENS, "EVALUATE_AUTH": "iam"})
     for headers in ({}, bearer(SERVER), {"userArn": "arn:aws:iam::1:user/a", "X-API-Key": SERVER}):
         answer = app.post(path, BODIES[path], headers)
         assert answer.status_code == 401
@@ -389,14 +379,15 @@ def as_signed_by(app: App, user_arn: str | None, path: str) -> Any:
 
 @pytest.mark.rest_api
 def test_make_token_prints_a_token_and_the_digest_that_lets_it_in(
-    load_app: LoadApp, environment_with_tokens: Environment
+    load_app: LoadApp, environment: Environment, launchdarkly: FakeLaunchDarkly
 ) -> None:
     command = [sys.executable, str(PROJECT / "tools" / "new_token.py")]
     printed = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(2)]
     tokens = [output.splitlines()[0].removeprefix("token:").strip() for output in printed]
     assert len(set(tokens)) == 2
     new_digest = printed[0].splitlines()[1].removeprefix("digest:").strip()
-    app = load_app({**environment_with_tokens, "EVALUATE_TOKEN_SHA256": new_digest})
+    launchdarkly.replace(FLAGS)
+    app = load_app({**environment, **TOKENS, "EVALUATE_TOKEN_SHA256": new_digest})
     app.invoke("reconcile", {})
     assert app.post("/evaluate", USER, bearer(tokens[0])).status_code == 200
     assert app.post("/evaluate", USER, bearer(tokens[1])).status_code == 401

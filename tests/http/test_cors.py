@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.app import App, Environment, LoadApp
+from tests.support.app import App, LoadApp
 from tests.support.chalice_local import chalice_local
-from tests.support.data import EXAMPLES
+from tests.support.data import EXAMPLES, example_data
+from tests.support.shared_apps import SharedApps
 
 ORIGIN = "https://app.example.com"
 USER = {"kind": "user", "key": "anna"}
@@ -41,21 +42,8 @@ ON_PREFLIGHT = {
 
 
 @pytest.fixture
-def file_environment(redis_url: str) -> Environment:
-    return {
-        "REDIS_URL": redis_url,
-        "LAUNCHDARKLY_FLAG_FILE": str(EXAMPLES),
-        "LAUNCHDARKLY_WEBHOOK_UNSIGNED": "allow",
-        "EVALUATE_AUTH": "none",
-        "CORS_ALLOW_ORIGIN": ORIGIN,
-    }
-
-
-@pytest.fixture
-def open_app(load_app: LoadApp, file_environment: Environment) -> App:
-    app = load_app(file_environment)
-    app.invoke("reconcile", {})
-    return app
+def open_app(shared_apps: SharedApps, front: str) -> App:
+    return shared_apps.app(example_data(), front, CORS_ALLOW_ORIGIN=ORIGIN)
 
 
 def cors(headers: dict[str, str]) -> dict[str, str]:
@@ -94,14 +82,16 @@ def test_a_page_with_a_tracer_may_send_the_headers_that_it_adds(open_app: App, a
 
 
 @pytest.mark.parametrize("path", BODIES)
-def test_every_answer_may_be_read(open_app: App, load_app: LoadApp, file_environment: Environment, path: str) -> None:
+def test_every_answer_may_be_read(open_app: App, shared_apps: SharedApps, front: str, path: str) -> None:
+    closed = shared_apps.app(None, front, CORS_ALLOW_ORIGIN=ORIGIN, EVALUATE_AUTH="token")
+    empty = shared_apps.app(None, front, CORS_ALLOW_ORIGIN=ORIGIN)
     answers = {
         200: open_app.post(path, BODIES[path]),
         400: open_app.post(path, b"{"),
         405: open_app.client.http.get(path),
         415: open_app.post(path, BODIES[path], {"Content-Type": "text/plain"}),
-        401: load_app({**file_environment, "EVALUATE_AUTH": "token"}).post(path, BODIES[path]),
-        503: load_app({**file_environment, "STORE_PREFIX": "empty"}).post(path, BODIES[path]),
+        401: closed.post(path, BODIES[path]),
+        503: empty.post(path, BODIES[path]),
     }
     if "ETag" in answers[200].headers:
         answers[304] = open_app.post(path, BODIES[path], {"If-None-Match": answers[200].headers["ETag"]})
@@ -126,28 +116,23 @@ def test_our_own_bugs_may_be_read_too(open_app: App, path: str, monkeypatch: pyt
 
 
 def test_status_and_webhook_are_not_for_browsers(open_app: App) -> None:
-    assert cors(open_app.client.http.get("/status").headers) == {}
-    assert cors(open_app.post("/webhook", {"kind": "flag"}).headers) == {}
+    for answer in (open_app.client.http.get("/status"), open_app.post("/webhook", {"kind": "flag"})):
+        assert (answer.status_code, cors(answer.headers)) == (200, {})
     routes = open_app.module.app.routes
     assert {path for path in OWN_ROUTES if "OPTIONS" not in routes[path]} == {"/", "/webhook", "/status"}
 
 
 @pytest.mark.parametrize("path", BODIES)
-def test_without_the_setting_no_page_may_do_anything(
-    load_app: LoadApp, file_environment: Environment, path: str
-) -> None:
-    app = load_app({**file_environment, "CORS_ALLOW_ORIGIN": ""})
-    app.invoke("reconcile", {})
+def test_without_the_setting_no_page_may_do_anything(shared_apps: SharedApps, front: str, path: str) -> None:
+    app = shared_apps.app(example_data(), front, CORS_ALLOW_ORIGIN="")
     assert cors(app.post(path, BODIES[path]).headers) == {}
     preflight = app.client.http.options(path)
     assert (preflight.status_code, cors(preflight.headers)) == (204, {})
 
 
 @pytest.mark.parametrize("path", BODIES)
-def test_a_preflight_needs_no_token_but_the_request_does(
-    load_app: LoadApp, file_environment: Environment, path: str
-) -> None:
-    app = load_app({**file_environment, "EVALUATE_AUTH": "token", "CORS_ALLOW_ORIGIN": "*"})
+def test_a_preflight_needs_no_token_but_the_request_does(shared_apps: SharedApps, front: str, path: str) -> None:
+    app = shared_apps.app(None, front, EVALUATE_AUTH="token", CORS_ALLOW_ORIGIN="*")
     preflight = app.client.http.options(path)
     assert preflight.status_code == 204
     assert cors(preflight.headers) == {**ON_PREFLIGHT, "Access-Control-Allow-Origin": "*"}

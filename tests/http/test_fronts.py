@@ -12,10 +12,10 @@ import pytest
 from chalice.app import IAMAuthorizer, Response
 
 from tests.http.test_access import BODIES, SERVER, USER, bearer, digest
-from tests.support.app import App, Environment, LoadApp
+from tests.support.app import App
 from tests.support.data import boolean_flag, by_key
-from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.fronts import BALANCER, FRONTS, HTTP, REST, SIGNER, STAGE, URL, FrontClient, event_of
+from tests.support.shared_apps import SharedApps
 
 Json = dict[str, Any]
 DOORS = [front for front in FRONTS if front != REST]
@@ -23,11 +23,9 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-def keyed_app(app: App, launchdarkly: FakeLaunchDarkly) -> App:
+def keyed_app(shared_apps: SharedApps, front: str) -> App:
     keys = ("plain", "a b", "a+b", "a,b", "100%", "größe")
-    launchdarkly.replace(by_key(*(boolean_flag(key) for key in keys)))
-    app.invoke("reconcile", {})
-    return app
+    return shared_apps.app({"flags": by_key(*(boolean_flag(key) for key in keys))}, front)
 
 
 def call(app: App, event: Json) -> Json:
@@ -189,12 +187,10 @@ def test_two_cookies_leave_a_load_balancer_that_takes_one_value_a_header(app: Ap
 
 
 @pytest.fixture
-def signed_app(load_app: LoadApp, environment: Environment, launchdarkly: FakeLaunchDarkly) -> App:
+def signed_app(shared_apps: SharedApps) -> App:
     """An app that wants AWS signatures; it would also know a token."""
-    launchdarkly.replace(by_key(boolean_flag("public")))
-    app = load_app({**environment, "EVALUATE_AUTH": "iam", "EVALUATE_TOKEN_SHA256": digest(SERVER)})
-    app.invoke("reconcile", {})
-    return app
+    flags = by_key(boolean_flag("public"))
+    return shared_apps.app({"flags": flags}, EVALUATE_AUTH="iam", EVALUATE_TOKEN_SHA256=digest(SERVER))
 
 
 @pytest.mark.parametrize("front", [URL, HTTP])

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.app import App, Environment, LoadApp
+from tests.support.app import App
 from tests.support.chalice_local import chalice_local
 from tests.support.data import EXAMPLES, example_data
-from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.shared_apps import SharedApps
 
 TOKEN = "correct-horse-battery-staple"
 SIGNING_SECRET = "webhook-signing-secret"
@@ -24,19 +24,14 @@ OFF = {"key": "maintenance-mode", "value": False, "variation": 1, "version": 12,
 
 
 @pytest.fixture
-def closed_app(load_app: LoadApp, environment: Environment, launchdarkly: FakeLaunchDarkly) -> App:
-    launchdarkly.replace(**example_data())
-    app = load_app(
-        {
-            **environment,
-            "EVALUATE_AUTH": "token",
-            "EVALUATE_TOKEN_SHA256": hashlib.sha256(TOKEN.encode()).hexdigest(),
-            "LAUNCHDARKLY_WEBHOOK_SECRET": SIGNING_SECRET,
-            "LAUNCHDARKLY_WEBHOOK_UNSIGNED": "refuse",
-        }
+def closed_app(shared_apps: SharedApps) -> App:
+    return shared_apps.app(
+        example_data(),
+        EVALUATE_AUTH="token",
+        EVALUATE_TOKEN_SHA256=hashlib.sha256(TOKEN.encode()).hexdigest(),
+        LAUNCHDARKLY_WEBHOOK_SECRET=SIGNING_SECRET,
+        LAUNCHDARKLY_WEBHOOK_UNSIGNED="refuse",
     )
-    app.invoke("reconcile", {})
-    return app
 
 
 def unauthorized(message: str) -> tuple[int, dict[str, str]]:

@@ -107,16 +107,21 @@ def _environment() -> dict[str, str]:
     return {**kept, "AWS_DEFAULT_REGION": "eu-central-1"}
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the project whose files may be edited, compiled as `make` does it."""
-    folder = tmp_path / "project"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def compiled_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, compiled as `make` does it."""
+    folder = tmp_path_factory.mktemp("compiled")
     copy_project(folder)
     shutil.copy(EXAMPLES, folder / "examples" / "flags.json")
     compile_all = [sys.executable, "-m", "compileall", "-q", "app.py", "chalicelib"]
     subprocess.run(compile_all, cwd=folder, check=True)
     return folder
+
+
+@pytest.fixture
+def project(compiled_project: Path, tmp_path: Path) -> Path:
+    """A copy of that one, with the times that its bytecode names, whose files may be edited."""
+    return Path(shutil.copytree(compiled_project, tmp_path / "project"))
 
 
 @pytest.fixture

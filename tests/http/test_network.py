@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from chalicelib.stores.wire import Socket
 from tests.support.app import Environment, LoadApp
 from tests.support.data import example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
@@ -24,7 +25,7 @@ def connections(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> list[Any]:
     store = (urlsplit(redis_url).hostname, urlsplit(redis_url).port)
 
     def refusing(connect: Any) -> Any:
-        def guarded(sock: socket.socket, address: Any) -> Any:
+        def guarded(sock: Any, address: Any) -> Any:
             attempts.append(address)
             if address != store:
                 raise ConnectionRefusedError(f"only the store may be contacted, not {address}")
@@ -32,8 +33,9 @@ def connections(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> list[Any]:
 
         return guarded
 
-    for name in ("connect", "connect_ex"):
-        monkeypatch.setattr(socket.socket, name, refusing(getattr(socket.socket, name)))
+    for kind in (socket.socket, Socket):  # the second is the read path's own
+        for name in ("connect", "connect_ex"):
+            monkeypatch.setattr(kind, name, refusing(getattr(kind, name)))
     return attempts
 
 

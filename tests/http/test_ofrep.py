@@ -12,6 +12,7 @@ from chalicelib.api.ofrep import parse_request
 from tests.support.app import QUICK, App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.shared_apps import SharedApps
 from tests.support.valkey import ValkeyServer
 from tests.support.waiting import eventually
 
@@ -20,16 +21,23 @@ INSTEAD = 'POST with Content-Type: application/json and {"context": {"targetingK
 REQUEST = {"context": {"targetingKey": "anna"}}
 
 
+FLAGS = by_key(
+    boolean_flag("on", 3),
+    boolean_flag("off", 4, on=False, offVariation=None),
+    boolean_flag("malformed", 5, fallthrough={"variation": 9}),
+)
+"""One that is on, one that is off without a value, one that cannot be evaluated."""
+
+
 @pytest.fixture
-def filled_app(app: App, launchdarkly: FakeLaunchDarkly) -> App:
-    """One flag that is on, one that is off without a value, one that cannot be evaluated."""
-    launchdarkly.replace(
-        by_key(
-            boolean_flag("on", 3),
-            boolean_flag("off", 4, on=False, offVariation=None),
-            boolean_flag("malformed", 5, fallthrough={"variation": 9}),
-        )
-    )
+def filled_app(shared_apps: SharedApps, front: str) -> App:
+    return shared_apps.app({"flags": FLAGS}, front)
+
+
+@pytest.fixture
+def own_app(app: App, launchdarkly: FakeLaunchDarkly) -> App:
+    """For a test that changes what is answered."""
+    launchdarkly.replace(FLAGS)
     app.invoke("reconcile", {})
     return app
 
@@ -76,14 +84,14 @@ def test_one_flag_is_the_same_by_itself_and_a_failure_is_a_400(filled_app: App, 
     assert answer.json_body == with_metadata(EVALUATED[key], answer, version=5)
 
 
-def test_an_item_that_cannot_be_read_is_a_failure_and_the_others_are_not(filled_app: App, valkey: redis.Redis) -> None:
+def test_an_item_that_cannot_be_read_is_a_failure_and_the_others_are_not(own_app: App, valkey: redis.Redis) -> None:
     valkey.hset("launchdarkly:features", "on", "{broken")
     valkey.delete("launchdarkly:$sync")
     failure = {"key": "on", "errorCode": "GENERAL", "errorDetails": "The flag cannot be evaluated: EXCEPTION."}
-    one = filled_app.post(f"{BULK}/on", REQUEST)
+    one = own_app.post(f"{BULK}/on", REQUEST)
     from_nobody = {"revision": one.headers["X-Flags-Revision"], "stale": False}
     assert (one.status_code, one.json_body) == (400, {**failure, "metadata": from_nobody})
-    bulk = filled_app.post(BULK, REQUEST).json_body
+    bulk = own_app.post(BULK, REQUEST).json_body
     assert bulk["metadata"] == from_nobody
     assert {flag["key"]: flag for flag in bulk["flags"]} == {
         **EVALUATED,
@@ -92,15 +100,15 @@ def test_an_item_that_cannot_be_read_is_a_failure_and_the_others_are_not(filled_
     }
 
 
-def test_bulk_is_a_304_for_who_holds_the_current_answer(filled_app: App, launchdarkly: FakeLaunchDarkly) -> None:
-    first = filled_app.post(BULK, REQUEST)
+def test_bulk_is_a_304_for_who_holds_the_current_answer(own_app: App, launchdarkly: FakeLaunchDarkly) -> None:
+    first = own_app.post(BULK, REQUEST)
     tag = first.headers["ETag"]
-    again = filled_app.post(BULK, REQUEST, {"If-None-Match": tag})
+    again = own_app.post(BULK, REQUEST, {"If-None-Match": tag})
     assert (again.status_code, again.body, again.headers) == (304, b"", first.headers)
 
     launchdarkly.put_flag(boolean_flag("on", 6, value=False))
-    filled_app.invoke("reconcile", {})
-    changed = filled_app.post(BULK, REQUEST, {"If-None-Match": tag})
+    own_app.invoke("reconcile", {})
+    changed = own_app.post(BULK, REQUEST, {"If-None-Match": tag})
     assert changed.status_code == 200
     assert changed.headers["ETag"] != tag
 
@@ -273,10 +281,9 @@ LOOKS_AT_CONTEXTS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("fields", "reason"), LOOKS_AT_CONTEXTS)
 def test_only_a_flag_that_looks_at_no_context_is_static(
-    app: App, launchdarkly: FakeLaunchDarkly, fields: dict[str, Any], reason: str
+    shared_apps: SharedApps, front: str, fields: dict[str, Any], reason: str
 ) -> None:
-    launchdarkly.replace(by_key(boolean_flag("on"), boolean_flag("some", **fields)))
-    app.invoke("reconcile", {})
+    app = shared_apps.app({"flags": by_key(boolean_flag("on"), boolean_flag("some", **fields))}, front)
     assert app.post(f"{BULK}/some", REQUEST).json_body["reason"] == reason
 
 
@@ -294,7 +301,7 @@ def test_an_unknown_flag_is_a_404_that_names_it_as_it_was_meant(filled_app: App)
 
 @pytest.mark.parametrize("path", [BULK, f"{BULK}/on"])
 def test_what_is_no_evaluation_failure_has_details_only(
-    load_app: LoadApp, environment: Environment, filled_app: App, valkey: redis.Redis, path: str
+    shared_apps: SharedApps, front: str, filled_app: App, path: str
 ) -> None:
     assert error(filled_app.client.http.get(path)) == (
         405,
@@ -304,14 +311,13 @@ def test_what_is_no_evaluation_failure_has_details_only(
         415,
         {"errorDetails": f"Unsupported media type: text/plain. Send {INSTEAD}."},
     )
-    closed = load_app({**environment, "EVALUATE_AUTH": "token"}).post(path, REQUEST)
+    closed = shared_apps.app(None, front, EVALUATE_AUTH="token").post(path, REQUEST)
     assert closed.headers["WWW-Authenticate"] == "Bearer"
     assert error(closed) == (
         401,
         {"errorDetails": "A token is required: send it as 'Authorization: Bearer <token>' or 'X-API-Key: <token>'."},
     )
-    valkey.flushall()
-    empty = load_app(environment).post(path, REQUEST)
+    empty = shared_apps.app(None, front).post(path, REQUEST)
     assert empty.headers["Retry-After"] == "5"
     assert error(empty) == (
         503,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 from urllib.parse import quote
 
@@ -10,38 +11,72 @@ import pytest
 from ldclient.client import LDClient
 from ldclient.config import BigSegmentsConfig, Config
 from ldclient.context import Context
+from ldclient.evaluation import EvaluationDetail
 from ldclient.integrations import Redis
 from ldclient.migrations import OpTracker, Stage
 
+import chalicelib.wiring
 from chalicelib import flags
 from tests.support import parity
 from tests.support.app import App
 from tests.support.data import EXAMPLE_CONTEXTS, Json, example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.shared_apps import SharedApps
 
 
 @pytest.fixture
-def parity_app(app: App, launchdarkly: FakeLaunchDarkly) -> App:
-    """The app over a store that the real refresh has filled with the table's flags and segments."""
-    launchdarkly.replace(parity.FLAGS, parity.ALL_SEGMENTS)
-    answer = app.invoke("reconcile", {})
-    assert (answer["flags"], answer["segments"]) == (len(parity.FLAGS), len(parity.ALL_SEGMENTS))
+def parity_app(shared_apps: SharedApps, monkeypatch: pytest.MonkeyPatch) -> App:
+    """The app, and ``flags``, over a store that the real refresh has filled with the table's flags and segments."""
+    data = {"flags": parity.FLAGS, "segments": parity.ALL_SEGMENTS}
+    app = shared_apps.app(data, STORE_PREFIX="launchdarkly", STORE_CACHE_SECONDS="60")
+    monkeypatch.setattr(chalicelib.wiring, "wiring", app.module.wiring)
     return app
 
 
-@pytest.fixture
-def sdk(launchdarkly: FakeLaunchDarkly, parity_app: App, redis_url: str) -> Iterator[LDClient]:
+@pytest.fixture(scope="module")
+def sdk(shared_apps: SharedApps) -> Iterator[LDClient]:
     """A plain SDK client that streams the same data into memory, and asks the same store for big segments."""
-    config = Config(
-        "sdk-key",
-        stream_uri=launchdarkly.uri,
-        send_events=False,
-        diagnostic_opt_out=True,
-        big_segments=BigSegmentsConfig(Redis.new_big_segment_store(redis_url)),
-    )
-    with LDClient(config, start_wait=30) as client:
-        assert client.is_initialized()
-        yield client
+    with closing(FakeLaunchDarkly()) as launchdarkly:
+        launchdarkly.replace(parity.FLAGS, parity.ALL_SEGMENTS)
+        config = Config(
+            "sdk-key",
+            stream_uri=launchdarkly.uri,
+            send_events=False,
+            diagnostic_opt_out=True,
+            big_segments=BigSegmentsConfig(Redis.new_big_segment_store(shared_apps.redis_url)),
+        )
+        with LDClient(config, start_wait=30) as client:
+            assert client.is_initialized()
+            yield client
+
+
+@pytest.fixture(scope="module")
+def details(sdk: LDClient) -> dict[str, dict[str, Json]]:
+    """What the SDK says of each flag by itself, for each context of the table."""
+    return {name: details_of_the_sdk(sdk, context) for name, context in parity.CONTEXTS.items()}
+
+
+@pytest.fixture(scope="module")
+def states(sdk: LDClient) -> dict[str, dict[str, Json]]:
+    """The same of all flags at once, with reasons."""
+    return {name: state_of_the_sdk(sdk, context) for name, context in parity.CONTEXTS.items()}
+
+
+DEFAULT = object()
+
+
+@pytest.fixture(scope="module")
+def own_details(sdk: LDClient) -> dict[tuple[str, str], tuple[EvaluationDetail, Any]]:
+    """What whoever asks the SDK for a flag of the table gets, by context and flag: in detail, and the value alone."""
+    return {
+        (name, key): (sdk.variation_detail(key, context, DEFAULT), sdk.variation(key, context, DEFAULT))
+        for name, context in SDK_CONTEXTS.items()
+        for key in ASKED
+    }
+
+
+SDK_CONTEXTS = {name: Context.from_dict(context) for name, context in parity.CONTEXTS.items()}
+ASKED = [*parity.FLAGS, "missing"]
 
 
 def details_of_the_sdk(client: LDClient, context: Json) -> dict[str, Json]:
@@ -65,56 +100,59 @@ def details_in(answers: dict[str, Json]) -> dict[str, Json]:
 
 
 @pytest.mark.no_cover
-def test_each_flag_by_itself_is_evaluated_as_the_sdk_does(parity_app: App, sdk: LDClient) -> None:
-    for context in parity.CONTEXTS.values():
-        expected = details_of_the_sdk(sdk, context)
+def test_each_flag_by_itself_is_evaluated_as_the_sdk_does(parity_app: App, details: dict[str, dict[str, Json]]) -> None:
+    for name, context in parity.CONTEXTS.items():
         for key, flag in parity.FLAGS.items():
             answer = parity_app.post("/evaluate/" + quote(key, safe=""), context)
             assert (answer.status_code, answer.json_body) == (
                 200,
-                {"key": key, **expected[key], "version": flag["version"]},
+                {"key": key, **details[name][key], "version": flag["version"]},
             )
 
 
-def test_all_flags_at_once_are_evaluated_as_the_sdk_does(parity_app: App, sdk: LDClient) -> None:
-    for context in parity.CONTEXTS.values():
+def test_all_flags_at_once_are_evaluated_as_the_sdk_does(
+    parity_app: App, details: dict[str, dict[str, Json]], states: dict[str, dict[str, Json]]
+) -> None:
+    for name, context in parity.CONTEXTS.items():
         answer = parity_app.evaluate(context, "?withReasons=true")
-        assert details_in(answer) == details_of_the_sdk(sdk, context)
-        assert answer == state_of_the_sdk(sdk, context)
+        assert details_in(answer) == details[name]
+        assert answer == states[name]
 
 
-def test_chosen_flags_find_prerequisites_and_segments_that_were_not_chosen(parity_app: App, sdk: LDClient) -> None:
-    for context in parity.CONTEXTS.values():
-        expected = state_of_the_sdk(sdk, context)
+def test_chosen_flags_find_prerequisites_and_segments_that_were_not_chosen(
+    parity_app: App, states: dict[str, dict[str, Json]]
+) -> None:
+    for name, context in parity.CONTEXTS.items():
         for key in ("prerequisites of prerequisites", "segment nested", "circle one"):
-            assert parity_app.evaluate(context, f"?withReasons=true&flags={quote(key)}") == {key: expected[key]}
+            assert parity_app.evaluate(context, f"?withReasons=true&flags={quote(key)}") == {key: states[name][key]}
 
 
-def test_an_event_is_evaluated_as_the_sdk_does(parity_app: App, sdk: LDClient) -> None:
-    contexts = list(parity.CONTEXTS.values())
-    batch = parity_app.invoke("on_event", {"contexts": contexts, "withReasons": True})
-    assert batch["results"] == [{"flags": state_of_the_sdk(sdk, context)} for context in contexts]
-    for context in contexts[:6]:
-        single = parity_app.invoke("on_event", {"context": context, "withReasons": True})
-        assert details_in(single["flags"]) == details_of_the_sdk(sdk, context)
-        one = parity_app.invoke("on_event", {"context": context, "flag": "circle one"})["flag"]
-        assert details_in({"circle one": one}) == {"circle one": details_of_the_sdk(sdk, context)["circle one"]}
+def test_an_event_is_evaluated_as_the_sdk_does(
+    parity_app: App, details: dict[str, dict[str, Json]], states: dict[str, dict[str, Json]]
+) -> None:
+    contexts = parity.CONTEXTS
+    batch = parity_app.invoke("on_event", {"contexts": list(contexts.values()), "withReasons": True})
+    assert batch["results"] == [{"flags": states[name]} for name in contexts]
+    for name in list(contexts)[:6]:
+        single = parity_app.invoke("on_event", {"context": contexts[name], "withReasons": True})
+        assert details_in(single["flags"]) == details[name]
+        one = parity_app.invoke("on_event", {"context": contexts[name], "flag": "circle one"})["flag"]
+        assert details_in({"circle one": one}) == {"circle one": details[name]["circle one"]}
 
 
 MIGRATION_FLAGS = ("off", "targets", "in, string", "values of every type", "missing")
-DEFAULT = object()
 
 
 @pytest.mark.parametrize("pinned", [False, True], ids=["flags", "one_revision"])
 def test_flags_in_a_function_of_ones_own_are_evaluated_as_the_sdk_does(
-    pinned: bool, parity_app: App, sdk: LDClient
+    pinned: bool, parity_app: App, own_details: dict[tuple[str, str], tuple[EvaluationDetail, Any]]
 ) -> None:
     with flags.one_revision() as client:
         own: Any = client if pinned else flags
-        for context in map(Context.from_dict, parity.CONTEXTS.values()):
-            for key in [*parity.FLAGS, "missing"]:
-                assert own.variation_detail(key, context, DEFAULT) == sdk.variation_detail(key, context, DEFAULT)
-                assert own.variation(key, context, DEFAULT) == sdk.variation(key, context, DEFAULT)
+        for (name, key), (detail, value) in own_details.items():
+            context = SDK_CONTEXTS[name]
+            assert own.variation_detail(key, context, DEFAULT) == detail
+            assert own.variation(key, context, DEFAULT) == value
 
 
 ALL_FLAGS_OPTIONS: list[dict[str, bool]] = [
@@ -181,17 +219,13 @@ def test_malformed_flags_are_errors_or_defaults_and_nothing_else_suffers(parity_
     assert answer["targets"]["reason"] == {"kind": "TARGET_MATCH"}
 
 
-def test_the_example_contexts_reach_every_rule_and_target_of_the_examples(
-    app: App, launchdarkly: FakeLaunchDarkly
-) -> None:
-    launchdarkly.replace(**example_data())
-    app.invoke("reconcile", {})
+def test_the_example_contexts_reach_every_rule_and_target_of_the_examples(example_app: App) -> None:
     reached = {
         (key, answer["reason"].get("ruleId") or answer["reason"]["kind"])
         for context in EXAMPLE_CONTEXTS
-        for key, answer in app.evaluate(context, "?withReasons=true").items()
+        for key, answer in example_app.evaluate(context, "?withReasons=true").items()
     }
-    examples = launchdarkly.flags.values()
+    examples = example_data()["flags"].values()
     assert reached >= {(flag["key"], rule["id"]) for flag in examples for rule in flag["rules"]}
     assert reached >= {(flag["key"], "TARGET_MATCH") for flag in examples if flag["targets"] or flag["contextTargets"]}
     assert reached >= {("one-click-payment", kind) for kind in ("PREREQUISITE_FAILED", "FALLTHROUGH")}

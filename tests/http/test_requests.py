@@ -176,15 +176,15 @@ NO_ROUTE = (403, {"message": "Missing Authentication Token"})
 
 
 @pytest.mark.parametrize("path", ["/flags", "/webhook/x", "/evaluat", "/evaluate2", "/ofrep/v1/evaluate"])
-def test_an_unknown_route_is_api_gateways_own_403(app: App, path: str) -> None:
-    assert answer_to(app, path, b"{}", {}) == NO_ROUTE
+def test_an_unknown_route_is_api_gateways_own_403(example_app: App, path: str) -> None:
+    assert answer_to(example_app, path, b"{}", {}) == NO_ROUTE
 
 
 @pytest.mark.parametrize("path", ["/evaluate/a/b", "/evaluate/a%2Fb/c"])
-def test_a_slash_ends_a_key_unless_it_is_encoded(app: App, path: str) -> None:
+def test_a_slash_ends_a_key_unless_it_is_encoded(example_app: App, path: str) -> None:
     """An HTTP API decodes it, so that it may be either."""
-    status = answer_to(app, path, b"{}", {})[0]
-    assert status == (400 if app.front == HTTP else 403)
+    status = answer_to(example_app, path, b"{}", {})[0]
+    assert status == (400 if example_app.front == HTTP else 403)
 
 
 KEYS = ["größe", "a/b", "a b", "50%", "q?x=1", "#1", "a;b", "a+b", "..", "ключ🔑", "x" * 1000]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +14,7 @@ from tests.support.deployment import Deployments
 from tests.support.dynamodb import DynamoDb
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.packages import Library, built_library, packaged_project
+from tests.support.warm_programs import warm_programs
 
 if TYPE_CHECKING:
     from tests.support.lambda_service import LambdaService
@@ -27,20 +27,22 @@ def account() -> Iterator[Aws]:
 
 
 @pytest.fixture(scope="session")
-def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project after `make package`, for all processes of this run; not to be changed."""
-    return packaged_project(_folder_of_the_run(tmp_path_factory))
+def packaged() -> Path:
+    """A copy of the project after `make package`, for all processes of the tests; not to be changed."""
+    return packaged_project()
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    """The wheel and the layer for this Python, for all processes of this run; not to be changed."""
-    return built_library(_folder_of_the_run(tmp_path_factory))
+def library() -> Library:
+    """The wheel and the layer for this Python, for all processes of the tests; not to be changed."""
+    return built_library()
 
 
-def _folder_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.getbasetemp()
-    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Path]:
+    """A folder with `python` and `chalice` that have imported boto3 and Chalice before they start."""
+    with warm_programs() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +61,8 @@ def service(account: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def deployments(
-    account: Aws, service: LambdaService, packaged: Path, tmp_path_factory: pytest.TempPathFactory
+    account: Aws, service: LambdaService, packaged: Path, programs: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployments]:
     launchdarkly = FakeLaunchDarkly()
-    yield Deployments(account, service, launchdarkly, packaged, tmp_path_factory.mktemp("projects"))
+    yield Deployments(account, service, launchdarkly, packaged, tmp_path_factory.mktemp("projects"), programs)
     launchdarkly.close()

@@ -16,8 +16,7 @@ import certifi
 import pytest
 
 from tests.support.certificates import subject_hash
-from tests.support.packages import make
-from tests.support.processes import BIN
+from tests.support.packages import package
 from tests.support.project import copy_project
 from tools.build_bytecode import pick_amazon_roots
 
@@ -49,20 +48,21 @@ def test_nothing_is_in_the_package_that_a_function_does_not_need(packaged: Path)
 
 
 def test_building_twice_gives_the_same_package(packaged: Path, tmp_path: Path) -> None:
-    project = copy_project(tmp_path / "copy")
-    make(project, "package", f"STAGE={STAGE}", "OUT=out")
+    project = package(copy_project(tmp_path / "copy"))
     assert _package(project).read_bytes() == _package(packaged).read_bytes()
 
 
-def test_a_source_that_changed_after_the_build_is_never_run_from_old_bytecode(packaged: Path, tmp_path: Path) -> None:
+def test_a_source_that_changed_after_the_build_is_never_run_from_old_bytecode(
+    packaged: Path, programs: Path, tmp_path: Path
+) -> None:
     changed = tmp_path / "changed"
     shutil.copytree(packaged, changed)
     for name in ("app.py", "chalicelib/__init__.py"):
         with (changed / name).open("a") as source:
             source.write('\nMARK = "changed"\n')
     environment = {**os.environ, "AWS_DEFAULT_REGION": "us-east-1"}
-    command: list[str | Path] = [BIN / "chalice", "package", "--stage", STAGE, "out"]
-    subprocess.run(command, cwd=changed, env=environment, check=True, capture_output=True)
+    chalice = [str(programs / "chalice"), "package", "--stage", STAGE, "out"]
+    subprocess.run(chalice, cwd=changed, env=environment, check=True, capture_output=True)
     with zipfile.ZipFile(_package(changed)) as archive:
         archive.extractall(tmp_path / "unzipped")
 

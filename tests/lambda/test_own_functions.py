@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from tests.support.data import boolean_flag, by_key
 from tests.support.deployment import TOKEN, Deployed, Deployments, enforced
 from tests.support.lambda_runtime import Function
 from tests.support.lambda_service import LambdaService
-from tests.support.orders import ORDERS, add_orders
-from tests.support.packages import lambda_runtime, make
+from tests.support.orders import ORDERS
+from tests.support.packages import lambda_runtime, packaged_with_orders
 from tests.support.stores import data_set, refresh_store
 from tests.support.valkey import ValkeyServer
 
@@ -30,13 +31,9 @@ LARGE_ORDER = {"organization": "acme", "items": [{"price": 60_00, "count": 2}]}
 
 
 @pytest.fixture(scope="module")
-def with_orders(packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def with_orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project that has the example, after `make package`."""
-    project = tmp_path_factory.mktemp("orders") / "project"
-    shutil.copytree(packaged, project)
-    add_orders(project)
-    make(project, "package", "STAGE=production", "OUT=out")
-    return project
+    return shutil.copytree(packaged_with_orders(), tmp_path_factory.mktemp("orders") / "project")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +47,7 @@ def deployed(deployments: Deployments, with_orders: Path) -> Iterator[Deployed]:
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
     )
-    deployed = deployments.of_package(with_orders).deploy("production", {})
+    deployed = replace(deployments, packaged=with_orders).deploy("production", {})
     yield deployed
     deployed.project.make("undeploy")
     assert account.client("lambda").list_functions()["Functions"] == []

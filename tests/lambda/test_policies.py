@@ -65,7 +65,10 @@ def deployed(deployments: Deployments) -> Iterator[Deployed]:
 
 
 def denials(deployed: Deployed, account: Aws, function: str, policy: Policy) -> list[str]:
-    """What goes wrong when ``function`` does, cold, everything that it is for, and its role has this policy."""
+    """What goes wrong when ``function`` does, cold, everything that it is for, and its role has this policy.
+
+    That is the answer of AWS to the first log line that it may not write; then the function is not started at all.
+    """
     name = deployed.name + FUNCTIONS[function]
     role = f"{deployed.name}-{function}"
     deployed.service.stop()
@@ -77,10 +80,7 @@ def denials(deployed: Deployed, account: Aws, function: str, policy: Policy) -> 
         leave_events(account)
     credentials = account.credentials_of(f"arn:aws:iam::123456789012:role/{role}")
     with enforced(account):
-        return [
-            *of_logging(credentials, f"/aws/lambda/{deployed.name}{FUNCTIONS[function]}"),
-            *of_use(deployed, function),
-        ]
+        return of_logging(credentials, f"/aws/lambda/{name}") or of_use(deployed, function)
 
 
 def leave_events(account: Aws) -> None:
@@ -196,7 +196,16 @@ def test_events_are_all_that_is_added_and_deleted_where_no_flags_are_written(fun
         for prefix in ("launchdarkly:", "{launchdarkly}:", ""):
             reached = [
                 name
-                for name in ("features", "segments", "$inited", "$sync", "$snapshot", "$events", "$delivery")
+                for name in (
+                    "features",
+                    "segments",
+                    "$inited",
+                    "$sync",
+                    "$snapshot",
+                    "$current",
+                    "$events",
+                    "$delivery",
+                )
                 if fnmatchcase(f"{prefix}{name}", pattern)
             ]
             assert reached == [pattern.removeprefix("*")]

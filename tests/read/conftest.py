@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.read.snapshots import Snapshots
 from tests.support.app import App, LoadApp
-from tests.support.app_process import AppProcess
+from tests.support.app_process import ForkedApp
 from tests.support.clock import Clock
 from tests.support.network import Proxy
 from tests.support.stores import CountedReads
@@ -64,16 +64,16 @@ def reader(reader_of: ReaderOf, proxy: Proxy) -> Reader:
     return reader_of(proxy.url)
 
 
-StartProcess = Callable[[str], AppProcess]
+StartProcess = Callable[[str], ForkedApp]
 
 
 @pytest.fixture
 def start_process() -> Iterator[StartProcess]:
     """Starts an app in a process of its own over the store at this URL."""
-    started: list[AppProcess] = []
+    started: list[ForkedApp] = []
 
-    def start(redis_url: str) -> AppProcess:
-        started.append(AppProcess(redis_url))
+    def start(redis_url: str) -> ForkedApp:
+        started.append(ForkedApp({"REDIS_URL": redis_url}))
         return started[-1]
 
     yield start

@@ -12,10 +12,10 @@ import requests
 from tests.read.conftest import Reader, ReaderOf, StartProcess
 from tests.support.chalice_local import chalice_local
 from tests.support.data import Json
-from tests.support.processes import PYTHON, OwnProcess
+from tests.support.forks import ForkedProcess
 from tests.support.stores import refresh_store, revision
 from tests.support.waiting import eventually
-from tests.support.writer import BITS, FLAGS, REVISIONS, numbered
+from tests.support.writer import BITS, FLAGS, REVISIONS, numbered, replace_forever
 
 NUMBERS = {revision(numbered(number)): number for number in range(REVISIONS)}
 CONTEXTS: list[Json] = [{"kind": "user", "key": bit} for bit in BITS]
@@ -26,7 +26,7 @@ THREADS = 4
 def busy_store(redis_url: str, reader_of: ReaderOf) -> Iterator[str]:
     """The URL of a store whose content another process replaces without a pause."""
     refresh_store(redis_url, numbered(0))
-    with OwnProcess([PYTHON, "-m", "tests.support.writer", redis_url], stderr=None) as writer:
+    with ForkedProcess(replace_forever, {}, redis_url) as writer:
         reader = reader_of(redis_url)
         eventually(lambda: _number_of_batch(reader) > 0)  # it is at work
         yield redis_url
@@ -55,14 +55,14 @@ def _flags(number: int, place: int) -> Json:
 def test_threads_that_share_a_process_never_see_a_mix(busy_store: str, reader_of: ReaderOf) -> None:
     reader = reader_of(busy_store)
     with ThreadPoolExecutor(THREADS) as threads:
-        numbers = list(threads.map(lambda _: _number_of_batch(reader), range(2000)))
+        numbers = list(threads.map(lambda _: _number_of_batch(reader), range(1000)))
     assert len(set(numbers)) > 10  # so there were revisions to mix
 
 
 def test_a_process_of_its_own_never_sees_a_mix(busy_store: str, start_process: StartProcess) -> None:
     function = start_process(busy_store)
     seen = set()
-    for each in range(500):
+    for each in range(300):
         place = each % len(BITS)
         answer = function.post("/evaluate", CONTEXTS[place])
         number = NUMBERS[answer["headers"]["X-Flags-Revision"]]
@@ -88,5 +88,5 @@ def test_requests_to_chalice_local_at_the_same_time_never_see_a_mix(busy_server:
         return number
 
     with ThreadPoolExecutor(THREADS) as threads:
-        numbers = list(threads.map(number_of, [each % len(BITS) for each in range(250)]))
+        numbers = list(threads.map(number_of, [each % len(BITS) for each in range(150)]))
     assert len(set(numbers)) > 10

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import threading
+from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 import redis
 
 from chalicelib.timing import Timing
 from tests.support.app import App, Environment, LoadApp
+from tests.support.streams import SDK_KEY, Answer, Serve, Server
+from tests.support.waiting import eventually
 
 Json = dict[str, Any]
 
 BRIEF = Timing(
-    data_set_seconds=1.5,
-    announced_seconds=1.0,
+    data_set_seconds=0.8,
+    announced_seconds=0.6,
     settle_seconds=0.1,
     stream_retry_seconds=0.3,
     lock_seconds=3.0,
@@ -44,3 +50,47 @@ def content(valkey: redis.Redis, prefix: str = "launchdarkly") -> Json:
         "$inited": valkey.get(f"{prefix}:$inited"),
         "$sync": valkey.get(f"{prefix}:$sync"),
     }
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    servers: list[Server] = []
+
+    def start(answer: Answer, *arguments: Any, **options: Any) -> Server:
+        servers.append(Server(answer, *arguments, **options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def nothing_left_behind() -> Iterator[None]:
+    """Neither a thread nor a connection, while the garbage collector, which would close it, is off."""
+    gc.disable()
+    try:
+        threads, connections = _threads(), _connections()
+        yield
+        eventually(lambda: _threads() <= threads, seconds=5)
+        eventually(lambda: _connections() <= connections, seconds=5)
+    finally:
+        gc.enable()
+
+
+def _threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("launchdarkly")}
+
+
+def _connections() -> set[tuple[Any, Any]]:
+    """Of this process: the fetch's and the servers' ends."""
+    return {(each.laddr, each.raddr) for each in psutil.Process().net_connections() if each.raddr}
+
+
+@pytest.fixture
+def nothing_private_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    caplog.set_level(logging.INFO)
+    yield
+    ours = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("ldclient"))
+    for private in (SDK_KEY, "127.0.0.1", "localhost", "/all"):
+        assert private not in ours

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +18,8 @@ from tests.support.app import App, Environment
 from tests.support.data import boolean_flag, by_key, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
 from tests.support.network import Proxy
-from tests.support.processes import PYTHON, OwnProcess
+from tests.support.records import RedisRecords
+from tests.support.refreshing import RefreshingProcess
 from tests.support.waiting import eventually
 
 Json = dict[str, Any]
@@ -52,15 +50,6 @@ def stored_generation(redis_url: str) -> int:
     return number
 
 
-def refreshing_process(environment: Environment) -> OwnProcess:
-    command = [PYTHON, "-m", "tests.support.refresh_forever", LOCK_SECONDS]
-    return OwnProcess(command, environment, stdout=subprocess.PIPE, stderr=None)
-
-
-def wait_for_refresh(process: OwnProcess) -> None:
-    assert process.read_line() == "refreshed\n"
-
-
 def test_killed_while_fetching(
     app: App, environment: Environment, launchdarkly: FakeLaunchDarkly, valkey: redis.Redis, redis_url: str
 ) -> None:
@@ -68,7 +57,7 @@ def test_killed_while_fetching(
     app.invoke("reconcile", {})
     launchdarkly.replace(**generation(2))
     launchdarkly.fault = Fault.SILENT
-    with refreshing_process(environment) as process:
+    with RefreshingProcess(environment, LOCK_SECONDS) as process:
         eventually(lambda: launchdarkly.stream_count == 2)
         assert valkey.get("launchdarkly:$lock") is not None
         process.kill()
@@ -90,7 +79,7 @@ def test_killed_at_the_write(
     launchdarkly.replace(**generation(2))
     proxy = Proxy(int(redis_url.rpartition(":")[2]))
     through_proxy = {**environment, "REDIS_URL": proxy.url}
-    with refreshing_process(through_proxy) as process:
+    with RefreshingProcess(through_proxy, LOCK_SECONDS) as process:
 
         def kill_at(write: bytes) -> bytes:
             process.kill()
@@ -109,13 +98,14 @@ def test_killed_at_the_write(
 def test_killed_twenty_times_at_random_moments(
     app: App, environment: Environment, launchdarkly: FakeLaunchDarkly, redis_url: str
 ) -> None:
+    records, left = RedisRecords(redis_url), 0
     with generations(launchdarkly) as current:
-        left = 0
         for _ in range(20):
-            with refreshing_process(environment) as process:
-                wait_for_refresh(process)
+            with RefreshingProcess(environment, LOCK_SECONDS) as process:
+                process.wait_for_refresh()
                 time.sleep(random.uniform(0, 0.1))
                 process.kill()
+            records.lose(["$lock"])  # as its end would
             before, left = left, stored_generation(redis_url)
             assert before < left <= current()
     assert app.invoke("reconcile", {})["status"] == "refreshed"
@@ -124,21 +114,17 @@ def test_killed_twenty_times_at_random_moments(
 
 @contextmanager
 def generations(launchdarkly: FakeLaunchDarkly) -> Iterator[Callable[[], int]]:
-    """LaunchDarkly's data moves on all the time, one generation after the other; tells which is the latest."""
-    numbers = itertools.count(1)
+    """LaunchDarkly's data moves on with each fetch, one generation after the other; tells which is the latest."""
     latest = 0
-    stop = threading.Event()
 
     def move_on() -> None:
         nonlocal latest
-        while not stop.wait(0.01):
-            latest = next(numbers)
-            launchdarkly.replace(**generation(latest))
+        latest += 1
+        launchdarkly.replace(**generation(latest))
 
-    thread = threading.Thread(target=move_on)
-    thread.start()
+    move_on()
+    launchdarkly.after_put = move_on
     try:
         yield lambda: latest
     finally:
-        stop.set()
-        thread.join()
+        launchdarkly.after_put = lambda: None

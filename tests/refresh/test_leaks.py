@@ -79,7 +79,7 @@ def test_an_answer_that_comes_after_the_fetch_gave_up_opens_nothing(
     """The SDK's own stream would be read for ever: nobody is left to close it."""
     brief_app.invoke("reconcile", {})
     before = in_use()
-    launchdarkly.delay_seconds = 2.0
+    launchdarkly.delay_seconds = 1.2
     answer = brief_app.post("/webhook", {"kind": "flag"})
     assert answer.json_body["Message"] == "LaunchDarkly did not deliver the data set in time."
     eventually(lambda: launchdarkly.stream_count == 2)

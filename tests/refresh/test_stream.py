@@ -2,209 +2,51 @@
 
 from __future__ import annotations
 
-import base64
-import gc
-import logging
 import os
 import signal
 import socket
-import ssl
-import struct
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
 
-import psutil
 import pytest
 from ldclient.client import LDClient
 from ldclient.config import Config
 
-from chalicelib.config import load_settings
-from chalicelib.data_set import FEATURES, SEGMENTS, Announcement, DataSet, Item
+from chalicelib.data_set import FEATURES, Announcement
 from chalicelib.errors import (
-    ConfigurationError,
     FetchTimedOut,
     LaunchDarklyUnavailable,
     LaunchDarklyUnreachable,
     SdkKeyRejected,
 )
-from chalicelib.refresh.fetch import fetch_data_set
 from chalicelib.timing import Timing
 from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, sse
-from tests.support.waiting import eventually
-
-TIMING = Timing(stream_retry_seconds=0.1)
-BRIEF = Timing(
-    data_set_seconds=0.5,
-    announced_seconds=0.5,
-    settle_seconds=0.1,
-    stream_connect_seconds=0.3,
-    stream_retry_seconds=0.1,
+from tests.support.streams import (
+    BRIEF,
+    CANNOT_BE_READ,
+    DATA_SET,
+    FLAG,
+    HEAD,
+    NOT_IN_TIME,
+    OUT_OF_REACH,
+    PUT,
+    SDK_KEY,
+    TOO_LONG_SECONDS,
+    Answer,
+    Serve,
+    chunk,
+    closing,
+    failure,
+    fetch,
+    resetting,
+    sending,
+    status,
+    trickling,
 )
-TOO_LONG_SECONDS = 2.0
-"""What a fetch with brief timing must not take; half of it is for a busy machine."""
 
-SDK_KEY = "sdk-private-key"
-OUT_OF_REACH = "LaunchDarkly cannot be reached, or the connection to it broke."
-NOT_IN_TIME = "LaunchDarkly did not deliver the data set in time."
-CANNOT_BE_READ = "LaunchDarkly sent a data set that cannot be read."
-
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-FLAG = b'{"z":1,"version":3,"a":{"c":1.0,"b":2}}'
-PUT = b'event: put\ndata: {"path":"/","data":{"flags":{"shiny":' + FLAG + b'},"segments":{}}}\n\n'
-DATA_SET: DataSet = {FEATURES: {"shiny": Item(3, FLAG)}, SEGMENTS: {}}
-
-Answer = Callable[[socket.socket], object]
-"""What a server does with a connection whose request has come; it is closed afterwards."""
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-class Server:
-    """Speaks as a test tells it to; ``requests`` are the heads of what it was asked."""
-
-    def __init__(self, answer: Answer, listener: socket.socket | None = None, *, reads: bool = True) -> None:
-        self.requests: list[str] = []
-        self._answer = answer
-        self._reads = reads
-        self._listener = listener or socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                threading.Thread(target=self._handle, args=(connection,), daemon=True).start()
-
-    def _handle(self, connection: socket.socket) -> None:
-        with suppress(OSError), connection:
-            if self._reads:
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    head += connection.recv(4096)
-                self.requests.append(head.decode())
-            self._answer(connection)
-
-
-Serve = Callable[..., Server]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    servers: list[Server] = []
-
-    def start(answer: Answer, *arguments: Any, **options: Any) -> Server:
-        servers.append(Server(answer, *arguments, **options))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    """Neither a thread nor a connection, while the garbage collector, which would close it, is off."""
-    gc.disable()
-    try:
-        threads, connections = _threads(), _connections()
-        yield
-        eventually(lambda: _threads() <= threads, seconds=5)
-        eventually(lambda: _connections() <= connections, seconds=5)
-    finally:
-        gc.enable()
-
-
-def _threads() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name.startswith("launchdarkly")}
-
-
-def _connections() -> set[tuple[Any, Any]]:
-    """Of this process: the fetch's and the servers' ends."""
-    return {(each.laddr, each.raddr) for each in psutil.Process().net_connections() if each.raddr}
-
-
-@pytest.fixture(autouse=True)
-def nothing_private_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    caplog.set_level(logging.INFO)
-    yield
-    ours = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("ldclient"))
-    for private in (SDK_KEY, "127.0.0.1", "localhost", "/all"):
-        assert private not in ours
-
-
-def fetch(
-    port: int,
-    *announcements: Announcement | None,
-    uri: str = "http://127.0.0.1:{}",
-    timing: Timing = TIMING,
-    **more: str,
-) -> DataSet:
-    environment = {
-        "REDIS_URL": "redis://unused",
-        "LAUNCHDARKLY_SDK_KEY": SDK_KEY,
-        "LAUNCHDARKLY_STREAM_URI": uri.format(port),
-        **more,
-    }
-    return fetch_data_set(load_settings(environment), announcements, timing)
-
-
-def failure(port: int, **more: Any) -> tuple[type[LaunchDarklyUnavailable], str]:
-    """What the fetch raises; it must not take longer than it may."""
-    started = time.monotonic()
-    with pytest.raises(LaunchDarklyUnavailable) as raised:
-        fetch(port, timing=BRIEF, **more)
-    assert time.monotonic() - started < TOO_LONG_SECONDS
-    return type(raised.value), str(raised.value)
-
-
-def sending(*parts: bytes, then: Answer = lambda connection: connection.recv(1)) -> Answer:
-    """Sends that and, unless told otherwise, keeps the connection open until the other side closes it."""
-
-    def answer(connection: socket.socket) -> None:
-        for part in parts:
-            connection.sendall(part)
-        then(connection)
-
-    return answer
-
-
-def trickling(fast: bytes, slow: bytes) -> Answer:
-    def answer(connection: socket.socket) -> None:
-        connection.sendall(fast)
-        for byte in slow:
-            time.sleep(0.1)
-            connection.sendall(bytes((byte,)))
-
-    return answer
-
-
-def resetting(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def closing(_: socket.socket) -> None:
-    pass
-
-
-def status(code: int, *headers: str) -> bytes:
-    return "\r\n".join(
-        (f"HTTP/1.1 {code} Whatever", "Content-Length: 0", "Connection: close", *headers, "", "")
-    ).encode()
-
+pytestmark = pytest.mark.usefixtures("nothing_left_behind", "nothing_private_is_logged")
 
 ANSWERS: dict[str, tuple[Answer, type[LaunchDarklyUnavailable], str]] = {
     "nothing": (sending(), FetchTimedOut, NOT_IN_TIME),
@@ -269,6 +111,17 @@ ANSWERS: dict[str, tuple[Answer, type[LaunchDarklyUnavailable], str]] = {
 }
 
 
+def test_the_request_is_the_sdks(serve: Serve) -> None:
+    put = sse("put", {"path": "/", "data": {"flags": by_key(boolean_flag("shiny")), "segments": {}}})
+    server = serve(sending(HEAD, chunk(put)))
+    fetch(server.port)
+    config = Config(SDK_KEY, stream_uri=f"http://127.0.0.1:{server.port}", send_events=False, diagnostic_opt_out=True)
+    LDClient(config, start_wait=5).close()
+    ours, the_sdks = ({line for line in request.splitlines() if line} for request in server.requests)
+    others = the_sdks ^ ours
+    assert [line.partition(":")[0] for line in others] == ["X-LaunchDarkly-Instance-Id"], "a new one for each client"
+
+
 @pytest.mark.parametrize(("answer", "error", "message"), ANSWERS.values(), ids=ANSWERS.keys())
 def test_whatever_answers_the_fetch_ends_in_time_and_says_why(
     serve: Serve, answer: Answer, error: type[LaunchDarklyUnavailable], message: str
@@ -329,137 +182,6 @@ def test_twenty_megabytes_are_read(serve: Serve) -> None:
     assert len(put) > 20_000_000
     data_set = fetch(serve(sending(HEAD, chunk(put))).port, timing=Timing())
     assert len(data_set[FEATURES]) == 10_000
-
-
-def test_a_refused_connection_is_out_of_reach() -> None:
-    with socket.socket() as unused:  # bound but not listening
-        unused.bind(("127.0.0.1", 0))
-        assert failure(unused.getsockname()[1]) == (LaunchDarklyUnreachable, OUT_OF_REACH)
-
-
-def test_an_address_that_does_not_answer_is_out_of_reach() -> None:
-    with _full_listener() as port:
-        assert failure(port) == (LaunchDarklyUnreachable, OUT_OF_REACH)
-
-
-@contextmanager
-def _full_listener() -> Iterator[int]:
-    """A port where no connection is accepted any more: further ones get no answer at all."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        waiting = [socket.socket() for _ in range(3)]
-        for each in waiting:
-            each.setblocking(False)
-            each.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
-        for each in waiting:
-            each.close()
-
-
-def test_a_name_that_is_not_resolved_is_out_of_reach_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing but a patch makes a resolver hang that the test has not configured."""
-    resolved = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: resolved.wait(30) and [])
-    assert failure(1, uri="http://stream.invalid:{}") == (LaunchDarklyUnreachable, OUT_OF_REACH)
-    resolved.set()
-
-
-def test_of_several_addresses_the_silent_ones_do_not_get_the_whole_time_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    with _full_listener() as port:
-        silent = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [silent] * 8)
-        assert failure(port, uri="http://stream.invalid:{}") == (LaunchDarklyUnreachable, OUT_OF_REACH)
-
-
-@pytest.mark.parametrize("answer", [sending(), closing, sending(HEAD)], ids=["silent", "closed", "plain"])
-def test_tls_to_what_does_not_speak_it(serve: Serve, answer: Answer) -> None:
-    server = serve(answer, reads=False)
-    assert failure(server.port, uri="https://127.0.0.1:{}") == (LaunchDarklyUnreachable, OUT_OF_REACH)
-
-
-def test_a_certificate_that_nobody_vouches_for(serve: Serve, tmp_path: Any) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
-    new = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject)
-    subprocess.run([*new, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-
-    def answer(connection: socket.socket) -> None:
-        with context.wrap_socket(connection, server_side=True) as secured:
-            secured.recv(4096)
-            secured.sendall(HEAD + chunk(PUT))
-            secured.recv(1)
-
-    server = serve(answer, reads=False)
-    assert failure(server.port, uri="https://127.0.0.1:{}") == (LaunchDarklyUnreachable, OUT_OF_REACH)
-
-
-@pytest.mark.parametrize("code", [301, 302, 307, 308])
-def test_a_redirect_is_followed(serve: Serve, code: int) -> None:
-    answers = iter([sending(status(code, "Location: /elsewhere")), sending(HEAD, chunk(PUT))])
-    server = serve(lambda connection: next(answers)(connection))
-    assert fetch(server.port) == DATA_SET
-    assert [request.split()[1] for request in server.requests] == ["/all", "/elsewhere"]
-    assert all(f"Authorization: {SDK_KEY}" in request for request in server.requests)
-
-
-def test_a_redirect_to_another_host_does_not_carry_the_key(serve: Serve) -> None:
-    elsewhere = serve(sending(HEAD, chunk(PUT)))
-    server = serve(sending(status(307, f"Location: http://localhost:{elsewhere.port}/all")))
-    assert fetch(server.port) == DATA_SET
-    assert SDK_KEY not in elsewhere.requests[0]
-
-
-def test_the_request_is_the_sdks(serve: Serve) -> None:
-    put = sse("put", {"path": "/", "data": {"flags": by_key(boolean_flag("shiny")), "segments": {}}})
-    server = serve(sending(HEAD, chunk(put)))
-    fetch(server.port)
-    config = Config(SDK_KEY, stream_uri=f"http://127.0.0.1:{server.port}", send_events=False, diagnostic_opt_out=True)
-    LDClient(config, start_wait=5).close()
-    ours, the_sdks = ({line for line in request.splitlines() if line} for request in server.requests)
-    others = the_sdks ^ ours
-    assert [line.partition(":")[0] for line in others] == ["X-LaunchDarkly-Instance-Id"], "a new one for each client"
-
-
-def test_a_uri_may_end_with_a_slash_and_have_a_path(serve: Serve) -> None:
-    server = serve(sending(HEAD, chunk(PUT)))
-    fetch(server.port, uri="http://127.0.0.1:{}/relay/")
-    assert server.requests[0].startswith("GET /relay/all HTTP/1.1\r\n")
-
-
-def test_a_proxy_is_asked_for_a_plain_stream(serve: Serve) -> None:
-    proxy = serve(sending(HEAD, chunk(PUT)))
-    assert fetch(0, uri="http://stream.invalid", http_proxy=f"http://user:hunter2@127.0.0.1:{proxy.port}") == DATA_SET
-    assert proxy.requests[0].startswith("GET http://stream.invalid/all HTTP/1.1\r\n")
-    credentials = base64.b64encode(b"user:hunter2").decode()
-    assert f"proxy-authorization: basic {credentials}".lower() in proxy.requests[0].lower()
-
-
-def test_a_proxy_is_asked_for_a_tunnel_to_a_secure_stream(serve: Serve) -> None:
-    proxy = serve(sending(status(407), then=closing))
-    more = {"https_proxy": f"http://127.0.0.1:{proxy.port}", "uri": "https://stream.invalid"}
-    assert failure(0, **more) == (LaunchDarklyUnreachable, OUT_OF_REACH)
-    assert proxy.requests[0].startswith("CONNECT stream.invalid:443 HTTP/1.")
-
-
-@pytest.mark.parametrize("answer", [sending(), trickling(b"", HEAD)], ids=["silent", "a byte at a time"])
-def test_a_proxy_has_no_more_time_than_launchdarkly(serve: Serve, answer: Answer) -> None:
-    more = {"https_proxy": f"http://127.0.0.1:{serve(answer).port}", "uri": "https://stream.invalid"}
-    assert failure(0, **more) == (LaunchDarklyUnreachable, OUT_OF_REACH)
-
-
-@pytest.mark.parametrize("no_proxy", ["127.0.0.1", "*", "example.com, 0.0.1"])
-def test_no_proxy_is_asked_where_none_is_wanted(serve: Serve, no_proxy: str) -> None:
-    server = serve(sending(HEAD, chunk(PUT)))
-    assert fetch(server.port, http_proxy="http://127.0.0.1:9", no_proxy=no_proxy) == DATA_SET
-
-
-def test_a_proxy_that_is_no_url_is_a_setting_to_mend() -> None:
-    with pytest.raises(ConfigurationError) as raised:
-        fetch(1, http_proxy="user:hunter2@proxy:3128")
-    assert str(raised.value) == "http_proxy or https_proxy is malformed; expected a URL."
 
 
 SLOW_FETCH = """

@@ -16,7 +16,7 @@ from ldclient.integrations import DynamoDB
 
 from tests.support.app import Environment
 from tests.support.dynamodb import DynamoDb
-from tests.support.dynamodb_emulators import Dynalite
+from tests.support.dynamodb_emulators import Dynalite, Moto
 from tests.support.stores import Store, open_store
 
 OpenStore = Callable[..., Store]
@@ -25,14 +25,15 @@ OpenSdk = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def dynamodb_server() -> Iterator[DynamoDb]:
-    server = DynamoDb()
+    """Of the two emulators the one that is strict and quick."""
+    server = DynamoDb(Dynalite())
     yield server
     server.close()
 
 
 @pytest.fixture(scope="session")
-def dynalite_server() -> Iterator[DynamoDb]:
-    server = DynamoDb(Dynalite())
+def moto_server() -> Iterator[DynamoDb]:
+    server = DynamoDb(Moto())
     yield server
     server.close()
 
@@ -51,8 +52,8 @@ def dynamodb_environment(dynamodb: DynamoDb, monkeypatch: pytest.MonkeyPatch, tm
 
 
 @pytest.fixture
-def dynalite_environment(dynalite_server: DynamoDb, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
-    return _environment_of(dynalite_server, monkeypatch, tmp_path)
+def moto_environment(moto_server: DynamoDb, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
+    return _environment_of(moto_server, monkeypatch, tmp_path)
 
 
 def _environment_of(dynamodb: DynamoDb, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
@@ -68,7 +69,7 @@ def redis_environment(redis_url: str) -> Environment:
     return {"REDIS_URL": redis_url}
 
 
-@pytest.fixture(params=["redis", "dynamodb", "dynalite"])
+@pytest.fixture(params=["redis", "dynamodb", "moto"])
 def store_environment(request: pytest.FixtureRequest) -> Environment:
     """The settings that name an empty store; each test runs over all."""
     environment: Environment = request.getfixturevalue(f"{request.param}_environment")

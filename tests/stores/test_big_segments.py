@@ -45,8 +45,8 @@ from tests.support.valkey import recorded_commands
 RecordReads = Callable[[], AbstractContextManager[list[str]]]
 
 
-QUICK_STORES = pytest.mark.parametrize("store_environment", ["redis", "dynalite"], indirect=True)
-"""What moto would say as Dynalite does, and slowly."""
+QUICK_STORES = pytest.mark.parametrize("store_environment", ["redis", "dynamodb"], indirect=True)
+"""What moto would say as well, and slowly."""
 
 ON_REDIS = pytest.mark.parametrize("store_environment", ["redis"], indirect=True)
 """What is the same over every store."""
@@ -78,7 +78,7 @@ def members_in(request: pytest.FixtureRequest, environment: Environment, prefix:
 
 def server_of(request: pytest.FixtureRequest) -> DynamoDb:
     name = request.node.callspec.params["store_environment"]
-    server: DynamoDb = request.getfixturevalue("dynamodb" if name == "dynamodb" else "dynalite_server")
+    server: DynamoDb = request.getfixturevalue("dynamodb" if name == "dynamodb" else "moto_server")
     return server
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from ldclient.versioned_data_kind import FEATURES, SEGMENTS
@@ -22,7 +23,8 @@ from tests.support.app import App, Environment, LoadApp
 from tests.support.data import PROJECT, boolean_flag, by_key, segment
 from tests.support.dynamodb import Answer, DynamoDb, Fault, Json, error
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
-from tests.support.processes import PYTHON, OwnProcess
+from tests.support.forks import ForkedProcess
+from tests.support.refreshing import reconcile_once
 from tests.support.stores import Store
 from tests.support.waiting import eventually
 
@@ -287,7 +289,37 @@ def test_nobody_waits_for_a_write_in_progress(
     assert versions(app) == all_at(1)
     assert dynamodb.operations == ["GetItem"]
     assert versions(load_app(environment)) == all_at(1)
-    assert dynamodb.operations == ["GetItem"] * 3, "a cold function reads the sync record and the snapshot"
+    assert dynamodb.operations == ["GetItem", "BatchGetItem"], "a cold function reads the sync record and the snapshot"
+
+
+def processes_nothing_of_a_batch(asked: str, request: Json, forward: Callable[[Json], Answer]) -> Answer:
+    if asked != "BatchGetItem":
+        return forward(request)
+    return 200, {"Responses": {}, "UnprocessedKeys": request["RequestItems"]}
+
+
+@pytest.mark.parametrize("fault", ["newer", "damaged", "forbidden", "unprocessed"])
+def test_a_cold_function_that_does_not_get_its_snapshot_with_the_sync_record_asks_for_it(
+    fault: str, store: Store, open_another: OpenStore, dynamodb: DynamoDb
+) -> None:
+    write(store, data_set(*flags(1)))
+    writer: Any = store.writer
+    if fault in ("newer", "damaged"):
+        record = store.reader.read_sync_record()
+        assert record is not None
+        revision = {"revision": {"S": "newer" if fault == "newer" else record.revision}}
+        put = writer._table.put_data_request("$current", "launchdarkly:$current", b"another", **revision)
+        writer._table.batch_write([put])
+    elif fault == "forbidden":
+        dynamodb.fault = fails("BatchGetItem", "AccessDeniedException")
+    else:
+        dynamodb.fault = processes_nothing_of_a_batch
+    dynamodb.operations.clear()
+    stored = open_another().reader.read_snapshot(None, None)
+    assert stored is not None
+    assert {key: json.loads(text) for key, text in stored.texts["features"].items()} == by_key(*flags(1))
+    asked = ["GetItem"] if fault in ("newer", "damaged") else ["GetItem", "GetItem"]
+    assert dynamodb.operations == ["BatchGetItem", *asked]
 
 
 def test_a_store_that_is_away_is_answered_from_memory_until_it_is_back(
@@ -349,6 +381,7 @@ def test_a_read_that_is_throttled_once_is_fresh_and_one_that_stays_throttled_is_
     assert "X-Flags-Stale" not in app.post("/evaluate", USER).headers
     dynamodb.fault = fails("GetItem", "ProvisionedThroughputExceededException")
     assert app.post("/evaluate", USER).headers["X-Flags-Stale"] == "true"
+    dynamodb.fault = fails("BatchGetItem", "ProvisionedThroughputExceededException")
     cold = load_app(environment).post("/evaluate", USER)
     assert cold.status_code == 503
     assert cold.json_body["Message"] == ("DynamoDB is throttling requests: ProvisionedThroughputExceededException.")
@@ -358,8 +391,8 @@ def test_a_read_that_is_throttled_once_is_fresh_and_one_that_stays_throttled_is_
     ("answer", "message"),
     [
         ((200, "Log in to the guest network"), "The answer to a request to DynamoDB is not DynamoDB's."),
-        ((503, "Slow down"), "DynamoDB refused GetItem: HTTP 503."),
-        ((413, {"message": "Too large"}), "DynamoDB refused GetItem: HTTP 413."),
+        ((503, "Slow down"), "DynamoDB refused BatchGetItem: HTTP 503."),
+        ((413, {"message": "Too large"}), "DynamoDB refused BatchGetItem: HTTP 413."),
     ],
 )
 def test_an_answer_that_is_not_dynamodbs_is_no_empty_store(
@@ -394,7 +427,8 @@ def test_a_refusal_names_the_operation_and_the_code_and_no_account(
 ) -> None:
     write(store, data_set(boolean_flag("shiny", 1)))
     # Without its snapshot, so that evaluations read the items.
-    dynamodb.delete_namespace(store_environment["DYNAMODB_TABLE"], "launchdarkly:$snapshot")
+    for name in ("$snapshot", "$current"):
+        dynamodb.delete_namespace(store_environment["DYNAMODB_TABLE"], f"launchdarkly:{name}")
     launchdarkly.replace(by_key(boolean_flag("shiny", 2)))
     dynamodb.fault = fails(operation, "AccessDeniedException")
     expected = {
@@ -496,10 +530,9 @@ def test_a_refresh_that_is_killed_leaves_a_store_that_serves_and_that_the_next_c
     launchdarkly.replace(by_key(*flags(2)))
     ambush = Ambush(operation, number, applied)
     dynamodb.fault = ambush
-    with reconcile_in_another_process(environment) as process:
+    with ForkedProcess(reconcile_once, environment) as process:
         assert ambush.reached.wait(60)
         process.kill()
-        process.wait()
     ambush.released.set()
     dynamodb.fault = None
 
@@ -514,11 +547,6 @@ def test_a_refresh_that_is_killed_leaves_a_store_that_serves_and_that_the_next_c
     free_the_lock(dynamodb, environment)
     assert app.invoke("reconcile", {})["changed"] is not is_done
     assert versions(app) == versions(load_app(environment)) == all_at(2)
-
-
-def reconcile_in_another_process(environment: Environment) -> OwnProcess:
-    script = "import app; app.reconcile({}, None)"
-    return OwnProcess([PYTHON, "-c", script], {**os.environ, **environment})
 
 
 def free_the_lock(dynamodb: DynamoDb, environment: Environment) -> None:

@@ -69,7 +69,7 @@ def test_a_table_that_sdks_use_without_a_prefix_is_shared(
         assert "new" in evaluated_by(client, USER)
         assert app.evaluate(USER, "?withReasons=true") == evaluated_by(client, USER)
     namespaces = {item["namespace"]["S"] for item in dynamodb.items(environment["DYNAMODB_TABLE"])}
-    assert namespaces == {"features", "segments", "$inited", "$sync", "$refresh", "$snapshot"}
+    assert namespaces == {"features", "segments", "$inited", "$sync", "$refresh", "$snapshot", "$current"}
 
 
 def test_we_take_over_a_table_that_the_sdk_filled(
@@ -119,7 +119,8 @@ def test_every_item_has_launchdarklys_attributes_and_no_others(
     table = store_environment["DYNAMODB_TABLE"]
     items = {item["namespace"]["S"]: item for item in dynamodb.items(table)}
     assert set(items) == {
-        f"launchdarkly:{name}" for name in ("features", "segments", "$inited", "$sync", "$refresh", "$snapshot")
+        f"launchdarkly:{name}"
+        for name in ("features", "segments", "$inited", "$sync", "$refresh", "$snapshot", "$current")
     }
     assert items["launchdarkly:$inited"] == {
         "namespace": {"S": "launchdarkly:$inited"},

@@ -25,9 +25,9 @@ from tests.support.waiting import eventually
 BRIEF = {
     "redis": Timing(lock_seconds=0.4, write_lock_seconds=0.4, quiet_seconds=0.05, lock_poll_seconds=(0.02, 0.04)),
     "dynamodb": Timing(
-        lock_seconds=3.0,
-        write_lock_seconds=3.0,
-        dynamodb_request_seconds=1.0,
+        lock_seconds=2.0,
+        write_lock_seconds=2.0,
+        dynamodb_request_seconds=0.5,
         quiet_seconds=0.05,
         lock_poll_seconds=(0.02, 0.04),
     ),
@@ -36,7 +36,7 @@ BRIEF = {
 
 NAMES = {
     "redis": ("$sync", "$snapshot", "$changes", "$queue", "$lock", "$inited", "features"),
-    "dynamodb": ("$sync", "$refresh", "$snapshot", "$changes", "$inited", "features"),
+    "dynamodb": ("$sync", "$refresh", "$snapshot", "$current", "$changes", "$inited", "features"),
 }
 ONES_AND_PAIRS = {
     kind: [*itertools.combinations(names, 1), *itertools.combinations(names, 2)] for kind, names in NAMES.items()

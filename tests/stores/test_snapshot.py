@@ -78,7 +78,8 @@ def forget_snapshot(store: Store, record: SyncRecord) -> None:
     if store.reader.kind == "redis":
         writer._redis.delete("launchdarkly:$snapshot")
     else:
-        writer._table.batch_write([writer._table.delete_request("$snapshot", f"{record.revision}/0")])
+        keys = {"$snapshot": f"{record.revision}/0", "$current": "launchdarkly:$current"}
+        writer._table.batch_write([writer._table.delete_request(name, key) for name, key in keys.items()])
 
 
 def damage_snapshot(store: Store, record: SyncRecord) -> None:
@@ -86,7 +87,14 @@ def damage_snapshot(store: Store, record: SyncRecord) -> None:
     if store.reader.kind == "redis":
         writer._redis.set("launchdarkly:$snapshot", b"damaged")
     else:
-        writer._table.batch_write([writer._table.put_data_request("$snapshot", f"{record.revision}/0", b"damaged")])
+        table = writer._table
+        revision = {"revision": {"S": record.revision}}
+        table.batch_write(
+            [
+                table.put_data_request("$snapshot", f"{record.revision}/0", b"damaged"),
+                table.put_data_request("$current", "launchdarkly:$current", b"damaged", **revision),
+            ]
+        )
 
 
 @pytest.mark.parametrize("harm", [forget_snapshot, damage_snapshot])

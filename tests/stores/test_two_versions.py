@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,10 +26,15 @@ def shared(request: pytest.FixtureRequest, environment: Environment) -> Environm
     return {**over_store(environment, store), **ENVIRONMENT}
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the earlier version, which Python compiles once."""
+    return earlier_app(tmp_path_factory.mktemp("earlier"))
+
+
 @pytest.fixture
-def earlier(shared: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppProcess]:
-    folder = earlier_app(tmp_path_factory.mktemp("earlier"))
-    with AppProcess(None, {"HOME": os.environ["HOME"], **shared}, folder) as process:
+def earlier(shared: Environment, folder: Path) -> Iterator[AppProcess]:
+    with AppProcess({"HOME": os.environ["HOME"], **shared}, folder) as process:
         yield process
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -70,6 +71,39 @@ def import_app() -> Any:
 
 QUICK = Timing(settle_seconds=0.05)
 """A webhook that announces no version is over soon: most tests change LaunchDarkly before they announce it."""
+
+_OURS = (
+    *("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "AWS_", "BIG_SEGMENTS_"),
+    *("EVENTS", "FLAGS_", "TRACK_", "STATUS_", "EXPLORER"),
+)
+
+
+def open_environment(redis_url: str, launchdarkly_uri: str) -> Environment:
+    """Daemon mode over this store and this LaunchDarkly, open for the tests."""
+    return {
+        "REDIS_URL": redis_url,
+        "LAUNCHDARKLY_SDK_KEY": "sdk-key",
+        "LAUNCHDARKLY_STREAM_URI": launchdarkly_uri,
+        "LAUNCHDARKLY_BASE_URI": launchdarkly_uri,
+        "LAUNCHDARKLY_EVENTS_URI": launchdarkly_uri,
+        "LAUNCHDARKLY_WEBHOOK_UNSIGNED": "allow",
+        "EVALUATE_AUTH": "none",
+    }
+
+
+def import_app_in(
+    patch: pytest.MonkeyPatch, environment: Environment, timing: Timing = QUICK, front: str = REST
+) -> App:
+    """A new app with exactly this environment, until ``patch`` is undone."""
+    for name in [name for name in os.environ if name.startswith(_OURS)]:
+        patch.delenv(name)
+    for name, value in environment.items():
+        patch.setenv(name, value)
+    patch.setitem(sys.modules, "app", None)  # what there was comes back after the test
+    module = import_app()
+    module.wiring.timing = timing
+    return App(module, front)
+
 
 LoadApp = Callable[..., App]
 """(environment, timing=...) -> the app with these settings, which waits by this Timing, or by QUICK."""

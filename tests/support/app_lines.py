@@ -21,10 +21,10 @@ def main() -> None:
 
     client = Client(app.app, stage_name="test")  # a stage without variables of its own
     for line in sys.stdin:
-        print(json.dumps(_reply(client, json.loads(line))), file=answers, flush=True)
+        print(json.dumps(reply(client, json.loads(line))), file=answers, flush=True)
 
 
-def _reply(client: Client, request: Json) -> Json:
+def reply(client: Client, request: Json) -> Json:
     if "function" in request:
         return {"payload": client.lambda_.invoke(request["function"], request["event"]).payload}
     answer = client.http.post(request["path"], body=json.dumps(request["body"]).encode())

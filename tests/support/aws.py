@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import boto3
 import requests
 from moto.server import ThreadedMotoServer
+
+# Else moto makes the 1,300 images of a region anew whenever an account that has asked for networks is emptied.
+os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 
 
 class Aws:
@@ -15,6 +19,7 @@ class Aws:
     region = "eu-central-1"
 
     def __enter__(self) -> Aws:
+        self._clients: dict[str, Any] = {}
         self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         self._server.start()
         host, port = self._server.get_host_and_port()
@@ -36,13 +41,15 @@ class Aws:
         }
 
     def client(self, service: str) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self.uri,
-            region_name=self.region,
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-        )
+        if service not in self._clients:  # botocore takes as long to make one as for several requests
+            self._clients[service] = boto3.client(
+                service,
+                endpoint_url=self.uri,
+                region_name=self.region,
+                aws_access_key_id="testing",
+                aws_secret_access_key="testing",
+            )
+        return self._clients[service]
 
     def put_secret(self, name: str, value: str) -> None:
         self.client("ssm").put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
@@ -73,7 +80,7 @@ class Aws:
         """So that a function reads the items one by one, which needs more than reading a snapshot."""
         client = self.client("dynamodb")
         for item in client.scan(TableName=table)["Items"]:
-            if item["namespace"]["S"] == "launchdarkly:$snapshot":
+            if item["namespace"]["S"] in ("launchdarkly:$snapshot", "launchdarkly:$current"):
                 client.delete_item(TableName=table, Key={name: item[name] for name in ("namespace", "key")})
 
     def credentials_of(self, role: str) -> dict[str, str]:

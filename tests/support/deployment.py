@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,40 +76,37 @@ class Deployed:
         return self.post("/webhook", entry, {"x-ld-signature": signature})
 
 
+@dataclass(frozen=True)
 class Deployments:
     """Deploys stages to ``account``, with ``launchdarkly`` as theirs."""
 
-    def __init__(
-        self, account: Aws, service: LambdaService, launchdarkly: FakeLaunchDarkly, packaged: Path, folder: Path
-    ) -> None:
-        self.account = account
-        self._packaged = packaged
-        self._service = service
-        self._launchdarkly = launchdarkly
-        self._folder = folder
-
-    def of_package(self, packaged: Path) -> Deployments:
-        """The same, of another packaged project."""
-        return Deployments(self.account, self._service, self._launchdarkly, packaged, self._folder)
+    account: Aws
+    service: LambdaService
+    launchdarkly: FakeLaunchDarkly
+    packaged: Path
+    folder: Path
+    """Where each stage has its copy of ``packaged``."""
+    programs: Path
+    """The folder with `python` and `chalice`, which `make` calls."""
 
     def deploy(self, stage: str, variables: dict[str, str | None], front: str = "api", **settings: object) -> Deployed:
         """What the README tells: secrets into SSM, a token into config.json, `make deploy`; there is one flag."""
-        self._launchdarkly.replace(by_key(boolean_flag("shiny", 1, value=False)))
+        self.launchdarkly.replace(by_key(boolean_flag("shiny", 1, value=False)))
         self.account.put_secret(f"/serverless-flags/{stage}/sdk-key", "sdk-key")
         self.account.put_secret(f"/serverless-flags/{stage}/webhook-secret", SECRET)
-        folder = self._folder / f"{stage}-{time.monotonic_ns()}"
-        project = Project(self._packaged, folder, stage, self.account)
+        folder = self.folder / f"{stage}-{time.monotonic_ns()}"
+        project = Project(self.packaged, folder, stage, self.account, self.programs)
         self._create_queues()
-        uris = {f"LAUNCHDARKLY_{name}_URI": self._launchdarkly.uri for name in ("BASE", "STREAM", "EVENTS")}
+        uris = {f"LAUNCHDARKLY_{name}_URI": self.launchdarkly.uri for name in ("BASE", "STREAM", "EVENTS")}
         token = {"EVALUATE_TOKEN_SHA256": hashlib.sha256(TOKEN.encode()).hexdigest()}
         project.configure({**uris, **token, **variables}, **settings)
-        self._service.stop()
-        return Deployed(project, self._service, self._launchdarkly, project.make("deploy", f"FRONT={front}"))
+        self.service.stop()
+        return Deployed(project, self.service, self.launchdarkly, project.make("deploy", f"FRONT={front}"))
 
     def another_clone(self, project: Project) -> Project:
         """Of the same commit: without what git ignores, Chalice's record of what is deployed above all."""
-        folder = self._folder / f"{project.stage}-{time.monotonic_ns()}"
-        return Project(project.folder, folder, project.stage, self.account)
+        folder = self.folder / f"{project.stage}-{time.monotonic_ns()}"
+        return Project(project.folder, folder, project.stage, self.account, self.programs)
 
     def _create_queues(self) -> None:
         """Those that handlers which somebody has added to the app listen to: they must be there before a deployment."""
@@ -128,12 +126,13 @@ def _in_a_vpc(policy: Json) -> Json:
 class Project:
     """A copy of the ``packaged`` project in ``folder``, in which a user has filled in ``stage``."""
 
-    def __init__(self, packaged: Path, folder: Path, stage: str, aws: Aws) -> None:
+    def __init__(self, packaged: Path, folder: Path, stage: str, aws: Aws, programs: Path) -> None:
         self.folder = folder
         self.stage = stage
         self.calls: set[str] = set()
         """The actions that AWS was asked for by the last `make`."""
         self._aws = aws
+        self._programs = programs
         shutil.copytree(packaged, folder, ignore=shutil.ignore_patterns("deployed"))
 
     def configure(self, variables: dict[str, str | None], **settings: object) -> None:
@@ -151,11 +150,9 @@ class Project:
 
     def make(self, target: str, *options: str) -> str:
         """`make TARGET` for the stage; what it printed. The package is there, and is the same for all stages."""
-        stage = f"STAGE={self.stage}"
+        arguments = [target, f"STAGE={self.stage}", *options, "--old-file", "package"]
         with recorded_calls() as self.calls:
-            return make(
-                self.folder, target, stage, *options, "--old-file", "package", environment=self._aws.environment
-            )
+            return make(self.folder, *arguments, environment=self._aws.environment, programs=self._programs)
 
 
 @contextmanager

@@ -157,7 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def finish(self) -> None:
         self.server.connections.discard(self.connection)
-        super().finish()
+        with contextlib.suppress(OSError):
+            super().finish()
 
     def handle(self) -> None:
         with contextlib.suppress(OSError):  # the client has given up, or the proxy was stopped

@@ -13,6 +13,7 @@ import queue
 import select
 import threading
 import time
+from collections.abc import Callable
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -58,6 +59,8 @@ class FakeLaunchDarkly:
         self.revoked_sdk_keys: set[str] = set()
         self.put_override: Json | None = None
         """An old or odd data set that new streams start with instead of the current one."""
+        self.after_put: Callable[[], object] = lambda: None
+        """Called for each new stream, once it is settled which data set that starts with."""
         self.posts: list[Post] = []
         """What came to the events service, accepted or not."""
         self.event_statuses: list[int] = []
@@ -154,7 +157,9 @@ class FakeLaunchDarkly:
             if self._put is None:
                 data = {"flags": self.flags, "segments": self.segments}
                 self._put = sse("put", {"path": "/", "data": data})
-            return self._put, stream
+            put = self._put
+            self.after_put()
+            return put, stream
 
     def forget_stream(self, stream: queue.Queue[bytes | None]) -> None:
         with self._lock:

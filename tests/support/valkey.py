@@ -25,6 +25,7 @@ class ValkeyServer:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self._folder = folder
+        self._log = folder / "log"
         self._config = {
             "bind": "127.0.0.1",
             "port": str(self.port),
@@ -42,7 +43,8 @@ class ValkeyServer:
             for name, value in {**self._config, **config}.items()
             for word in (f"--{name.replace('_', '-')}", value)
         ]
-        self._process = OwnProcess([valkey_executable, *words])
+        with self._log.open("wb") as log:
+            self._process = OwnProcess([valkey_executable, *words], stdout=log)
         eventually(self._answers)
 
     def stop(self) -> None:
@@ -65,7 +67,8 @@ class ValkeyServer:
 
     def client(self) -> redis.Redis:
         """A new client, whose answers are text; use it in a ``with`` block."""
-        return redis.Redis("127.0.0.1", self.port, decode_responses=True)
+        # Without driver_info=None each looks for its package's version, and makes two more round trips to say so.
+        return redis.Redis("127.0.0.1", self.port, decode_responses=True, driver_info=None)
 
     def command(self, *words: str, password: str | None = None) -> Any:
         """Over a connection of its own, once."""
@@ -74,7 +77,7 @@ class ValkeyServer:
             return client.execute_command(*words)
 
     def _answers(self) -> bool:
-        assert self._process.is_running, f"Valkey has ended: {self._config}"
+        assert self._process.is_running, f"Valkey has ended: {self._config}\n{self._log.read_text()}"
         try:
             self.command("INFO", "persistence")
         except redis.ConnectionError:

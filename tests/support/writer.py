@@ -1,21 +1,20 @@
-"""A process that replaces flags and segments together, without a pause, until it is killed.
+"""What replaces flags and segments together, without a pause, until it is killed.
 
-Run as ``python -m tests.support.writer REDIS_URL``. The content is one of ``REVISIONS`` data sets, in turn.
-Each says in three ways which one it is: by the values of its flags, by who is in its segment, and by its
-revision. A mix of two contradicts itself.
+The content is one of ``REVISIONS`` data sets, in turn. Each says in three ways which one it is: by the values of its
+flags, by who is in its segment, and by its revision. A mix of two contradicts itself.
 """
 
 from __future__ import annotations
 
 import itertools
-import sys
 
 from chalicelib.data_set import DataSet
+from chalicelib.refresh.refresher import Refresher
 from tests.support.data import boolean_flag, segment
-from tests.support.stores import data_set, refresh_store
+from tests.support.stores import data_set, open_store
 
 REVISIONS = 64
-FLAGS = [f"number-{each}" for each in range(10)]
+FLAGS = [f"number-{each}" for each in range(3)]
 BITS = [f"bit-{each}" for each in range(REVISIONS.bit_length() - 1)]
 """Contexts: the segment of data set n includes those of the bits that are set in n."""
 
@@ -29,10 +28,8 @@ def numbered(number: int) -> DataSet:
     return data_set([*flags, member], [segment("bits", 1, *included)])
 
 
-def main() -> None:
-    for number in itertools.cycle(range(REVISIONS)):
-        refresh_store(sys.argv[1], numbered(number))
-
-
-if __name__ == "__main__":
-    main()
+def replace_forever(redis_url: str) -> None:
+    data_sets = itertools.cycle([numbered(number) for number in range(REVISIONS)])
+    refresher = Refresher(open_store({"REDIS_URL": redis_url}).writer, lambda _: next(data_sets), "launchdarkly")
+    while True:
+        refresher.reconcile(force=True)

@@ -20,7 +20,7 @@ def configure(tmp_path: Path) -> Configure:
     """Makes the stage ``production`` of a copy of the project's configuration, with other variables (None: without)."""
 
     def stage(**variables: object) -> Stage:
-        copy_project(tmp_path)
+        copy_project(tmp_path, [".chalice"])
         path = tmp_path / ".chalice" / "config.json"
         config = json.loads(path.read_text())
         _leave_out_what_users_added(tmp_path, config)

@@ -112,6 +112,7 @@ def _peer_of(url: str, timing: Timing) -> Peer:
     parts = urlsplit(url)
     host = parts.hostname or ""
     addresses = ResolvedAddresses(host, parts.port or (443 if parts.scheme == "https" else 80), timing)
+    addresses.look_up()
     if parts.scheme == "http":
         return Peer(addresses, timing)
     from ..tls import amazon_or_other_peer

@@ -14,6 +14,8 @@ Items, for the prefix ``launchdarkly``:
   counts ``tickets`` here, and ``covered`` in ``$sync``; a rollout may run both.
 - ``launchdarkly:$snapshot`` / ``<revision>/<number>``: the data set once more, in the format of
   ``stores/snapshot.py``, in parts of ``PART_BYTES`` as ``data``.
+- ``launchdarkly:$current``: the first part of the snapshot that was written last, once more, and its ``revision``: a
+  cold start reads it with the sync record in one request, and needs no other where it is the record's.
 - ``launchdarkly:$changes``: in the same format, what changed since the revision before.
 - ``launchdarkly:$events`` / a batch's name: events that evaluations have left, as ``data``. ``expires`` is the Unix
   time at which the table's time to live deletes it.
@@ -25,7 +27,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ...data_set import KINDS, SyncRecord
-from .endpoint import Call, dynamodbs_shape
+from .endpoint import Call, RequestRefused, dynamodbs_shape
 
 PART_BYTES = 380 * 1024
 """An item may have 400 KB, names and keys included."""
@@ -48,6 +50,14 @@ class Sync(NamedTuple):
     date: str
 
 
+class Current(NamedTuple):
+    """The sync record, and the first part of the snapshot that was written last, which may be of another revision."""
+
+    record: SyncRecord | None
+    revision: str | None
+    part: bytes | None
+
+
 class Table:
     """What is read of one table under one prefix. Reads are strongly consistent."""
 
@@ -68,30 +78,54 @@ class Table:
     def read_sync(self) -> Sync:
         answer = self.get("$sync")
         item = answer.get("Item", {})
-        text = text_in(item, "item")
-        record = None if text is None else SyncRecord.from_json(text)
-        writing = text_in(item, "writing")
         return Sync(
-            record=record if record is None else record._replace(writing=writing is not None),
-            writing=writing,
+            record=_record_in(item),
+            writing=text_in(item, "writing"),
             superseded=text_in(item, "superseded"),
             lock_owner=text_in(item, "lock_owner"),
             lock_expires=number_in(item, "lock_expires"),
             date=answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", ""),
         )
 
-    def read_snapshot(self, revision: str, size: int) -> bytes | None:
-        """The snapshot of this revision, all parts together; None where one is missing."""
-        parts = [self._read_data("$snapshot", key) for key in part_keys(revision, size)]
-        return None if None in parts else b"".join(part for part in parts if part is not None)
+    def read_current(self) -> Current:
+        """In one request. The sync record alone where a policy does not allow that, or DynamoDB did a part of it."""
+        keys = [self.key(name, self.namespace(name)) for name in ("$sync", "$current")]
+        try:
+            answer = self.call("BatchGetItem", {"RequestItems": {self.name: {"Keys": keys, "ConsistentRead": True}}})
+        except RequestRefused as refusal:
+            if refusal.code != "AccessDeniedException":
+                raise
+            return Current(self.read_sync().record, None, None)
+        return self._current_in(answer) or Current(self.read_sync().record, None, None)
+
+    @dynamodbs_shape()
+    def _current_in(self, answer: Attributes) -> Current | None:
+        if answer.get("UnprocessedKeys"):
+            return None
+        found = {item["namespace"]["S"]: item for items in answer["Responses"].values() for item in items}
+        sync, current = (found.get(self.namespace(name), {}) for name in ("$sync", "$current"))
+        return Current(_record_in(sync), text_in(current, "revision"), _data_in(current))
+
+    def read_snapshot(self, revision: str, size: int, first: bytes | None = None) -> bytes | None:
+        """The snapshot of this revision, all parts together, of which ``first`` may be there already.
+
+        None where one is missing.
+        """
+        keys = part_keys(revision, size)
+        parts = [] if first is None else [first]
+        for key in keys[len(parts) :]:
+            part = self._read_data("$snapshot", key)
+            if part is None:
+                return None
+            parts.append(part)
+        return b"".join(parts)
 
     def read_changes(self) -> bytes | None:
         return self._read_data("$changes", self.namespace("$changes"))
 
     @dynamodbs_shape()
     def _read_data(self, name: str, key: str) -> bytes | None:
-        data = self.get(name, key).get("Item", {}).get("data", {}).get("B")
-        return a2b_base64(data) if isinstance(data, str) else data  # AWS's SDK has decoded it already
+        return _data_in(self.get(name, key).get("Item", {}))
 
     @dynamodbs_shape()
     def read_item(self, kind: str, key: str) -> bytes | None:
@@ -135,6 +169,18 @@ class Table:
 def part_keys(revision: str, size: int) -> list[str]:
     """The sort keys of the parts of a snapshot of this many bytes."""
     return [f"{revision}/{number}" for number in range(-(-size // PART_BYTES))]
+
+
+def _record_in(sync: Attributes) -> SyncRecord | None:
+    """The sync record in the item ``$sync``."""
+    text = text_in(sync, "item")
+    record = None if text is None else SyncRecord.from_json(text)
+    return record if record is None else record._replace(writing=text_in(sync, "writing") is not None)
+
+
+def _data_in(item: Attributes) -> bytes | None:
+    data = item.get("data", {}).get("B")
+    return a2b_base64(data) if isinstance(data, str) else data  # AWS's SDK has decoded it already
 
 
 def text_in(item: Attributes, name: str) -> str | None:

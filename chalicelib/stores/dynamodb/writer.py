@@ -209,13 +209,18 @@ class _DynamoDbUpdate:
                 yield self._table.delete_request(kind, key)
 
     def _write_snapshot(self, record: SyncRecord, packed: Packed) -> None:
+        put_data = self._table.put_data_request
         if packed.snapshot is not None:
-            for number, key in enumerate(part_keys(record.revision, len(packed.snapshot))):
+            first, *others = part_keys(record.revision, len(packed.snapshot))
+            part, key = packed.snapshot[:PART_BYTES], self._table.namespace("$current")
+            revision = _value(record.revision)
+            self._write([put_data("$snapshot", first, part), put_data("$current", key, part, revision=revision)])
+            for number, key in enumerate(others, 1):
                 part = packed.snapshot[number * PART_BYTES : (number + 1) * PART_BYTES]
-                self._write([self._table.put_data_request("$snapshot", key, part)])
+                self._write([put_data("$snapshot", key, part)])
         if packed.changes is not None:
             key = self._table.namespace("$changes")
-            self._write([self._table.put_data_request("$changes", key, packed.changes)])
+            self._write([put_data("$changes", key, packed.changes)])
 
     def _write(self, pending: list[Attributes]) -> None:
         """Everything, however often DynamoDB hands some of it back, until the lock is about to expire."""
@@ -336,8 +341,8 @@ class WritableTable(Table):
         attributes = {"version": _value(item.version), "item": _value(item.text.decode())}
         return {"PutRequest": {"Item": {**self.key(kind, key), **attributes}}}
 
-    def put_data_request(self, name: str, key: str, data: bytes) -> Attributes:
-        return {"PutRequest": {"Item": {**self.key(name, key), "data": {"B": data}}}}
+    def put_data_request(self, name: str, key: str, data: bytes, **others: Attributes) -> Attributes:
+        return {"PutRequest": {"Item": {**self.key(name, key), "data": {"B": data}, **others}}}
 
     def put_marker_request(self, name: str) -> Attributes:
         return {"PutRequest": {"Item": self.key(name, self.namespace(name))}}

@@ -98,6 +98,7 @@ def peer_of(address: Address, timing: Timing) -> Peer:
         return Peer(Addresses([(_socket.AF_UNIX, address.path)]), timing)
     host = address.host or ""
     addresses = ResolvedAddresses(host, address.port, timing)
+    addresses.look_up()
     if address.tls is None:
         return Peer(addresses, timing)
     from ..tls import TlsPeer, amazon_or_other_peer  # only where the URL says rediss://

@@ -1,0 +1,83 @@
+"""Processes that tests kill by the dozen, each forked in milliseconds from one that has imported the app."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TypeVar
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        "tests.support.app_process",
+        "tests.support.killed_deliveries",
+        "tests.support.refreshing",
+        "tests.support.writer",
+        # What the app imports when it needs it.
+        "chalicelib.api.flags_app",
+        "chalicelib.launchdarkly.stream",
+        "chalicelib.refresh.fetch",
+        "chalicelib.stores.dynamodb.events",
+        "chalicelib.stores.dynamodb.writer",
+        "chalicelib.stores.redis.events",
+        "chalicelib.stores.redis.writer",
+    ]
+)
+
+Own = TypeVar("Own", bound="ForkedProcess")
+
+
+class ForkedProcess:
+    """``run(*arguments)`` in a process of its own, with exactly this environment; use it in ``with``."""
+
+    def __init__(self, run: Callable[..., object], environment: Mapping[str, str], *arguments: object) -> None:
+        self._process = FORKS.Process(target=_run, args=(run, dict(environment), arguments), daemon=True)
+        self._process.start()
+        self._ending = threading.Lock()
+        """Who waits for the end: a process tells its exit code once."""
+
+    def __enter__(self: Own) -> Own:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def is_running(self) -> bool:
+        with self._ending:
+            return self._process.is_alive()
+
+    def wait(self, timeout_seconds: float = 60.0) -> int:
+        """The exit code, negative for a signal."""
+        with self._ending:
+            self._process.join(timeout_seconds)
+            assert self._process.exitcode is not None, "it goes on"
+            return self._process.exitcode
+
+    def freeze(self) -> None:
+        """As Lambda does with a function between two requests."""
+        self._send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._send(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Returns when it has ended."""
+        self._process.kill()
+        self.wait()
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+
+def _run(run: Callable[..., object], environment: dict[str, str], arguments: tuple[object, ...]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    run(*arguments)
