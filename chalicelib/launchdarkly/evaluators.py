@@ -248,7 +248,7 @@ class BareEvaluator:
         events = _WITH_REASONS if with_reasons else _WITHOUT_REASONS
         flag, error_kind = self._flag(key)
         if flag is None:
-            return self._failed(error_kind, key, context, events, default)
+            return self._answer_without_flag(error_kind, key, context, events, default)
         return self._evaluate(flag, context, events, self._record, default)[0]
 
     def evaluate_flags(
@@ -261,7 +261,7 @@ class BareEvaluator:
         for key in keys:
             flag, error_kind = self._flag(key)
             if flag is None:
-                self._failed(error_kind, key, context, events)
+                self._answer_without_flag(error_kind, key, context, events)
             else:
                 detail, prerequisites = self._evaluate(flag, context, events, self._record)
                 answers[key] = _state(flag, detail, prerequisites, with_reasons)
@@ -295,7 +295,7 @@ class BareEvaluator:
         except UnreadableItem:
             return None, "EXCEPTION"
 
-    def _failed(
+    def _answer_without_flag(
         self, error_kind: str, key: str, context: Context, events: EventFactory, default: Any = None
     ) -> EvaluationDetail:
         """What an evaluation says where there is no flag that can be read (Any: JSON)."""

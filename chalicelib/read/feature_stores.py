@@ -76,6 +76,7 @@ class SnapshotFeatureStore:
         return {key: item for key in texts if (item := decoded[key]) is not None}
 
     def _decode_rest(self, kind: VersionedDataKind) -> None:
+        """What nobody has asked for by its key."""
         model_of = model_in_bulk(kind)
         texts, decoded = self._texts[kind.namespace], self._decoded[kind.namespace]
         is_bulk = len(texts) - len(decoded) >= _BULK
