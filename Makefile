@@ -61,10 +61,12 @@ FORCE:
 run: .venv/run-installed
 	@exec $(BIN)/python -m tools.run_local --port $(PORT)
 
+# Bytecode is kept whatever the shell says, or each of the processes would compile every test again.
+
 ## test: the whole suite, real servers included
 test: .venv/emulators-installed .venv/client-sdks-installed
 	@echo "About 4,600 tests with real servers, in several processes. On 2 cores this takes 6 to 8 minutes."
-	PYTHONUNBUFFERED=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov
+	PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov
 
 ## lint: lint, format and types
 lint: .venv/installed

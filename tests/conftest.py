@@ -22,6 +22,7 @@ from tests.support.browser import MISSING, find_chromium, running_browser
 from tests.support.data import example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.fronts import REST
+from tests.support.measured import Measured
 from tests.support.valkey import ValkeyServer, running_valkey
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ settings.load_profile("tests")
 def pytest_xdist_auto_num_workers() -> int:
     """Of `make test`. More than there are cores, because the tests also wait: for servers, locks and time-outs."""
     return min(6, 2 + (os.cpu_count() or 1))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    coverage = config.pluginmanager.get_plugin("_cov")
+    if coverage and coverage.cov_controller:  # it has none with --no-cov
+        config.pluginmanager.register(Measured(coverage))
 
 
 def pytest_report_header() -> list[str]:

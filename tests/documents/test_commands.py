@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 import yaml
-from cfnlint.decode import cfn_yaml
 
 from chalicelib import VERSION
 from tests.support.app import App
@@ -161,6 +160,8 @@ def run_in_shell(command: Command, folder: Path, program: str, source: str, vari
 
 def deploy_template(command: Command, _: Path) -> None:
     """The template is there, and has these parameters and no others that somebody must give."""
+    from cfnlint.decode import cfn_yaml
+
     words = shlex.split(command.text.replace("\\\n", " "))
     template = cfn_yaml.load(str(PROJECT / words[words.index("--template-file") + 1]))
     given = {word.partition("=")[0] for word in words[words.index("--parameter-overrides") + 1 :]}

@@ -72,7 +72,6 @@ def open_app(load_app: LoadApp, redis_url: str) -> App:
     return app
 
 
-@pytest.mark.no_cover
 @ANY_TIME
 @given(CONTEXTS)
 def test_any_json_is_evaluated_or_refused(open_app: App, context: object) -> None:
@@ -86,7 +85,6 @@ def test_any_json_is_evaluated_or_refused(open_app: App, context: object) -> Non
         assert set(everything.json_body) == {"Code", "Message"}
 
 
-@pytest.mark.no_cover
 @ANY_TIME
 @given(mostly_right(context=mostly_right(targetingKey=st.text(), kind=KINDS, user=objects_about("key", *ATTRIBUTES))))
 def test_any_json_is_evaluated_or_refused_by_ofrep(open_app: App, body: object) -> None:
@@ -97,7 +95,6 @@ def test_any_json_is_evaluated_or_refused_by_ofrep(open_app: App, body: object) 
     ]
 
 
-@pytest.mark.no_cover
 @settings(ANY_TIME, max_examples=60)
 @given(ENTRIES | JSON)
 def test_any_json_is_a_refresh_or_ignored_or_refused_as_a_webhook(open_app: App, entry: object) -> None:
@@ -108,7 +105,6 @@ def test_any_json_is_a_refresh_or_ignored_or_refused_as_a_webhook(open_app: App,
         assert (answer.status_code, answer.json_body["Code"]) == (400, "BadRequestError")
 
 
-@pytest.mark.no_cover
 @ANY_TIME
 @given(EVENTS)
 def test_any_json_is_evaluated_or_refused_by_on_event(open_app: App, event: object) -> None:
@@ -120,7 +116,6 @@ def test_any_json_is_evaluated_or_refused_by_on_event(open_app: App, event: obje
     json.dumps(answer)
 
 
-@pytest.mark.no_cover
 @ANY_TIME
 @given(st.lists(CONTEXTS, max_size=30))
 def test_a_batch_holds_a_result_for_each_context_in_its_place(open_app: App, contexts: list[object]) -> None:

@@ -95,7 +95,6 @@ ROUTES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("context", CONTEXTS.values(), ids=CONTEXTS)
 @pytest.mark.parametrize("path", ROUTES)
 def test_the_most_expensive_request_that_is_accepted_has_a_bound(
@@ -108,13 +107,11 @@ def test_the_most_expensive_request_that_is_accepted_has_a_bound(
     assert costs.characters <= MOST_CHARACTERS
 
 
-@pytest.mark.no_cover
 def test_an_event_has_the_same_bound_for_each_context(realistic_app: App, costs: Costs) -> None:
     realistic_app.invoke("on_event", {"contexts": list(CONTEXTS.values())})
     assert costs.comparisons <= MOST_COMPARISONS * len(CONTEXTS)
 
 
-@pytest.mark.no_cover
 def test_these_requests_are_expensive_indeed(realistic_app: App, costs: Costs, data: dict[str, Any]) -> None:
     """Or the bound would show nothing. Flags that are off compare nothing."""
     realistic_app.post("/evaluate", CONTEXTS["arrays"])

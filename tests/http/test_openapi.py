@@ -61,7 +61,6 @@ def described_app(load_app: LoadApp, redis_url: str) -> App:
 OPERATIONS = [(method, path) for path, item in DESCRIBED.items() for method in item if method != "parameters"]
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=[f"{method} {path}" for method, path in OPERATIONS])
 def test_an_operation_does_what_the_description_says(method: str, path: str, described_app: App) -> None:
     """As schemathesis' own items, except that the requests are made up here and not in each process that collects."""

@@ -99,7 +99,6 @@ def details_in(answers: dict[str, Json]) -> dict[str, Json]:
     }
 
 
-@pytest.mark.no_cover
 def test_each_flag_by_itself_is_evaluated_as_the_sdk_does(parity_app: App, details: dict[str, dict[str, Json]]) -> None:
     for name, context in parity.CONTEXTS.items():
         for key, flag in parity.FLAGS.items():

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.decode import cfn_yaml
 from chalice.local import LambdaContext
 
 from chalicelib import flags
@@ -221,6 +220,7 @@ def watched_metrics() -> set[str]:
 
 
 def template(name: str) -> dict[str, Any]:
+    from cfnlint.decode import cfn_yaml
 
     loaded: dict[str, Any] = cfn_yaml.load(str(INFRASTRUCTURE / name))
     return loaded

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,11 +18,13 @@ from tests.support.aws import Aws
 from tests.support.data import boolean_flag, by_key
 from tests.support.deployment import TOKEN, Deployed, Deployments, enforced
 from tests.support.lambda_runtime import Function
-from tests.support.lambda_service import LambdaService
 from tests.support.orders import ORDERS
 from tests.support.packages import lambda_runtime, packaged_with_orders
 from tests.support.stores import data_set, refresh_store
 from tests.support.valkey import ValkeyServer
+
+if TYPE_CHECKING:
+    from tests.support.lambda_service import LambdaService
 
 Json = dict[str, Any]
 

@@ -51,7 +51,6 @@ def _flags(number: int, place: int) -> Json:
     }
 
 
-@pytest.mark.no_cover
 def test_threads_that_share_a_process_never_see_a_mix(busy_store: str, reader_of: ReaderOf) -> None:
     reader = reader_of(busy_store)
     with ThreadPoolExecutor(THREADS) as threads:

@@ -39,7 +39,6 @@ def more_than(before: InUse, after: InUse) -> InUse:
     return {name: count - before[name] for name, count in after.items() if count > before[name]}
 
 
-@pytest.mark.no_cover
 def test_three_hundred_refreshes_leave_nothing_behind(
     app: App, launchdarkly: FakeLaunchDarkly, in_use: Callable[[], InUse]
 ) -> None:

@@ -243,7 +243,6 @@ def test_a_refresh_over_a_filled_store_never_takes_its_marker_away(
 # Reads.
 
 
-@pytest.mark.no_cover
 def test_readers_never_see_a_mix_while_flags_and_segments_are_replaced(
     open_another: OpenStore, store: Store, dynamodb: DynamoDb
 ) -> None:

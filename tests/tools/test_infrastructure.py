@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from moto.cloudformation.exceptions import ValidationError
-from moto.cloudformation.models import CloudFormationBackend
 
 from tests.support.aws import Aws
 from tools import infrastructure
@@ -16,6 +14,9 @@ from tools.infrastructure import deploy_stack, outputs_of
 def test_a_stack_is_created_once_and_then_left_alone(
     aws: Aws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from moto.cloudformation.exceptions import ValidationError
+    from moto.cloudformation.models import CloudFormationBackend
+
     assert infrastructure.main(["production"]) == 0
     name = "serverless-flags-production"
     assert aws.client("dynamodb").describe_table(TableName=name)["Table"]["DeletionProtectionEnabled"]

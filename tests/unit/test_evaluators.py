@@ -65,7 +65,6 @@ def assert_parity(flags: Iterable[Json], segments: Iterable[Json], contexts: Ite
     assert answers(BareEvaluator(in_bulk), contexts, keys) == expected, "decoded all together"
 
 
-@pytest.mark.no_cover
 def test_every_flag_of_the_table_is_evaluated_as_by_a_client() -> None:
     assert_parity(parity.FLAGS.values(), parity.ALL_SEGMENTS.values(), parity.CONTEXTS.values())
 
@@ -223,7 +222,6 @@ segments = st.fixed_dictionaries(
 data_sets = st.tuples(st.dictionaries(keys, flags, min_size=1), st.dictionaries(keys, segments))
 
 
-@pytest.mark.no_cover
 @given(data_sets)
 @settings(max_examples=300, deadline=None)
 def test_any_data_set_is_evaluated_as_by_a_client(data_set: tuple[dict[str, Json], dict[str, Json]]) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support import measured
 from tests.support.data import PROJECT
 
 PACKAGE = PROJECT / "chalicelib"
@@ -56,6 +57,14 @@ def test_only_the_wiring_builds_parts() -> None:
     built = {module: built_in(module) for module in (PROJECT / "app.py", *MODULES)}
     builders = {str(module.relative_to(PROJECT)): names for module, names in built.items() if names}
     assert builders == {"chalicelib/wiring.py": {*PARTS} - {"Timing"}}
+
+
+def test_what_coverage_leaves_out_is_there() -> None:
+    """Or a file that was renamed would be measured again without a word."""
+    tests = PROJECT / "tests"
+    assert {folder for folder in measured.FOLDERS if not (tests / folder).is_dir()} == set()
+    files = [tests / folder / f"{name}.py" for folder, names in measured.FILES.items() for name in names]
+    assert [each for each in files if not each.is_file() or measured.is_measured(each)] == []
 
 
 def built_in(module: Path) -> set[str]:
