@@ -122,9 +122,12 @@ def in_format(evaluated: Json, options: Options) -> Json:
     """
     if not options.bootstrap:
         return evaluated
-    values = {key: each["value"] for key, each in evaluated.items()}
-    rest = {key: {name: of for name, of in each.items() if name != "value"} for key, each in evaluated.items()}
-    return {**values, "$flagsState": rest, "$valid": True}
+    values: Json = {}
+    states: Json = {}
+    for key, each in evaluated.items():
+        state = states[key] = each.copy()  # it may be kept for other contexts
+        values[key] = state.pop("value")
+    return {**values, "$flagsState": states, "$valid": True}
 
 
 def evaluation_answer(

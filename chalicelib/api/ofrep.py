@@ -98,8 +98,10 @@ def _private_attributes(context: Json) -> list[str]:
 def answer_one(source: Snapshot | DirectFlags, asked: Asked, key: str) -> Answer:
     """The evaluation of one flag; one that cannot be evaluated is a 400, as OFREP has it. Raises FlagNotFound."""
     evaluated = evaluate_flag(source, asked.context, key, asked.options)
-    evaluation = _evaluation(key, evaluated, source)
-    return Answer(evaluation, provenance_headers(source.provenance), 400 if "errorCode" in evaluation else 200)
+    is_error = evaluated["reason"]["kind"] == "ERROR"  # perhaps because it cannot be read
+    flag = None if is_error else source.feature_store.get(FEATURES, key)
+    evaluation = _evaluation(key, evaluated, flag, metadata_of(source.provenance))
+    return Answer(evaluation, provenance_headers(source.provenance), 400 if is_error else 200)
 
 
 def answer_bulk(source: Snapshot | DirectFlags, asked: Asked) -> Answer:
@@ -111,8 +113,9 @@ def answer_bulk(source: Snapshot | DirectFlags, asked: Asked) -> Answer:
 
     def evaluate() -> Json:
         evaluated = evaluate_flags(source, asked.context, asked.options)
-        flags = [_evaluation(key, each, source) for key, each in evaluated.items()]
-        return {"flags": flags, "metadata": metadata_of(source.provenance)}
+        models, metadata = source.feature_store.all(FEATURES), metadata_of(source.provenance)
+        flags = [_evaluation(key, each, models.get(key), metadata) for key, each in evaluated.items()]
+        return {"flags": flags, "metadata": metadata}
 
     named = asked._replace(body=[asked.body, source.provenance.stale])
     return evaluation_answer(source, named, evaluate)
@@ -123,40 +126,40 @@ def metadata_of(provenance: Provenance) -> Json:
     return {name: value for name, value in provenance_fields(provenance).items() if value is not None}
 
 
-def _evaluation(key: str, answer: Mapping[str, Any], source: Snapshot | DirectFlags) -> Json:
-    reason = answer["reason"]
-    version = {} if answer.get("version") is None else {"version": answer["version"]}
+def _evaluation(key: str, answer: Mapping[str, Any], flag: Any, metadata: Json) -> Json:
+    """``flag`` is the SDK's model of it (which exports no type), ``metadata`` says where the answer comes from."""
+    reason, version, variation = answer["reason"], answer.get("version"), answer.get("variation")
     if reason["kind"] == "ERROR":
         malformed = reason["errorKind"] == "MALFORMED_FLAG"
         return {
             "key": key,
             "errorCode": "PARSE_ERROR" if malformed else "GENERAL",
             "errorDetails": f"The flag cannot be evaluated: {reason['errorKind']}.",
-            "metadata": {**version, **metadata_of(source.provenance)},
+            "metadata": {**({} if version is None else {"version": version}), **metadata},
         }
-    variation = answer.get("variation")
-    return {
+    of_flag = {} if version is None else {"version": version}
+    if "bigSegmentsStatus" in reason:  # for which OpenFeature has no field
+        of_flag["bigSegmentsStatus"] = reason["bigSegmentsStatus"]
+    evaluation = {
         "key": key,
-        "reason": _reason(reason, source.feature_store.get(FEATURES, key)),
+        "reason": _reason(reason, flag),
         "variant": "" if variation is None else str(variation),
-        "metadata": _metadata(answer),
-        **({} if answer["value"] is None else {"value": answer["value"]}),
+        "metadata": of_flag,
     }
-
-
-def _metadata(answer: Mapping[str, Any]) -> Json:
-    """What OpenFeature has no field for: the version, and the status of the big segments that the flag has asked."""
-    metadata = {"version": answer["version"], "bigSegmentsStatus": answer["reason"].get("bigSegmentsStatus")}
-    return {name: value for name, value in metadata.items() if value is not None}
+    if answer["value"] is not None:
+        evaluation["value"] = answer["value"]
+    return evaluation
 
 
 def _reason(reason: Mapping[str, Any], flag: Any) -> str:
-    """OpenFeature's word for the SDK's reason; ``flag`` is the SDK's model of it (which exports no type)."""
-    if any(_is_split(served) for served in _served(reason, flag)):
-        return "SPLIT"
-    if reason["kind"] == "FALLTHROUGH":
+    """OpenFeature's word for the SDK's reason; ``flag`` is None if, in direct mode, it is gone since."""
+    kind = reason["kind"]
+    served = None if flag is None else _served(reason, flag)
+    if served is not None and served.variation is None and served.rollout is not None:
+        return "SPLIT"  # a percentage rollout or an experiment; where both are there, the SDK serves the variation
+    if kind == "FALLTHROUGH":
         return "STATIC" if flag is not None and _is_static(flag) else "UNKNOWN"
-    return _REASONS.get(reason["kind"], "UNKNOWN")
+    return _REASONS.get(kind, "UNKNOWN")
 
 
 def _is_static(flag: Any) -> bool:
@@ -166,21 +169,13 @@ def _is_static(flag: Any) -> bool:
     return not (flag.rules or flag.targets or flag.context_targets or flag.prerequisites)
 
 
-def _served(reason: Mapping[str, Any], flag: Any) -> list[Any]:
-    """The flag's rule or fallthrough that decided; none if, in direct mode, the flag has changed since."""
-    if flag is None:
-        return []
+def _served(reason: Mapping[str, Any], flag: Any) -> Any:
+    """The flag's rule or fallthrough that decided; None if, in direct mode, the flag has changed since."""
     if reason["kind"] == "FALLTHROUGH":
-        return [flag.fallthrough]
-    if reason["kind"] == "RULE_MATCH":
-        index = reason["ruleIndex"]
-        return [rule.variation_or_rollout for rule in flag.rules[index : index + 1]]
-    return []
-
-
-def _is_split(served: Any) -> bool:
-    """Whether it is a percentage rollout or an experiment; where both are there, the SDK serves the variation."""
-    return served.variation is None and served.rollout is not None
+        return flag.fallthrough
+    if reason["kind"] == "RULE_MATCH" and reason["ruleIndex"] < len(flag.rules):
+        return flag.rules[reason["ruleIndex"]].variation_or_rollout
+    return None
 
 
 def not_found(error: errors.FlagNotFound, key: str, provenance: Provenance) -> Json:

@@ -100,8 +100,8 @@ class FixedFeatureStore(Protocol):
         """Where the members of its big segments are, which do change."""
 
     @property
-    def same_for_everybody(self) -> MutableMapping[tuple[str, bool], Json]:
-        """Answers to every context, by flag and whether they have reasons; kept for the life of the store."""
+    def same_for_everybody(self) -> Mapping[bool, MutableMapping[str, Json]]:
+        """Answers to every context, by whether they have reasons and by flag; kept for the life of the store."""
 
     def get(self, kind: VersionedDataKind, key: str) -> Any:
         """The item, or None when there is none. Raises UnreadableItem."""
@@ -246,10 +246,9 @@ class BareEvaluator:
         self, key: str, context: Context, default: Any = None, *, with_reasons: bool = True
     ) -> EvaluationDetail:
         events = _WITH_REASONS if with_reasons else _WITHOUT_REASONS
-        flag, failure = self._flag(key, default)
+        flag, error_kind = self._flag(key)
         if flag is None:
-            self._record_unknown(key, context, failure, events)
-            return failure
+            return self._answer_without_flag(error_kind, key, context, events, default)
         return self._evaluate(flag, context, events, self._record, default)[0]
 
     def evaluate_flags(
@@ -260,9 +259,9 @@ class BareEvaluator:
             return self._evaluate_unrecorded(context, keys, with_reasons)
         answers = {}
         for key in keys:
-            flag, failure = self._flag(key)
+            flag, error_kind = self._flag(key)
             if flag is None:
-                self._record_unknown(key, context, failure, events)
+                self._answer_without_flag(error_kind, key, context, events)
             else:
                 detail, prerequisites = self._evaluate(flag, context, events, self._record)
                 answers[key] = _state(flag, detail, prerequisites, with_reasons)
@@ -271,36 +270,39 @@ class BareEvaluator:
     def _evaluate_unrecorded(
         self, context: Context, keys: Collection[str] | None, with_reasons: bool
     ) -> dict[str, Json]:
-        kept, answers = self._feature_store.same_for_everybody, {}
+        answers = {}
+        same_for_everybody = self._feature_store.same_for_everybody[with_reasons]
         for key, flag in self._flags(keys):
-            answer = kept.get((key, with_reasons))
+            answer = same_for_everybody.get(key)
             if answer is None:
                 detail, prerequisites = self._evaluate(flag, context, _WITHOUT_REASONS, None)
                 answer = _state(flag, detail, prerequisites, with_reasons)
                 if _is_same_for_everybody(flag):
-                    kept[key, with_reasons] = answer
+                    same_for_everybody[key] = answer
             answers[key] = answer
         return answers
 
     def _flags(self, keys: Collection[str] | None) -> Iterable[tuple[str, FeatureFlag]]:
         if keys is None:
-            yield from self._feature_store.all(FEATURES).items()
-            return
-        for key in keys:
-            flag, _ = self._flag(key)
-            if flag is not None:
-                yield key, flag
+            return self._feature_store.all(FEATURES).items()
+        found = ((key, self._flag(key)[0]) for key in keys)
+        return [(key, flag) for key, flag in found if flag is not None]
 
-    def _flag(self, key: str, default: Any = None) -> tuple[FeatureFlag | None, EvaluationDetail]:
-        """The flag; where there is none that can be read, what an evaluation of it says instead (Any: JSON)."""
+    def _flag(self, key: str) -> tuple[FeatureFlag | None, str]:
+        """The flag; where there is none that can be read, the error kind of an evaluation of it."""
         try:
-            return self._feature_store.get(FEATURES, key), _failed("FLAG_NOT_FOUND", default)
+            return self._feature_store.get(FEATURES, key), "FLAG_NOT_FOUND"
         except UnreadableItem:
-            return None, _failed("EXCEPTION", default)
+            return None, "EXCEPTION"
 
-    def _record_unknown(self, key: str, context: Context, failure: EvaluationDetail, events: EventFactory) -> None:
+    def _answer_without_flag(
+        self, error_kind: str, key: str, context: Context, events: EventFactory, default: Any = None
+    ) -> EvaluationDetail:
+        """What an evaluation says where there is no flag that can be read (Any: JSON)."""
+        failure = _failed(error_kind, default)
         if self._record is not None:
             self._record(events.new_unknown_flag_event(key, context, failure.value, failure.reason))
+        return failure
 
     def _evaluate(
         self, flag: FeatureFlag, context: Context, events: EventFactory, record: Record | None, default: Any = None
@@ -312,7 +314,7 @@ class BareEvaluator:
         try:
             result = self._evaluator.evaluate(flag, context, events)
             assert result.detail is not None  # it is once the evaluator returns
-            detail = _or_default(result.detail, default)
+            detail = result.detail if default is None else _or_default(result.detail, default)
             if record is not None:
                 for event in result.events or ():
                     record(event)
@@ -341,21 +343,22 @@ def _or_default(detail: EvaluationDetail, default: Any) -> EvaluationDetail:
 
 def _state(flag: FeatureFlag, detail: EvaluationDetail, prerequisites: list[str], with_reasons: bool) -> Json:
     """A flag's value and its entry in ``$flagsState``, as ``all_flags_state`` puts it together."""
-    is_experiment = EventFactory.is_experiment(flag, detail.reason)
+    reason, variation, debugged = detail.reason, detail.variation_index, flag.debug_events_until_date
+    is_experiment = EventFactory.is_experiment(flag, reason)
     state: Json = {"value": detail.value}
     if with_reasons or is_experiment:
-        state["reason"] = detail.reason
-    state["version"] = flag["version"]
+        state["reason"] = reason
+    state["version"] = flag.version
     if prerequisites:
         state["prerequisites"] = prerequisites
-    if detail.variation_index is not None:
-        state["variation"] = detail.variation_index
-    if flag.get("trackEvents") or is_experiment:
+    if variation is not None:
+        state["variation"] = variation
+    if is_experiment or flag.track_events:
         state["trackEvents"] = True
     if is_experiment:
         state["trackReason"] = True
-    if flag.get("debugEventsUntilDate") is not None:
-        state["debugEventsUntilDate"] = flag["debugEventsUntilDate"]
+    if debugged is not None:
+        state["debugEventsUntilDate"] = debugged
     return state
 
 
@@ -363,5 +366,5 @@ def _is_same_for_everybody(flag: FeatureFlag) -> bool:
     """Whether no context can make a difference: the flag is off, or has one variation and no conditions."""
     if not flag.on:
         return True
-    has_conditions = flag.prerequisites or flag.targets or flag.context_targets or flag.rules
-    return flag.fallthrough.variation is not None and not has_conditions
+    has_conditions = flag.rules or flag.targets or flag.context_targets or flag.prerequisites
+    return not has_conditions and flag.fallthrough.variation is not None

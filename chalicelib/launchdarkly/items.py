@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ..errors import UnreadableItem
-from .sdk import VersionedDataKind
+from .sdk import FEATURES, VersionedDataKind
 
 logger = logging.getLogger(__name__)
+
+ModelOf = Callable[[dict[str, Any]], Any]
+"""Makes the SDK's model of an item, which it exports no type of, from its JSON. Raises what the SDK raises."""
 
 _READ_LATER = (
     "key",
@@ -23,21 +26,48 @@ _READ_LATER = (
 )
 """What evaluations read of the JSON that a model keeps, beside the model itself."""
 
+_COMPARED_WITH = "9.18.0"
+"""The version of the SDK whose models ``models.py`` fills in; another may have other ones."""
+
 _logged: set[tuple[str, str, bytes]] = set()
 """What the last refresh of this process has logged: whoever evaluates here then need not log it again."""
 
 
-def decode_item(kind: VersionedDataKind, key: str, text: bytes) -> Any:
-    """The SDK's model; None when it says that it is deleted. Raises UnreadableItem, which never shows the item."""
+def decode_item(kind: VersionedDataKind, key: str, text: bytes, model_of: ModelOf | None = None) -> Any:
+    """The SDK's model; None when it says that it is deleted. Raises UnreadableItem, which never shows the item.
+
+    ``model_of`` makes it as the SDK does, in another way.
+    """
     try:
-        fields = _JSON.decode(text.decode())
-        item = kind.decode(fields)
+        fields = _parsed(text.decode())
+        item = (model_of or kind.decode)(fields)
         if not item.deleted and item.key != key:
             raise ValueError("It is stored under another key than its own.")
     except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RecursionError) as error:
         raise UnreadableItem(f"{type(error).__name__}: {error}") from error
-    _drop_all_but(_READ_LATER, fields)
+    if item.to_json_dict() is fields:  # and not already what is left of them
+        _drop_all_but(_READ_LATER, fields)
     return None if item.deleted else item
+
+
+def model_in_bulk(kind: VersionedDataKind) -> ModelOf | None:
+    """What makes the models of all items in fewer steps than the SDK; None where the SDK is to make them."""
+    from ldclient.version import VERSION
+
+    if kind is not FEATURES or VERSION != _COMPARED_WITH:
+        return None
+    from .models import flag_of
+
+    return flag_of
+
+
+def _parsed(text: str) -> Any:
+    """As ``_JSON.decode``, which looks for white space around everything."""
+    if text.startswith("{"):
+        fields, end = _JSON.raw_decode(text)
+        if end == len(text):
+            return fields
+    return _JSON.decode(text)
 
 
 def _drop_all_but(names: Collection[str], fields: dict[str, Any]) -> None:

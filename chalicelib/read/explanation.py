@@ -339,7 +339,7 @@ class _Overlay:
         self._feature_store = feature_store
         self._flag = flag
         self._segment = segment
-        self.same_for_everybody: dict[tuple[str, bool], Json] = {}
+        self.same_for_everybody: dict[bool, dict[str, Json]] = {False: {}, True: {}}
 
     def get(self, kind: VersionedDataKind, key: str) -> Any:
         if kind is FEATURES and key == self._flag.key:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..errors import UnreadableItem
 from ..launchdarkly.evaluators import ReadMemberships, no_memberships
-from ..launchdarkly.items import decode_item, log_unreadable
+from ..launchdarkly.items import ModelOf, decode_item, log_unreadable, model_in_bulk
 from ..launchdarkly.sdk import FEATURES, SEGMENTS, VersionedDataKind
 from ..runtime.collector import collector_paused
 from ..stores.texts import is_same_text
@@ -56,7 +56,7 @@ class SnapshotFeatureStore:
         }
         self._unreadable: dict[tuple[str, str], None] = {}
         self._lock = threading.Lock()
-        self.same_for_everybody: dict[tuple[str, bool], dict[str, Any]] = {}
+        self.same_for_everybody: dict[bool, dict[str, dict[str, Any]]] = {False: {}, True: {}}
         """Answers that are the same for every context, by flag; the evaluator keeps them here."""
 
     def get(self, kind: VersionedDataKind, key: str) -> Any:
@@ -71,11 +71,22 @@ class SnapshotFeatureStore:
 
     def all(self, kind: VersionedDataKind) -> dict[str, Any]:
         """Every readable item by key."""
-        texts = self._texts[kind.namespace]
-        is_bulk = len(texts) - len(self._decoded[kind.namespace]) >= _BULK
+        texts, decoded = self._texts[kind.namespace], self._decoded[kind.namespace]
+        if len(decoded) < len(texts):
+            self._decode_rest(kind)
+        return {key: item for key in texts if (item := decoded[key]) is not None}
+
+    def _decode_rest(self, kind: VersionedDataKind) -> None:
+        """What nobody has asked for by its key."""
+        model_of = model_in_bulk(kind)
+        texts, decoded = self._texts[kind.namespace], self._decoded[kind.namespace]
+        is_bulk = len(texts) - len(decoded) >= _BULK
         with collector_paused() if is_bulk else nullcontext():
-            items = {key: self._item(kind, key) for key in texts}
-        return {key: item for key, item in items.items() if item is not None}
+            for key, text in texts.items():
+                if key not in decoded:
+                    with self._lock:
+                        if key not in decoded:
+                            decoded[key] = self._decode(kind, key, text, model_of)
 
     def unreadable_flags(self) -> Collection[str]:
         return [key for namespace, key in tuple(self._unreadable) if namespace == FEATURES.namespace]
@@ -104,9 +115,9 @@ class SnapshotFeatureStore:
                     decoded[key] = self._decode(kind, key, text)
         return decoded.get(key)
 
-    def _decode(self, kind: VersionedDataKind, key: str, text: bytes) -> Any:
+    def _decode(self, kind: VersionedDataKind, key: str, text: bytes, model_of: ModelOf | None = None) -> Any:
         try:
-            item = decode_item(kind, key, text)
+            item = decode_item(kind, key, text, model_of)
         except UnreadableItem as error:
             self._unreadable[kind.namespace, key] = None
             log_unreadable(kind, key, text, error)
@@ -118,7 +129,15 @@ class SnapshotFeatureStore:
 
 def bound_patterns_of(item: Any) -> None:
     """Bounds what the regular expressions of a flag or segment may cost, if it has any."""
-    if not item.deleted and any(clause.op == "matches" for rule in item.rules for clause in rule.clauses):
+    if not item.deleted and _has_patterns(item):
         from .patterns import bound_patterns
 
         bound_patterns(item)
+
+
+def _has_patterns(item: Any) -> bool:
+    for rule in item.rules:
+        for clause in rule.clauses:
+            if clause.op == "matches":
+                return True
+    return False

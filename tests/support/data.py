@@ -35,6 +35,39 @@ def boolean_flag(key: str, version: int = 1, *, value: bool = True, **fields: An
     }
 
 
+_ALWAYS_SENT: Json = {
+    "on": False,
+    "prerequisites": [],
+    "targets": [],
+    "contextTargets": [],
+    "rules": [],
+    "fallthrough": {},
+    "offVariation": None,
+    "variations": [],
+    "clientSide": False,
+    "clientSideAvailability": {"usingMobileKey": False, "usingEnvironmentId": False},
+    "salt": "",
+    "trackEvents": False,
+    "trackEventsFallthrough": False,
+    "debugEventsUntilDate": None,
+    "deleted": False,
+}
+
+
+def as_sent(flag: Json) -> Json:
+    """The same flag as LaunchDarkly sends it, with all the properties that a flag of the tests may lack."""
+    rules = [
+        {
+            "id": None,
+            "trackEvents": False,
+            **rule,
+            "clauses": [{"negate": False, **clause} for clause in rule["clauses"]],
+        }
+        for rule in flag.get("rules") or ()
+    ]
+    return {**_ALWAYS_SENT, **flag, "rules": rules}
+
+
 def segment(key: str, version: int = 1, *included: str, **fields: Any) -> Json:
     return {
         "key": key,

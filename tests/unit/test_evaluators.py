@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from chalicelib.launchdarkly import evaluators, sdk
 from chalicelib.launchdarkly.clients import daemon_client
 from chalicelib.launchdarkly.evaluators import BareEvaluator, ClientEvaluator, evaluator_over
+from chalicelib.launchdarkly.sdk import FEATURES
 from chalicelib.read.contexts import parse_context
 from chalicelib.read.feature_stores import SnapshotFeatureStore
 from tests.support import parity
 from tests.support.app import App
-from tests.support.data import Json, boolean_flag, by_key, segment
+from tests.support.data import Json, as_sent, boolean_flag, by_key, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 
 ALL = parity.FLAGS.keys()
@@ -59,6 +60,9 @@ def assert_parity(flags: Iterable[Json], segments: Iterable[Json], contexts: Ite
     expected = answers(client, contexts, keys)
     assert answers(bare, contexts, keys) == expected
     assert answers(bare, contexts, keys) == expected, "again, of what was kept"
+    in_bulk = feature_store(map(as_sent, flags), segments)
+    in_bulk.all(FEATURES)
+    assert answers(BareEvaluator(in_bulk), contexts, keys) == expected, "decoded all together"
 
 
 def test_every_flag_of_the_table_is_evaluated_as_by_a_client() -> None:
