@@ -82,11 +82,11 @@ class SnapshotFeatureStore:
         texts, decoded = self._texts[kind.namespace], self._decoded[kind.namespace]
         is_bulk = len(texts) - len(decoded) >= _BULK
         with collector_paused() if is_bulk else nullcontext():
-            for key, text in texts.items():
+            for key in texts:
                 if key not in decoded:
                     with self._lock:
                         if key not in decoded:
-                            decoded[key] = self._decode(kind, key, text, model_of)
+                            decoded[key] = self._decode(kind, key, texts[key], model_of)
 
     def unreadable_flags(self) -> Collection[str]:
         return [key for namespace, key in tuple(self._unreadable) if namespace == FEATURES.namespace]
