@@ -5,8 +5,6 @@ the rows. All of them are validated when :func:`load_settings` runs, not at impo
 no environment. Secrets are read later still, by the path that needs them.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 import re
@@ -89,10 +87,10 @@ class Variable(Generic[Value]):
         self.attribute = attribute
 
     @overload
-    def __get__(self, settings: None, owner: type) -> Variable[Value]: ...
+    def __get__(self, settings: None, owner: type) -> "Variable[Value]": ...
     @overload
-    def __get__(self, settings: Settings, owner: type) -> Value: ...
-    def __get__(self, settings: Settings | None, owner: type) -> Variable[Value] | Value:
+    def __get__(self, settings: "Settings", owner: type) -> Value: ...
+    def __get__(self, settings: "Settings | None", owner: type) -> "Variable[Value] | Value":
         if settings is None:
             return self
         value: Value = settings.values[self.attribute]

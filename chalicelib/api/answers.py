@@ -1,7 +1,5 @@
 """Answers put together: errors as HTTP, where the data comes from, entity tags. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -131,7 +129,7 @@ def in_format(evaluated: Json, options: Options) -> Json:
 
 
 def evaluation_answer(
-    source: Snapshot | DirectFlags, asked: Asked, evaluate: Callable[[], Json], key: str | None = None
+    source: "Snapshot | DirectFlags", asked: Asked, evaluate: Callable[[], Json], key: str | None = None
 ) -> Answer:
     """The evaluation of one flag (``key``) or of all; a 304 when the caller holds it already.
 

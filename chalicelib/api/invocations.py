@@ -3,8 +3,6 @@
 Pure over a flag source.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from ..errors import InvalidContext, InvalidRequest

@@ -3,8 +3,6 @@
 Each error says what was wrong and what was expected.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Flags evaluated for a context, in the shapes of the API. Pure over an evaluator and its feature store."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, NamedTuple, Protocol
 
@@ -48,7 +46,7 @@ class FlagSource(Protocol):
     def memberships(self) -> Memberships | None:
         """What the request learns of big segments; None where an SDK client keeps that to itself."""
 
-    def unrecorded(self) -> FlagSource:
+    def unrecorded(self) -> "FlagSource":
         """The same, for evaluations that nobody has asked for."""
 
 

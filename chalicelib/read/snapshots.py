@@ -4,8 +4,6 @@ Each request reads the sync record, one small read, and answers from the snapsho
 The store may go away: then the last snapshot answers, marked stale.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable
@@ -60,7 +58,7 @@ class Snapshot(NamedTuple):
     memberships: Memberships | None = None
     record_event: Record | None = None
 
-    def for_request(self, wait_seconds: float) -> Snapshot:
+    def for_request(self, wait_seconds: float) -> "Snapshot":
         """The same for one request, which may wait so long for memberships in big segments."""
         return self._replace(memberships=Memberships(self.feature_store.read_memberships, wait_seconds))
 
@@ -74,7 +72,7 @@ class Snapshot(NamedTuple):
         """Whether somebody is to know what is evaluated."""
         return self.record_event is not None
 
-    def unrecorded(self) -> Snapshot:
+    def unrecorded(self) -> "Snapshot":
         return self._replace(record_event=None)
 
     @property
@@ -87,11 +85,11 @@ class Snapshots:
 
     def __init__(
         self,
-        store: Reader,
+        store: "Reader",
         reuse_seconds: float,
         timing: Timing = Timing(),
         clock: Callable[[], float] | None = None,
-        first_read: FirstRead | None = None,
+        first_read: "FirstRead | None" = None,
         read_memberships: ReadMemberships = no_memberships,
     ) -> None:
         """``reuse_seconds``: how long a data set without a sync record is reused before it is read again.

@@ -131,6 +131,26 @@ def test_an_evaluation_imports_nothing_that_only_others_need(
     assert waiting == [name for name in _waiting(environment, is_tagged) if name not in for_versions]
 
 
+ANNOTATIONS_AS_TEXT = """
+import app, chalicelib.api.invocations, json, sys, typing
+modules = [module for name, module in sys.modules.items() if name.startswith("chalicelib")]
+parts = [part for module in modules for part in vars(module).values()]
+tuples = [part for part in parts if isinstance(part, type) and issubclass(part, tuple) and "_fields" in vars(part)]
+print(json.dumps([
+    len(tuples),
+    sorted({each.__name__ for each in tuples if typing.ForwardRef in map(type, each.__annotations__.values())}),
+]))
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="annotations are evaluated when somebody asks for them")
+def test_no_annotation_of_a_named_tuple_is_compiled_by_a_cold_start(environment: Environment) -> None:
+    on_lambda = {"AWS_LAMBDA_FUNCTION_NAME": "serverless-flags-production", "_HANDLER": "app.on_event"}
+    count, with_text = _in_a_fresh_process(ANNOTATIONS_AS_TEXT, {**environment, **on_lambda})
+    assert count > 15
+    assert with_text == ["ClientEvaluator"]  # whose client only direct mode imports
+
+
 def test_a_cold_function_that_records_events_imports_next_to_nothing_for_them(
     app: App, environment: Environment, launchdarkly: FakeLaunchDarkly
 ) -> None:

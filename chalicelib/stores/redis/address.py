@@ -4,8 +4,6 @@ What is unknown, impossible or contradicts itself is refused. No message shows t
 it: a password that is not percent-encoded may be anywhere.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -14,8 +12,18 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from ...errors import ConfigurationError
 
 _LABEL = re.compile(r"(?!-)[\w-]{1,63}(?<!-)", re.ASCII)
-_OPTION_NAME = re.compile(r"[a-z][a-z_]{1,30}")
+_OPTION_NAME = r"[a-z][a-z_]{1,30}"
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+class Tls(NamedTuple):
+    """What ``rediss://`` and its options ask for. Paths are of files in PEM format."""
+
+    verify: bool
+    check_hostname: bool
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
 
 
 class Address(NamedTuple):
@@ -37,16 +45,6 @@ class Address(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Address of {self.variable}"
-
-
-class Tls(NamedTuple):
-    """What ``rediss://`` and its options ask for. Paths are of files in PEM format."""
-
-    verify: bool
-    check_hostname: bool
-    ca_file: str | None = None
-    certificate_file: str | None = None
-    key_file: str | None = None
 
 
 def address_of(url: str, variable: str, iam: Mapping[str, str] | None) -> Address:
@@ -126,7 +124,7 @@ def _unknown(name: str, tls: bool, known: tuple[str, ...]) -> ConfigurationError
 
 
 def _shown(name: str) -> str:
-    return name if _OPTION_NAME.fullmatch(name) else "(not shown)"
+    return name if re.fullmatch(_OPTION_NAME, name) else "(not shown)"
 
 
 def _host(netloc: str) -> str:
