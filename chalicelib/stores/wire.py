@@ -234,6 +234,12 @@ class Line:
                         raise
             return self._talk(talk, self._kept() or self._open(patience), patience)
 
+    def open(self, patience: ExchangePatience) -> None:
+        """For an exchange that will come. Raises OSError, TimeoutError among them."""
+        with self._lock:
+            if self._stream is None:
+                self._open(patience)
+
     def close(self) -> None:
         if self._stream is not None:
             self._stream.close()
