@@ -359,6 +359,7 @@ def damaged(data: bytes) -> list[bytes | None]:
         zlib.compress(b"no line of JSON"),
         zlib.compress(b"[]\n"),
         zlib.compress(b"{}\n"),
+        zlib.compress(b"[" * 100_000),
         zlib.compress(line + b"\n" + texts + b"more"),
         zlib.compress(line + b"\n" + texts[:-1]),
         zlib.compress(line.replace(b'"features"', b'"flags"') + b"\n" + texts),
