@@ -17,7 +17,7 @@ class Block:
     """Items of neighbouring keys, whose texts were deflated together. Thread-safe.
 
     A text that is given away is not kept: whoever asks keeps what it makes of it. So a pass over the items
-    inflates a block once, whatever their order, and leaves nothing behind.
+    inflates a block once, whatever their order, and leaves nothing behind but what is superseded.
     """
 
     def __init__(self, first_key: str, count: int, keys: bytes, sizes: bytes, deflated: memoryview) -> None:
