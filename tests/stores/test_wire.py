@@ -197,7 +197,7 @@ def test_addresses_are_remembered_and_outlive_a_resolver_that_is_away(resolver: 
     assert resolver.asked == 3, "the last question is still open"
 
 
-def test_a_question_that_another_thread_has_done_with_is_answered_to_both(resolver: Resolver) -> None:
+def test_a_question_that_another_thread_has_done_with_is_answered_all_the_same(resolver: Resolver) -> None:
     class Shared(ResolvedAddresses):
         def look_up(self) -> Any:  # Any: a class of the module's own
             lookup = super().look_up()
