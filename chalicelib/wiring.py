@@ -72,9 +72,12 @@ class Wiring:
         """The store as evaluations ask it; the embedded one has been filled."""
         settings = self.settings
         if settings.dynamodb_table is not None:
+            from .stores.dynamodb.access import connecting_call
+
+            call = connecting_call(settings.aws, self.timing)  # the network answers while the reader is imported
             from .stores.dynamodb.reader import DynamoDbReader
 
-            return DynamoDbReader(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing)
+            return DynamoDbReader(settings.dynamodb_table, settings.store_prefix, settings.aws, self.timing, call)
         from .stores.redis.reader import RedisReader
 
         reader = RedisReader(self._redis_url, settings.store_prefix, self.timing, iam=settings.iam_for_redis)
@@ -275,11 +278,12 @@ class Wiring:
         Nothing is read in direct mode.
         """
         pause_collector()
-        from .stores.ahead import FirstRead
-
         try:
             if not self.settings.direct_mode:
-                self._first_read = FirstRead(self.reader)
+                reader = self.reader
+                from .stores.ahead import FirstRead
+
+                self._first_read = FirstRead(reader)
         except Exception:  # whatever it is, loading the function must not fail
             self._forget_what_failed()
 

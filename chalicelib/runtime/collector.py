@@ -13,7 +13,7 @@ def pause_collector() -> None:
 
 
 def resume_collector() -> None:
-    """What is there by now belongs to the app, and no collection looks at it any more."""
+    """What is there by now belongs to the app: no collection looks at it, or only a full one after a bulk decode."""
     gc.freeze()
     gc.enable()
 

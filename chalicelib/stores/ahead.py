@@ -9,9 +9,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from ..data_set import StoredDataSet
-
 if TYPE_CHECKING:
+    from ..data_set import StoredDataSet
     from .port import Reader
 
 
@@ -19,7 +18,6 @@ class FirstRead:
     """The data set as it was when this was made, read in a thread of its own that ends with the answer."""
 
     def __init__(self, reader: Reader) -> None:
-        reader.prepare()  # here, because two threads that have work to do are in each other's way
         self._reader = reader
         self._stored: StoredDataSet | None = None
         self._failure: Exception | None = None

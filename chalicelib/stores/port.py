@@ -23,9 +23,6 @@ class Reader(Protocol):
     kind: str
     """``redis`` or ``dynamodb``."""
 
-    def prepare(self) -> None:
-        """Do what a first read would do before it waits for the network. Raises ConfigurationError."""
-
     def read_sync_record(self) -> SyncRecord | None:
         """One small read; None when the store holds no sync record."""
 

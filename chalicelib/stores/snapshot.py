@@ -84,7 +84,7 @@ def _decompress(data: bytes, inflate: Callable[[bytes], Unpacked]) -> Unpacked:
     """The line of JSON and the texts; for a value that is damaged, an empty line and no texts."""
     try:
         return inflate(data)
-    except (zlib.error, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (zlib.error, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         logger.error("a snapshot in the store is damaged: %s: %s", type(error).__name__, error)
         return {}, {kind: {} for kind in KINDS}
 

@@ -17,7 +17,7 @@ class Block:
     """Items of neighbouring keys, whose texts were deflated together. Thread-safe.
 
     A text that is given away is not kept: whoever asks keeps what it makes of it. So a pass over the items
-    inflates a block once, whatever their order, and leaves nothing behind.
+    inflates a block once, whatever their order, and leaves nothing behind but what is superseded.
     """
 
     def __init__(self, first_key: str, count: int, keys: bytes, sizes: bytes, deflated: memoryview) -> None:
@@ -72,8 +72,6 @@ class PackedTexts(Mapping[str, bytes]):
 
     def __contains__(self, key: object) -> bool:
         """Inflates nothing, as all but taking a text."""
-        if not isinstance(key, str):
-            return False
         return key in self.loose or (self._block_with(key) is not None and key not in self._superseded)
 
     def __iter__(self) -> Iterator[str]:
@@ -92,8 +90,13 @@ class PackedTexts(Mapping[str, bytes]):
         superseded = (key for key in (*texts, *gone) if self._block_with(key) is not None)
         return PackedTexts(self.blocks, loose, self._superseded.union(superseded))
 
-    def _block_with(self, key: str) -> Block | None:
-        """The block in which there is such a key; in a walk it is that of the key before."""
+    def _block_with(self, key: object) -> Block | None:
+        """The block in which there is such a key; in a walk it is that of the key before.
+
+        In none is what is no text, which a clause may name as a segment.
+        """
+        if not isinstance(key, str):
+            return None
         latest = self._latest  # another thread may be walking elsewhere
         if latest is not None and key in latest.keys:
             return latest

@@ -234,6 +234,12 @@ class Line:
                         raise
             return self._talk(talk, self._kept() or self._open(patience), patience)
 
+    def open(self, patience: ExchangePatience) -> None:
+        """For an exchange that will come. Raises OSError, TimeoutError among them."""
+        with self._lock:
+            if self._stream is None:
+                self._open(patience)
+
     def close(self) -> None:
         if self._stream is not None:
             self._stream.close()
@@ -301,11 +307,12 @@ class ResolvedAddresses(Addresses):
         self._resolved_at = -math.inf
         self._lookup: _Lookup | None = None
 
-    def look_up(self) -> None:
+    def look_up(self) -> _Lookup:
         """Begin to ask, if nobody has: there is something to do until the answer is needed."""
         lookup = self._lookup
         if lookup is None or (lookup.done.is_set() and not self._is_recent(lookup.begun_at)):
-            self._lookup = _Lookup(self._host, self._port)
+            lookup = self._lookup = _Lookup(self._host, self._port)
+        return lookup
 
     def known(self, patience: ExchangePatience) -> list[Address]:
         """Raises TimeoutError or OSError when nothing is known of this host."""
@@ -317,9 +324,7 @@ class ResolvedAddresses(Addresses):
         return 0 <= time.time() - moment < self._timing.addresses_seconds
 
     def _ask_again(self, patience: ExchangePatience) -> None:
-        self.look_up()
-        lookup = self._lookup
-        assert lookup is not None
+        lookup = self.look_up()  # and not self._lookup, which another thread may have done with by now
         with patience.waiting(self._timing.next_address_seconds if self._known else math.inf) as seconds:
             lookup.done.wait(seconds)
         if lookup.done.is_set():

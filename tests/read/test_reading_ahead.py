@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import redis
 
@@ -89,6 +91,16 @@ def test_what_fails_is_left_to_the_first_request(
     usual = load_app({**filled, **change})
     assert ahead.post("/evaluate", ANNA).status_code == status
     assert ahead.post("/evaluate", ANNA).json_body == usual.post("/evaluate", ANNA).json_body
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"EVALUATION_MODE": "direct"}, {"REDIS_URL": "http://no.redis"}], ids=["", "direct", "fails"]
+)
+def test_the_garbage_collector_rests_no_longer_than_that(
+    change: Environment, filled: Environment, load_app: LoadApp
+) -> None:
+    load_app({**filled, **ON_LAMBDA, **change})
+    assert gc.isenabled()
 
 
 def test_a_store_that_is_filled_by_the_first_request_answers_it(filled: Environment, load_app: LoadApp) -> None:

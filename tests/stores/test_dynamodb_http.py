@@ -14,6 +14,7 @@ import pytest
 
 from chalicelib.errors import StoreUnavailable
 from chalicelib.stores import tls
+from chalicelib.stores.dynamodb.access import connecting_call
 from chalicelib.stores.dynamodb.reader import DynamoDbReader
 from chalicelib.timing import Timing
 from tests.stores.test_wire import Resolver
@@ -21,6 +22,7 @@ from tests.support.app import Environment
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.dynamodb import DynamoDb
 from tests.support.network import Listener, TlsProxy
+from tests.support.waiting import eventually
 
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -68,14 +70,22 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))  # where nobody has configured AWS
 
 
-def reader_at(url: str, table: str = "flags") -> DynamoDbReader:
-    aws = {
+def aws_at(url: str) -> dict[str, str]:
+    return {
         "AWS_ENDPOINT_URL": url,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
     }
-    return DynamoDbReader(table, "launchdarkly", aws, Timing(first_exchange_seconds=5.0, dynamodb_query_seconds=5.0))
+
+
+def reader_at(url: str, table: str = "flags") -> DynamoDbReader:
+    timing = Timing(first_exchange_seconds=5.0, dynamodb_query_seconds=5.0)
+    return DynamoDbReader(table, "launchdarkly", aws_at(url), timing)
+
+
+def connecting_reader(url: str, timing: Timing) -> DynamoDbReader:
+    return DynamoDbReader("flags", "launchdarkly", aws_at(url), timing, connecting_call(aws_at(url), timing))
 
 
 def answer_with(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
@@ -182,6 +192,40 @@ def test_an_error_ends_a_connection_only_when_it_is_the_servers(status: str, cod
         with pytest.raises(StoreUnavailable, match=code):
             reader.read_sync_record()
     assert (script.connections, script.requests) == ((1, 2) if code == "HTTP 400" else (4, 4))
+
+
+# A connection that is opened before it is asked.
+
+
+def test_a_connection_is_opened_before_anybody_asks_and_the_first_request_goes_over_it(script: Script) -> None:
+    reader = connecting_reader(f"http://127.0.0.1:{script.port}", Timing())
+    eventually(lambda: script.connections == 1)
+    assert script.requests == 0
+    assert reader.read_sync_record() is None
+    assert (script.connections, script.requests) == (1, 1)
+    reader.close()
+    assert reader.read_sync_record() is None
+    assert (script.connections, script.requests) == (2, 2)
+
+
+def test_a_server_that_does_not_agree_upon_tls_is_waited_for_once(silent: Listener, accepted: list[object]) -> None:
+    """The first request has what is left of the time that the connection was given."""
+    reader = connecting_reader(f"https://127.0.0.1:{silent.port}", Timing(first_exchange_seconds=0.5))
+    with pytest.raises(StoreUnavailable, match="did not answer in time"):
+        reader.read_sync_record()
+    assert len(accepted) == 1
+
+
+@pytest.fixture
+def accepted() -> list[object]:
+    return []
+
+
+@pytest.fixture
+def silent(accepted: list[object]) -> Iterator[Listener]:
+    """Accepts connections, and says nothing."""
+    with closing(Listener(accepted.append)) as listener:
+        yield listener
 
 
 # TLS.

@@ -197,6 +197,17 @@ def test_addresses_are_remembered_and_outlive_a_resolver_that_is_away(resolver: 
     assert resolver.asked == 3, "the last question is still open"
 
 
+def test_a_question_that_another_thread_has_done_with_is_answered_all_the_same(resolver: Resolver) -> None:
+    class Shared(ResolvedAddresses):
+        def look_up(self) -> Any:  # Any: a class of the module's own
+            lookup = super().look_up()
+            self._lookup = None  # by a thread that has just taken the answer
+            return lookup
+
+    Peer(Shared("store.test", 1, TIMING), TIMING).connect(patience()).close()
+    assert resolver.asked == 1
+
+
 @pytest.mark.parametrize("host", ["store.test", "a..b"])
 def test_a_name_that_nobody_knows_is_out_of_reach(resolver: Resolver, host: str) -> None:
     resolver.knows = False

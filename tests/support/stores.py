@@ -64,9 +64,6 @@ class CountedReads:
         self.kind = store.kind
         self.count = 0
 
-    def prepare(self) -> None:
-        self._store.prepare()
-
     def read_sync_record(self) -> SyncRecord | None:
         self.count += 1
         return self._store.read_sync_record()

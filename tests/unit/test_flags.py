@@ -45,8 +45,6 @@ class MemoryStore:
     def put(self, *items: Json) -> None:
         self.texts = texts_of(data_set(items))
 
-    def prepare(self) -> None: ...
-
     def read_sync_record(self) -> SyncRecord | None:
         if self.failure is not None:
             raise self.failure

@@ -189,6 +189,13 @@ def test_one_item_is_read_by_inflating_one_block(many: tuple[bytes, SyncRecord],
     assert inflated[1:] == ["of-europe"]
 
 
+@pytest.mark.parametrize("key", [7, 7.5, None, True])
+def test_a_key_that_is_no_text_is_unknown(key: Any, many: tuple[bytes, SyncRecord]) -> None:
+    """A clause may name one as a segment; an error here would be one of the flag."""
+    features = opened(*many).texts["features"]
+    assert (features.get(key), key in features) == (None, False)
+
+
 def test_all_items_are_read_by_inflating_each_block_once_in_any_order(
     many: tuple[bytes, SyncRecord], inflated: list[str]
 ) -> None:
@@ -352,6 +359,7 @@ def damaged(data: bytes) -> list[bytes | None]:
         zlib.compress(b"no line of JSON"),
         zlib.compress(b"[]\n"),
         zlib.compress(b"{}\n"),
+        zlib.compress(b"[" * 100_000),
         zlib.compress(line + b"\n" + texts + b"more"),
         zlib.compress(line + b"\n" + texts[:-1]),
         zlib.compress(line.replace(b'"features"', b'"flags"') + b"\n" + texts),

@@ -32,6 +32,18 @@ def read_call(aws: Mapping[str, str], timing: Timing) -> Call:
     return sdk_read_call(timing)
 
 
+def connecting_call(aws: Mapping[str, str], timing: Timing) -> Call | None:
+    """Requests of the read path, over a connection that is being opened; None where AWS's SDK has to find out how."""
+    endpoint = plain_endpoint(aws)
+    if endpoint is None:
+        return None
+    from .protocol import http_read_call
+
+    call = http_read_call(endpoint, timing)
+    call.begin_to_connect()
+    return call
+
+
 def write_call(aws: Mapping[str, str], timing: Timing) -> Call:
     """Requests of a refresh. Raises ConfigurationError when AWS's SDK cannot be set up, for want of a region, say."""
     endpoint = plain_endpoint(aws)

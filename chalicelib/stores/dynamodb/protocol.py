@@ -11,12 +11,12 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-re
 from __future__ import annotations
 
 import binascii
-import hashlib
-import hmac
 import json
 import math
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
@@ -27,7 +27,7 @@ from .endpoint import THROTTLED, Call, Endpoint, Json, RequestRefused
 from .http import HttpAnswer, post
 
 
-def http_read_call(endpoint: Endpoint, timing: Timing) -> Call:
+def http_read_call(endpoint: Endpoint, timing: Timing) -> HttpCall:
     """Requests of the read path, which learns within a second that DynamoDB is out of reach. Thread-safe."""
 
     reconnect_seconds = timing.dynamodb_reconnect_seconds
@@ -42,20 +42,20 @@ def http_read_call(endpoint: Endpoint, timing: Timing) -> Call:
             return timing.events_held_seconds + timing.events_reconnect_seconds, timing.events_reconnect_seconds
         return held_seconds + reconnect_seconds, reconnect_seconds
 
-    return _Requests(endpoint, timing, seconds_for, timing.dynamodb_read_attempts)
+    return HttpCall(endpoint, timing, seconds_for, timing.dynamodb_read_attempts)
 
 
 def http_write_call(endpoint: Endpoint, timing: Timing) -> Call:
     """Requests of a refresh, whose lock may end soon: each is over after so long, however well its bytes pass."""
     seconds = timing.dynamodb_last_batch_seconds
     strict = timing._replace(exchange_seconds=seconds)
-    return _Requests(
+    return HttpCall(
         endpoint, strict, lambda *_: (seconds, timing.dynamodb_request_seconds), timing.dynamodb_write_attempts
     )
 
 
-class _Requests:
-    """Over one connection, which the first one opens."""
+class HttpCall:
+    """Over one connection, which the first request opens, unless somebody has begun to."""
 
     def __init__(
         self,
@@ -72,10 +72,28 @@ class _Requests:
         self._seconds_for = seconds_for
         self._attempts = attempts
         self._line = Line(_peer_of(endpoint.url, timing), timing)
+        self._connecting: tuple[ExchangePatience, float] | None = None
+        """By which patience, and until when by the monotonic clock, a connection is opened that nobody has used yet."""
+
+    def begin_to_connect(self) -> None:
+        """Open the connection in a thread of its own. A request waits for it, for no longer than it would without."""
+        seconds = self._timing.first_exchange_seconds
+        patience = ExchangePatience(seconds, self._timing)
+        self._connecting = patience, time.monotonic() + seconds
+        threading.Thread(target=self._connect, args=(patience,), daemon=True).start()
+        import hashlib  # noqa: F401 - what signs the first request is loaded while the network answers
+        import hmac  # noqa: F401
+
+    def _connect(self, patience: ExchangePatience) -> None:
+        with suppress(OSError):  # the first request meets it again, if it is still so
+            self._line.open(patience)
 
     def __call__(self, operation: str, request: Json, within_seconds: float = math.inf) -> Json:
         seconds, reconnect_seconds = self._seconds_for(operation, self._line.was_open)
         patience = ExchangePatience(min(seconds, within_seconds), self._timing)
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None and time.monotonic() < connecting[1] and within_seconds == math.inf:
+            patience = connecting[0]
         body = json.dumps(request, default=_base64).encode()
         try:
             return self._ask_until_processed(operation, body, patience, reconnect_seconds)
@@ -156,6 +174,8 @@ def _is_passing(refusal: RequestRefused) -> bool:
 
 def signed_headers(endpoint: Endpoint, operation: str, body: bytes, now: datetime) -> dict[str, str]:
     """The headers of a request to DynamoDB, with its Signature Version 4."""
+    import hmac
+
     moment = now.strftime("%Y%m%dT%H%M%SZ")
     headers = {
         "content-type": "application/x-amz-json-1.0",
@@ -180,4 +200,6 @@ def signed_headers(endpoint: Endpoint, operation: str, body: bytes, now: datetim
 
 
 def _sha256(data: bytes) -> str:
+    import hashlib
+
     return hashlib.sha256(data).hexdigest()

@@ -16,7 +16,7 @@ from ...data_set import StoredDataSet, SyncRecord, Texts
 from ...timing import Timing
 from ..snapshot import leads_from, open_changes, open_snapshot
 from .access import read_call
-from .endpoint import Json
+from .endpoint import Call, Json
 from .table import Table
 
 if TYPE_CHECKING:
@@ -27,16 +27,18 @@ if TYPE_CHECKING:
 class DynamoDbReader:
     kind = "dynamodb"
 
-    def __init__(self, table: str, prefix: str, aws: Mapping[str, str], timing: Timing) -> None:
-        """``aws``: the environment variables of AWS's SDK, which also has other ways to be configured."""
+    def __init__(
+        self, table: str, prefix: str, aws: Mapping[str, str], timing: Timing, first_call: Call | None = None
+    ) -> None:
+        """``aws``: the environment variables of AWS's SDK, which also has other ways to be configured.
+
+        ``first_call`` sends requests until the reader is closed, if somebody has made it already.
+        """
         self._name = table
         self._prefix = prefix
         self._aws = aws
         self._timing = timing
-
-    def prepare(self) -> None:
-        """Load what sends requests, and what TLS needs."""
-        _ = self._table
+        self._first_call = first_call
 
     def read_sync_record(self) -> SyncRecord | None:
         return self._table.read_sync().record
@@ -88,6 +90,7 @@ class DynamoDbReader:
         return DynamoDbMemberships(self._call, self._name, prefix, self._timing)
 
     def close(self) -> None:
+        self._first_call = None
         vars(self).pop("_table", None)  # which holds the connection, or AWS's client
 
     def _call(self, operation: str, request: Json, within_seconds: float) -> Json:
@@ -96,4 +99,4 @@ class DynamoDbReader:
 
     @functools.cached_property
     def _table(self) -> Table:
-        return Table(read_call(self._aws, self._timing), self._name, self._prefix)
+        return Table(self._first_call or read_call(self._aws, self._timing), self._name, self._prefix)

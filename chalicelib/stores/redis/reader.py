@@ -36,9 +36,6 @@ class RedisReader:
         self._is_queue_full = False
         """As far as it is known from the last time that events were left there."""
 
-    def prepare(self) -> None:
-        """There is nothing left to do."""
-
     def read_sync_record(self) -> SyncRecord | None:
         (text,) = self._server.ask(("GET", self._key("$sync")))
         return None if text is None else SyncRecord.from_json(text)
