@@ -21,7 +21,6 @@ FOLDERS = frozenset({"documents", "explorer", "infrastructure", "lambda", "tools
 
 # Left out in the other folders. To see what a file is worth, take it out of the list and compare the percentage.
 FILES = {
-    "events": {"test_parity"},
     "http": {
         *("test_arbitrary_json", "test_budget", "test_cors", "test_etag", "test_hostile_requests", "test_local_server"),
         *("test_ofrep", "test_openapi", "test_parity", "test_requests", "test_run_local", "test_webhook"),
@@ -29,7 +28,6 @@ FILES = {
     "read": {"test_torn_reads"},
     "refresh": {"test_burst", "test_killed", "test_leaks"},
     "stores": {
-        *("test_app_over_both", "test_big_segments"),
         *("test_dynamodb_burst", "test_dynamodb_faults", "test_dynamodb_format", "test_dynamodb_limits"),
         *("test_lost_records", "test_other_versions", "test_stopped_writers", "test_two_versions"),
         "test_unreadable_items",
