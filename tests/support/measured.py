@@ -1,7 +1,8 @@
-"""Which tests coverage measures, where it is asked for.
+"""Which tests run where coverage is asked for.
 
-Measuring makes Python two to three times as slow. So dear files are left out of whose branches cheaper ones run all but
-a few, and so is what pytest does itself. What is left reaches the floor in `pyproject.toml`.
+Measuring makes Python two to three times as slow. So `make test` does not, and `make coverage` leaves out dear files of
+whose branches cheaper ones run all but a few, and what pytest does itself. What is left reaches the floor in
+`pyproject.toml`.
 """
 
 from __future__ import annotations
@@ -55,6 +56,10 @@ class Measured:
         """In a process of xdist, pytest-cov begins twice: whenever the second pauses, the first one would go on."""
         if is_worker(config):
             self.coverage.cov_controller.pause()
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+        return True if is_test and not is_measured(collection_path) else None
 
     @pytest.hookimpl(trylast=True)  # pytest-cov starts measuring in the same hook
     def pytest_sessionstart(self, session: pytest.Session) -> None:
