@@ -210,7 +210,7 @@ def test_a_connection_is_opened_before_anybody_asks_and_the_first_request_goes_o
 
 def test_a_server_that_does_not_agree_upon_tls_is_waited_for_once(silent: Listener, accepted: list[object]) -> None:
     """The first request has what is left of the time that the connection was given."""
-    reader = connecting_reader(f"https://127.0.0.1:{silent.port}", Timing(first_exchange_seconds=0.5))
+    reader = connecting_reader(f"https://127.0.0.1:{silent.port}", Timing(first_exchange_seconds=3.0))
     with pytest.raises(StoreUnavailable, match="did not answer in time"):
         reader.read_sync_record()
     assert len(accepted) == 1
