@@ -136,6 +136,7 @@ def bound_patterns_of(item: Any) -> None:
 
 
 def _has_patterns(item: Any) -> bool:
+    """Loops, because a generator for each rule of each flag costs more than what it looks at."""
     for rule in item.rules:
         for clause in rule.clauses:
             if clause.op == "matches":

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from chalicelib.errors import ConfigurationError, StoreUnavailable
+from chalicelib.stores import tls
 from chalicelib.stores.redis.address import parse_address
 from chalicelib.stores.redis.reader import RedisReader
 from chalicelib.stores.redis.writer import RedisWriter
 from chalicelib.timing import Timing
+from tests.stores.test_wire import Resolver
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.network import TlsProxy
 from tests.support.valkey import ValkeyServer, running_valkey
@@ -60,14 +62,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
 def names(server: ValkeyServer, certificates: Certificates, stranger: Certificates) -> Iterator[dict[str, str]]:
     """What stands in braces in the tables."""
     with ExitStack() as running:
-        tls = [
+        proxies = [
             running.enter_context(closing(TlsProxy(server.port, certificates.certificate, certificates.key, host)))
             for host in ("127.0.0.1", "::1")
         ]
         yield {
             "port": str(server.port),
-            "tls": str(tls[0].port),
-            "tls6": str(tls[1].port),
+            "tls": str(proxies[0].port),
+            "tls6": str(proxies[1].port),
             "socket": server.command("CONFIG", "GET", "unixsocket")["unixsocket"],
             "ca": certificates.authority,
             "cert": certificates.certificate,
@@ -166,6 +168,23 @@ def test_both_paths_work(url: str, names: dict[str, str]) -> None:
 @pytest.mark.parametrize("url", FAIL)
 def test_both_paths_fail_in_the_same_words(url: str, names: dict[str, str]) -> None:
     assert through_both_paths(url.format(**names)) == [FAIL[url]] * 2
+
+
+CACHE = "flags.serverless.euc1.cache.amazonaws.com"
+
+
+@pytest.mark.parametrize("trusts", ["Amazon's roots", "the system's roots", "neither"])
+def test_a_cache_of_amazons_is_trusted_by_amazons_roots_and_then_by_all(
+    trusts: str, server: ValkeyServer, stranger: Certificates, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    amazon = make_certificates(tmp_path, CACHE)
+    of_amazon, of_system = (amazon if trusts == name else stranger for name in ("Amazon's roots", "the system's roots"))
+    monkeypatch.setattr(tls, "AMAZON_ROOTS", of_amazon.authorities())
+    monkeypatch.setenv("SSL_CERT_FILE", of_system.authority)
+    with closing(TlsProxy(server.port, amazon.certificate, amazon.key)) as proxy:
+        Resolver(monkeypatch, proxy.port, CACHE)
+        said = through_both_paths(f"rediss://{CACHE}:{proxy.port}")
+    assert said == ([AWAY] * 2 if trusts == "neither" else ["", ""])
 
 
 @pytest.mark.parametrize("url", REFUSED)

@@ -7,8 +7,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import TypeVar
+
+from tests.support.processes import EndsWithItsBlock
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
@@ -28,10 +28,8 @@ FORKS.set_forkserver_preload(
     ]
 )
 
-Own = TypeVar("Own", bound="ForkedProcess")
 
-
-class ForkedProcess:
+class ForkedProcess(EndsWithItsBlock):
     """``run(*arguments)`` in a process of its own, with exactly this environment; use it in ``with``."""
 
     def __init__(self, run: Callable[..., object], environment: Mapping[str, str], *arguments: object) -> None:
@@ -39,14 +37,6 @@ class ForkedProcess:
         self._process.start()
         self._ending = threading.Lock()
         """Who waits for the end: a process tells its exit code once."""
-
-    def __enter__(self: Own) -> Own:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
 
     @property
     def is_running(self) -> bool:
@@ -68,7 +58,6 @@ class ForkedProcess:
         self._send(signal.SIGCONT)
 
     def kill(self) -> None:
-        """Returns when it has ended."""
         self._process.kill()
         self.wait()
 

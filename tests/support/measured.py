@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ def is_worker(config: pytest.Config) -> bool:
 
 
 class Measured:
-    """A plugin that has pytest-cov measure these tests alone."""
+    """A plugin that leaves the other files out, and has pytest-cov measure nothing but tests."""
 
     def __init__(self, coverage: Any) -> None:
         self.coverage = coverage
@@ -69,9 +68,8 @@ class Measured:
                 importlib.import_module(module.name)
         self.coverage.cov_controller.pause()
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        controller = self.coverage.cov_controller
-        if is_measured(item.path) != controller.started:
-            (controller.pause if controller.started else controller.resume)()
-        return (yield)
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self) -> None:
+        """The first test, in whichever process, ends the pause that collecting had."""
+        if not self.coverage.cov_controller.started:
+            self.coverage.cov_controller.resume()

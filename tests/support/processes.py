@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,23 @@ BIN = Path(sys.executable).parent
 """Where the programs of this Python's environment are, `chalice` among them."""
 
 
-Own = TypeVar("Own", bound="OwnProcess")
+Own = TypeVar("Own", bound="EndsWithItsBlock")
+
+
+class EndsWithItsBlock(ABC):
+    """A process that is killed at the end of a ``with`` block."""
+
+    def __enter__(self: Own) -> Own:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @abstractmethod
+    def kill(self) -> None:
+        """Returns when it has ended."""
 
 
 def heed_interrupts() -> None:
@@ -26,7 +43,7 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-class OwnProcess:
+class OwnProcess(EndsWithItsBlock):
     """A command that starts at once in the project folder, with PATH and this environment; use it in ``with``."""
 
     def __init__(
@@ -48,14 +65,6 @@ class OwnProcess:
             text=True,
             preexec_fn=heed_interrupts,
         )
-
-    def __enter__(self: Own) -> Own:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
 
     @property
     def is_running(self) -> bool:
@@ -86,7 +95,6 @@ class OwnProcess:
         self._process.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """Returns when it has ended."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
