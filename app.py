@@ -112,7 +112,7 @@ def webhook() -> Answer:
 def evaluate_all_flags() -> Answer:
     """All flags, or those in ``?flags=``, for the context in the body."""
     asked = app.asked(options_from_query)
-    flags = app.current_flags(counted=asked.options.events)
+    flags = app.flags_for(asked)
     return evaluation_answer(
         flags, asked, lambda: in_format(evaluate_flags(flags, asked.context, asked.options), asked.options)
     )
@@ -123,7 +123,7 @@ def evaluate_one_flag(key: str) -> Answer:
     """One flag for the context in the body."""
     asked = app.asked(options_of_one_flag)
     app.note_flag(key)
-    flags = app.current_flags(counted=asked.options.events)
+    flags = app.flags_for(asked)
     return evaluation_answer(flags, asked, lambda: evaluate_flag(flags, asked.context, key, asked.options), key)
 
 
@@ -133,7 +133,7 @@ def evaluate_all_flags_by_ofrep() -> Answer:
     from chalicelib.api.ofrep import answer_bulk, parse_request
 
     asked = app.asked(options_of_ofrep_in_bulk, parse_request)
-    return answer_bulk(app.current_flags(counted=asked.options.events), asked)
+    return answer_bulk(app.flags_for(asked), asked)
 
 
 @app.evaluates("/ofrep/v1/evaluate/flags/{flag_key}")
@@ -143,7 +143,7 @@ def evaluate_one_flag_by_ofrep(key: str) -> Answer:
 
     asked = app.asked(options_of_ofrep, parse_request)
     app.note_flag(key)
-    flags = app.current_flags(counted=asked.options.events)
+    flags = app.flags_for(asked)
     try:
         return answer_one(flags, asked, key)
     except errors.FlagNotFound as error:
@@ -154,7 +154,10 @@ def serve_client_sdk() -> Answer:
     """All flags that a page or a mobile device may see, for the context in the path; or a page's goals."""
     from chalicelib.api.client_sdks import answer_client
 
-    return answer_client(app.incoming(), wiring.settings, lambda: app.current_flags(counted=False))
+    incoming = app.incoming()
+    return answer_client(
+        incoming, wiring.settings, lambda: app.current_flags(counted=False, arrived_at=incoming.arrived_at)
+    )
 
 
 for path in CLIENT_SDK_PATHS:

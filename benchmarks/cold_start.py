@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from benchmarks.environments import Json
 from benchmarks.lambda_cpu import CpuLimit, cpu_seconds
-from benchmarks.setting import FLAG, Network, Packages, Place, filled_store, http_request, invocation
+from benchmarks.setting import FLAG, Network, Packages, Place, arriving_now, filled_store, http_request, invocation
 from benchmarks.tables import Table, bar_chart, milliseconds, ratio
 from tests.support.lambda_runtime import Function
 
@@ -97,7 +97,7 @@ def measure(
             with packages.function(package, {**place.variables, **variables}, handler) as function:
                 if memory_mb is not None:
                     _limit_cpu(function, memory_mb)
-                measured.seconds[name].append(function.invoke(event).seconds)
+                measured.seconds[name].append(function.invoke(arriving_now(event)).seconds)
                 assert function.process is not None
                 measured.cpu_seconds[name].append(cpu_seconds(function.process.pid))
     return measured

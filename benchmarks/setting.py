@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -297,6 +298,13 @@ class Packages:
 def invocation(**options: Any) -> Json:
     """An ``on_event`` event; the baselines understand ``context`` and ``flag``."""
     return {"context": CONTEXT, **options}
+
+
+def arriving_now(event: Json) -> Json:
+    """With the time of its arrival, which API Gateway tells and Lambda does not."""
+    if "requestContext" not in event:
+        return event
+    return {**event, "requestContext": {**event["requestContext"], "requestTimeEpoch": int(time.time() * 1000)}}
 
 
 def http_request(path: str, resource: str, headers: dict[str, str] | None = None, **path_parameters: str) -> Json:

@@ -221,8 +221,10 @@ class Wiring:
         snapshot = self.snapshots.current()
         return snapshot._replace(record_event=self.recorder.record) if self.settings.records_events else snapshot
 
-    def current_flags(self, *, counted: bool = True) -> Snapshot | DirectFlags:
+    def current_flags(self, *, counted: bool = True, arrived_at: float | None = None) -> Snapshot | DirectFlags:
         """What a request evaluates from, from its start to its end; ``counted``: LaunchDarkly may know of it.
+
+        ``arrived_at``: since when the request has been there (Unix time), if that is known.
 
         What it waits for the flag store it cannot wait for memberships in big segments. Raises StoreUnavailable and
         StoreNotInitialized in daemon mode, ConfigurationError in both.
@@ -230,7 +232,7 @@ class Wiring:
         if self.settings.direct_mode:
             return self.direct_flags._replace(counts=counted or not self.settings.sdk_sends_events)
         begun = time.monotonic()
-        snapshot = self.snapshots.current()
+        snapshot = self.snapshots.current(arrived_at)
         if counted and self.settings.records_events:
             snapshot = snapshot._replace(record_event=self.recorder.record)
         seconds_left = self.timing.big_segments_seconds - (time.monotonic() - begun)

@@ -167,10 +167,17 @@ class FlagsApp(Chalice):
         """The flag that this request is about goes into the log line."""
         note(flag=key[:_LOGGED_KEY_LENGTH])
 
-    def current_flags(self, *, counted: bool) -> Snapshot | DirectFlags:
-        """What this request evaluates from, from its start to its end; ``counted``: LaunchDarkly may know of it."""
+    def flags_for(self, asked: Asked) -> Snapshot | DirectFlags:
+        """What this request evaluates from, from its start to its end."""
+        return self.current_flags(counted=asked.options.events, arrived_at=asked.arrived_at)
+
+    def current_flags(self, *, counted: bool, arrived_at: float | None = None) -> Snapshot | DirectFlags:
+        """The same of any invocation; ``counted``: LaunchDarkly may know of it.
+
+        ``arrived_at``: since when it has been there (Unix time), if that is known.
+        """
         try:
-            flags = self._wiring.current_flags(counted=counted)
+            flags = self._wiring.current_flags(counted=counted, arrived_at=arrived_at)
         except (errors.StoreUnavailable, errors.StoreNotInitialized):
             emit({"StoreErrors": 1})
             raise

@@ -36,17 +36,28 @@ class Incoming(NamedTuple):
     gateway: Mapping[str, Any]
     path: Mapping[str, str] = {}
 
+    @property
+    def arrived_at(self) -> float | None:
+        """When it arrived at API Gateway or at a function URL (Unix time); None where a front door does not tell.
+
+        Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-mapping-template-reference.html
+        """
+        milliseconds = self.gateway.get("requestTimeEpoch", self.gateway.get("timeEpoch"))
+        return milliseconds / 1000 if type(milliseconds) is int else None
+
 
 class Asked(NamedTuple):
     """What a request for evaluations asks: for which context, with which options. ``body`` is its JSON.
 
-    ``if_none_match`` is the header of that name, which says what answers the caller holds.
+    ``if_none_match`` is the header of that name, which says what answers the caller holds. ``arrived_at`` as of
+    the request.
     """
 
     context: Context
     options: Options
     body: Any
     if_none_match: str | None = None
+    arrived_at: float | None = None
 
 
 def options_from_query(query: Query) -> Options:
@@ -116,7 +127,7 @@ def take_apart(
             raise InvalidToken("The token sees no targeting rules: an explanation needs one of EVALUATE_TOKEN_SHA256.")
         options = options._replace(client_side_only=True, mobile=access is Access.MOBILE_FLAGS, conceal=True)
     body = parse_json(checked_size(incoming.read_body(), settings.max_body_bytes))
-    return Asked(context_of(body), options, body, incoming.headers.get("if-none-match"))
+    return Asked(context_of(body), options, body, incoming.headers.get("if-none-match"), incoming.arrived_at)
 
 
 def parse_json(body: bytes, what: str = "The body") -> Any:

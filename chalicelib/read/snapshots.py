@@ -20,7 +20,7 @@ from ..launchdarkly.evaluators import (
     no_memberships,
 )
 from ..runtime.clock import AgeingClock
-from ..timing import Timing
+from ..timing import API_GATEWAY_SECONDS, Timing
 from .feature_stores import SnapshotFeatureStore
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ class Snapshots:
         """How many reads in a row were cut off because the data came too slowly."""
         self._retry_at = 0.0
         self._first_read = first_read
+        self._read_ahead_at: float | None = None
+        """When the first read began (Unix time), until the next request has been told what it read."""
 
     @property
     def is_store_away(self) -> bool:
@@ -120,19 +122,27 @@ class Snapshots:
         with self._lock:
             return self._failure is not None and self._clock() < self._retry_at
 
-    def current(self) -> Snapshot:
+    def current(self, arrived_at: float | None = None) -> Snapshot:
         """The store's content, or the last known one, marked stale, while the store is out of reach.
 
-        Raises StoreUnavailable when there is no last known one, and StoreNotInitialized when the store
-        was never filled.
+        ``arrived_at``: since when the request has been there (Unix time), if that is known. A function that was started
+        for it has read the store since then, and need not ask again. Raises StoreUnavailable when there is no last
+        known one, and StoreNotInitialized when the store was never filled.
         """
         with self._lock:
-            if self._failure is None or self._clock() >= self._retry_at:
+            if not self._has_read_since(arrived_at) and (self._failure is None or self._clock() >= self._retry_at):
                 self._ask_store()
             if self._snapshot is None:
                 # A new error each time: raising a kept one again would pile up its traceback.
                 raise StoreUnavailable(self._failure)
             return self._snapshot if self._failure is None else self._snapshot._replace(stale=True)
+
+    def _has_read_since(self, arrived_at: float | None) -> bool:
+        """Whether the first read began while the request waited. Only the first one: clocks may be set meanwhile."""
+        begun_at, self._read_ahead_at = self._read_ahead_at, None
+        if arrived_at is None or begun_at is None:
+            return False
+        return self._timing.clocks_differ_seconds <= begun_at - arrived_at <= API_GATEWAY_SECONDS
 
     def _ask_store(self) -> None:
         try:
@@ -209,6 +219,7 @@ class Snapshots:
         """The store's content; ``record`` is its sync record, if it was read just now."""
         begun, self._first_read = self._first_read, None
         stored = self._store.read_snapshot(record, self._stored) if begun is None else begun.result()
+        self._read_ahead_at = None if begun is None else begun.begun_at
         if stored is None or stored.record is None:
             stored = self._store.read_items()
             if _has_lost_items(stored):

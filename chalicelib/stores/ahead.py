@@ -7,6 +7,7 @@ answers. Meanwhile it can import what evaluates.
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class FirstRead:
         self._reader = reader
         self._stored: StoredDataSet | None = None
         self._failure: Exception | None = None
+        self.begun_at = time.time()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 

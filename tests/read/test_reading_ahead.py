@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import gc
+import json
+import time
+from collections.abc import Callable
 
 import pytest
 import redis
+from chalice.local import LambdaContext
 
-from tests.support.app import App, Environment, LoadApp
+from tests.support.app import App, Environment, Json, LoadApp
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.fronts import HTTP, REST, URL, event_of
+from tests.support.lambda_runtime import api_event
 
 ON_LAMBDA = {"AWS_LAMBDA_FUNCTION_NAME": "serverless-flags-production", "_HANDLER": "app.app"}
 ANNA = {"kind": "user", "key": "anna"}
@@ -34,6 +40,12 @@ def connections(valkey: redis.Redis) -> int:
     return connected
 
 
+def questions(valkey: redis.Redis) -> int:
+    """How many times the sync record was read by itself."""
+    asked: int = valkey.info("commandstats").get("cmdstat_get", {"calls": 0})["calls"]
+    return asked
+
+
 def is_read(app: App) -> bool:
     return "snapshots" in vars(app.module.wiring)
 
@@ -47,6 +59,74 @@ def test_what_evaluates_has_read_the_data_set_when_it_is_loaded(
     assert (is_read(app), commands(valkey)) == (True, before + 1)
     assert app.evaluate(ANNA)["shiny"]["value"] is True
     assert commands(valkey) == before + 1, "the data set is not read again"
+
+
+def now_in_milliseconds() -> int:
+    return int(time.time() * 1000)
+
+
+def arriving(front: str, moment: object) -> Json:
+    """A request for one flag that was there at that moment: in milliseconds, or whatever else the field may hold."""
+    headers, body = {"content-type": "application/json"}, json.dumps(ANNA)
+    if front == REST:
+        event = api_event("/evaluate/{flag_key}", body, headers, {"flag_key": "shiny"})
+    else:
+        event = event_of(front, "POST", "/evaluate/shiny", headers, body.encode())
+    event["requestContext"]["requestTimeEpoch" if front == REST else "timeEpoch"] = moment
+    return event
+
+
+def answer_to(app: App, event: Json) -> Json:
+    answer: Json = json.loads(app.module.app(event, LambdaContext("api_handler", 256, max_runtime_ms=30_000))["body"])
+    return answer
+
+
+@pytest.mark.parametrize("front", [URL, HTTP, REST])
+def test_a_function_that_was_started_for_a_request_asks_the_store_once(
+    front: str, filled: Environment, load_app: LoadApp, valkey: redis.Redis
+) -> None:
+    waiting = arriving(front, now_in_milliseconds() - 50)
+    app = load_app({**filled, **ON_LAMBDA})
+    asked = questions(valkey)
+    for count in (0, 1, 2):
+        assert answer_to(app, waiting)["value"] is True
+        assert questions(valkey) == asked + count
+
+
+@pytest.mark.parametrize(
+    "arrival",
+    [
+        lambda begun: begun + 1,
+        lambda begun: begun - 10,
+        lambda begun: begun - 60_000,
+        lambda begun: 1_583_348_638_390,
+        lambda begun: 0,
+        lambda begun: -begun,
+        lambda begun: str(begun - 50),
+        lambda begun: begun - 50.5,
+        lambda begun: True,
+        lambda begun: None,
+        lambda begun: [],
+    ],
+    ids=["later", "clocks differ", "too long ago", "2020", "1970", "negative", "text", "float", "true", "null", "list"],
+)
+def test_what_may_have_arrived_later_and_what_makes_no_sense_is_asked_for(
+    arrival: Callable[[int], object], filled: Environment, load_app: LoadApp, valkey: redis.Redis
+) -> None:
+    app = load_app({**filled, **ON_LAMBDA})
+    asked = questions(valkey)
+    begun = int(app.module.wiring.snapshots._read_ahead_at * 1000)
+    assert answer_to(app, arriving(URL, arrival(begun)))["value"] is True
+    assert questions(valkey) == asked + 1
+
+
+def test_a_change_between_reading_ahead_and_the_request_is_seen(
+    filled: Environment, load_app: LoadApp, launchdarkly: FakeLaunchDarkly
+) -> None:
+    app = load_app({**filled, **ON_LAMBDA})
+    launchdarkly.replace(by_key(boolean_flag("shiny", 2, value=False)))
+    load_app(filled).invoke("reconcile", {})
+    assert answer_to(app, arriving(URL, now_in_milliseconds()))["value"] is False
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -73,6 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         resource = event["requestContext"]["resourcePath"]
         if self.command not in self.server.routes[resource]:
             return None
+        event["requestContext"]["requestTimeEpoch"] = int(time.time() * 1000)
         path = urlsplit(self.path).path
         ours = {"resource": resource, "path": path, "httpMethod": self.command, "isBase64Encoded": False}
         return {**event, **ours, "body": body.decode() or None}

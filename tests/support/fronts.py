@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -74,6 +75,7 @@ def _event_of_payload_2(
             "http": {"method": method, "path": raw, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1"},
             "routeKey": "$default",
             "stage": "$default" if is_url else STAGE,
+            "timeEpoch": int(time.time() * 1000),
         },
     }
 

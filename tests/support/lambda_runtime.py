@@ -128,7 +128,12 @@ def api_event(resource: str, body: str, headers: dict[str, str], path_parameters
         "multiValueQueryStringParameters": None,
         "pathParameters": path_parameters or None,
         "stageVariables": None,
-        "requestContext": {"httpMethod": "POST", "resourcePath": resource, "identity": {"sourceIp": "127.0.0.1"}},
+        "requestContext": {
+            "httpMethod": "POST",
+            "resourcePath": resource,
+            "identity": {"sourceIp": "127.0.0.1"},
+            "requestTimeEpoch": int(time.time() * 1000),
+        },
         "body": body,
         "isBase64Encoded": False,
     }
