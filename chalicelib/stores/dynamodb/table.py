@@ -14,9 +14,9 @@ Items, for the prefix ``launchdarkly``:
   counts ``tickets`` here, and ``covered`` in ``$sync``; a rollout may run both.
 - ``launchdarkly:$snapshot`` / ``<revision>/<number>``: the data set once more, in the format of
   ``stores/snapshot.py``, in parts of ``PART_BYTES`` as ``data``.
-- ``launchdarkly:$current`` (twice; a second part under the key ``1``): the first ``CURRENT_PARTS`` parts of the snapshot
-  that was written last, once more, each with its ``revision``. A cold start reads them with the sync record in one
-  request, and takes those that are the record's. Version 1.1 knows the first alone.
+- ``launchdarkly:$current`` (the second part with the key ``1``): the first ``CURRENT_PARTS`` parts of the snapshot that
+  was written last, once more, each with its ``revision``. A cold start reads them with the sync record in one request,
+  and takes those that are the record's. A version of the app may know the first part alone.
 - ``launchdarkly:$changes``: in the same format, what changed since the revision before.
 - ``launchdarkly:$events`` / a batch's name: events that evaluations have left, as ``data``. ``expires`` is the Unix
   time at which the table's time to live deletes it.
@@ -34,7 +34,8 @@ PART_BYTES = 380 * 1024
 """An item may have 400 KB, names and keys included."""
 
 CURRENT_PARTS = 2
-"""Room for about 9,000 flags. One that is not there costs each cold start a read unit."""
+"""Room for about 9,000 flags; a slow link has time for no more in one answer. One that is not there costs each cold
+start a read unit."""
 
 Attributes = dict[str, Any]
 """A DynamoDB item in the types of its protocol: ``{"key": {"S": "..."}}`` (Any: JSON)."""
