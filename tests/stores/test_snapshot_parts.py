@@ -113,6 +113,32 @@ def test_current_holds_parts_of_the_last_snapshot_and_no_others(
         assert copies_in(dynamodb, store_environment) == dict.fromkeys(current_keys(parts), revision_of(data))
 
 
+def test_each_part_is_written_once_in_a_request_of_its_own(store: Store, dynamodb: DynamoDb) -> None:
+    requests: list[list[str]] = []
+
+    def seen(asked: str, request: Json, forward: Callable[[Json], Answer]) -> Answer:
+        if asked == "BatchWriteItem":
+            ((_, batch),) = request["RequestItems"].items()
+            if any("$snapshot" in line(each) for each in batch):
+                requests.append([line(each) for each in batch])
+        return forward(request)
+
+    def line(request: Json) -> str:
+        ((action, of),) = request.items()
+        key = of.get("Item") or of["Key"]
+        return f"{action} {key['namespace']['S'].partition(':')[2]} {key['key']['S'].rpartition('/')[2]}"
+
+    dynamodb.fault = seen
+    for parts in (3, 1):
+        write(store, flags_of(parts))
+    assert requests == [
+        ["PutRequest $snapshot 0", f"PutRequest $current {CURRENT}"],
+        ["PutRequest $snapshot 1", "PutRequest $current 1"],
+        ["PutRequest $snapshot 2"],
+        ["DeleteRequest $current 1", "PutRequest $snapshot 0", f"PutRequest $current {CURRENT}"],
+    ]
+
+
 def processes_all_but(*unprocessed: str) -> Fault:
     """Of a BatchGetItem, DynamoDB does not come to what has these sort keys."""
 

@@ -44,7 +44,7 @@ class DynamoDbReader:
         return self._table.read_sync().record
 
     def read_snapshot(self, record: SyncRecord | None, held: StoredDataSet | None) -> StoredDataSet | None:
-        current: Mapping[int, bytes] = {}
+        current: Mapping[int, bytes | None] = {}
         if record is None:
             record, current = self._table.read_current()
         if record is None or record.snapshot is None:

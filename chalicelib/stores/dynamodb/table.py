@@ -59,7 +59,7 @@ class Current(NamedTuple):
     """The sync record, and what there is in ``$current`` of the snapshot that it names: parts by their numbers."""
 
     record: SyncRecord | None
-    parts: Mapping[int, bytes]
+    parts: Mapping[int, bytes | None]
 
 
 class Table:
@@ -112,7 +112,7 @@ class Table:
         record = _record_in(sync)
         copies = [found.get(key, {}) for key in self.current_keys()]
         parts = {
-            number: _data_in(copy) or b""
+            number: _data_in(copy)
             for number, copy in enumerate(copies)
             if record is not None and text_in(copy, "revision") == record.revision
         }
@@ -122,7 +122,7 @@ class Table:
         """The sort keys of the parts in ``$current``."""
         return [self.namespace("$current"), *map(str, range(1, CURRENT_PARTS))]
 
-    def read_snapshot(self, revision: str, size: int, held: Mapping[int, bytes]) -> bytes | None:
+    def read_snapshot(self, revision: str, size: int, held: Mapping[int, bytes | None]) -> bytes | None:
         """The snapshot of this revision, all parts together, but for those that are ``held`` a request for each.
 
         None where one is missing.
