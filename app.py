@@ -7,6 +7,10 @@ start pays for the imports up here.
 
 from __future__ import annotations
 
+from chalicelib.runtime.deferred import defer
+
+defer("ipaddress")  # urllib.parse imports it, and asks it for addresses in brackets only
+
 from chalicelib.config import evaluates_on_lambda, missing_for_chalice_local
 from chalicelib.wiring import wiring
 

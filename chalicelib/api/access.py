@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from ..config import Settings
+from ..digests import are_same, sha256_of
 from ..errors import InvalidToken, NotServed
 
 logger = logging.getLogger(__name__)
@@ -104,16 +105,12 @@ def _accepted(settings: Settings) -> tuple[tuple[frozenset[str], Access], ...]:
 
 
 def _digest(token: str) -> str:
-    import hashlib  # loads OpenSSL
-
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+    return sha256_of(token.encode("utf-8", "surrogatepass"))
 
 
 def _is_among(digest: str, accepted: Collection[str]) -> bool:
     """No early exit: the time taken does not tell which digest came near."""
-    import hmac  # loads OpenSSL, as hashlib does
-
-    return sum(hmac.compare_digest(digest, each) for each in accepted) > 0
+    return sum(are_same(digest, each) for each in accepted) > 0
 
 
 def _presented_tokens(headers: Mapping[str, str]) -> set[str]:

@@ -3,8 +3,8 @@
 Importing ``ldclient`` imports its HTTP client, its streams, its events and its asynchronous half, which is
 most of a cold start; an evaluation needs the models, the context and the evaluator. So the package waits
 (``runtime/deferred.py``): its submodules can be imported one by one, and whoever asks it for anything, by
-``from ldclient import LDClient`` or ``ldclient.get()``, gets the SDK as always, with the same classes. Four
-more modules wait that the models or the evaluator import, and hardly use.
+``from ldclient import LDClient`` or ``ldclient.get()``, gets the SDK as always, with the same classes. Five
+more modules wait that are imported on the way, and hardly used.
 
 Everything that an evaluation imports of the SDK comes from here: an import of ``ldclient`` elsewhere could
 come first.
@@ -38,6 +38,7 @@ class _SemanticVersion:
 
 
 defer("hashlib")  # loads OpenSSL, which only flags with a rollout use
+defer("ipaddress")  # urllib.parse imports it, and asks it for addresses in brackets only; app.py needs that sooner
 defer("ldclient")
 defer("ldclient.impl.util")  # imports certifi and urllib3
 defer("pyrfc3339")  # asks importlib.metadata for its own version

@@ -4,6 +4,7 @@ import json
 from typing import Any, NamedTuple, Protocol
 
 from .. import VERSION
+from ..digests import sha256_of
 from ..errors import FetchTimedOut, FlagNotFound, UnreadableItem
 from ..launchdarkly.evaluators import FlagEvaluator, Memberships
 from ..launchdarkly.sdk import FEATURES, Context
@@ -173,10 +174,8 @@ def etag(revision: str, context: dict[str, Any], *asked: object) -> str:
 
     Names the answer without evaluating it: the same inputs give the same answer in this version of the app.
     """
-    import hashlib  # loads OpenSSL
-
     inputs = json.dumps([VERSION, revision, context, asked], sort_keys=True, separators=(",", ":"))
-    return f'"{hashlib.sha256(inputs.encode()).hexdigest()[:32]}"'
+    return f'"{sha256_of(inputs.encode())[:32]}"'
 
 
 def _version(feature_store: ReadableFeatureStore, key: str) -> int | None:

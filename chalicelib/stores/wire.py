@@ -16,7 +16,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..patience import Patience
@@ -173,7 +173,7 @@ class Peer:
 
     def connect(self, patience: ExchangePatience) -> Stream:
         """Raises OSError, TimeoutError among them."""
-        connected, address = _first_to_connect(self._addresses.known(patience), self._next_address_seconds, patience)
+        connected, address = _first_to_connect(self._addresses, self._next_address_seconds, patience)
         self._addresses.prefer(address)
         try:
             return Stream(self._agreed(connected, patience), patience)
@@ -278,7 +278,7 @@ Address = tuple[int, Any]
 
 
 class Addresses:
-    """The addresses of a host, in the order in which they are tried."""
+    """The addresses of a host, in the order in which they are tried, and how each is."""
 
     def __init__(self, addresses: list[Address] | None = None) -> None:
         self._known = addresses or []
@@ -291,6 +291,10 @@ class Addresses:
 
     def rotate(self) -> None:
         self._known = self._known[1:] + self._known[:1]
+
+    def begin_to_connect(self, address: Address) -> Socket:
+        """Raises OSError."""
+        return _begin_to_connect(address)
 
 
 class ResolvedAddresses(Addresses):
@@ -306,12 +310,16 @@ class ResolvedAddresses(Addresses):
         self._timing = timing
         self._resolved_at = -math.inf
         self._lookup: _Lookup | None = None
+        self._begun: _Begun | None = None
 
-    def look_up(self) -> _Lookup:
-        """Begin to ask, if nobody has: there is something to do until the answer is needed."""
+    def look_up(self, *, connects: bool = False) -> _Lookup:
+        """Begin to ask, if nobody has: there is something to do until the answer is needed.
+
+        ``connects``: begin to connect as well, as soon as there is an address, for the connection that is needed soon.
+        """
         lookup = self._lookup
         if lookup is None or (lookup.done.is_set() and not self._is_recent(lookup.begun_at)):
-            lookup = self._lookup = _Lookup(self._host, self._port)
+            lookup = self._lookup = _Lookup(self._host, self._port, connects)
         return lookup
 
     def known(self, patience: ExchangePatience) -> list[Address]:
@@ -319,6 +327,16 @@ class ResolvedAddresses(Addresses):
         if not self._is_recent(self._resolved_at):
             self._ask_again(patience)
         return super().known(patience)
+
+    def begin_to_connect(self, address: Address) -> Socket:
+        """Or go on with what was begun with the lookup, unless that has waited for so long that nobody would."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            connecting, where, begun_at = begun
+            if where == address and 0 <= time.time() - begun_at < self._timing.first_exchange_seconds:
+                return connecting
+            connecting.close()
+        return super().begin_to_connect(address)
 
     def _is_recent(self, moment: float) -> bool:
         return 0 <= time.time() - moment < self._timing.addresses_seconds
@@ -329,6 +347,7 @@ class ResolvedAddresses(Addresses):
             lookup.done.wait(seconds)
         if lookup.done.is_set():
             self._lookup = None
+            self._begun = lookup.begun
         if lookup.found:
             preferred = self._known[:1]
             self._known = sorted(lookup.found, key=lambda address: address not in preferred)
@@ -340,12 +359,14 @@ class ResolvedAddresses(Addresses):
 class _Lookup:
     """One question to the resolver."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, connects: bool) -> None:
         self.found: list[Address] = []
+        self.begun: _Begun | None = None
         self.failure: tuple[Any, ...] | None = None
         """The arguments of an OSError (Any: Python's). An error that is kept would keep all that raised it."""
         self.done = threading.Event()
         self.begun_at = time.time()
+        self._connects = connects
         self._name = host.encode(), port  # bytes, because text would load the codec of international names
         try:
             self._ask(_socket.AI_NUMERICHOST)
@@ -364,12 +385,14 @@ class _Lookup:
     def _ask(self, flags: int = 0) -> None:
         answers = _socket.getaddrinfo(*self._name, type=_socket.SOCK_STREAM, flags=flags)
         self.found = [(family, address) for family, _, _, _, address in answers]
+        if self._connects:
+            with suppress(OSError):  # whoever needs the connection meets it again
+                self.begun = _begin_to_connect(self.found[0]), self.found[0], time.time()
 
 
-def _first_to_connect(
-    addresses: list[Address], head_start_seconds: float, patience: ExchangePatience
-) -> tuple[Socket, Address]:
+def _first_to_connect(host: Addresses, head_start_seconds: float, patience: ExchangePatience) -> tuple[Socket, Address]:
     """Each address gets a head start before the next one, and goes on trying beside it."""
+    addresses = host.known(patience)
     begun: dict[int, tuple[Socket, Address]] = {}
     poll = select.poll()
     failure = errno.EHOSTUNREACH
@@ -378,7 +401,7 @@ def _first_to_connect(
             if addresses:
                 address = addresses.pop(0)
                 try:
-                    connecting = _begin_to_connect(address)
+                    connecting = host.begin_to_connect(address)
                 except OSError as error:
                     failure = error.errno or failure
                     continue
@@ -403,6 +426,10 @@ class Socket(_socket.socket):
     """Can be referred to weakly, as TLS does."""
 
     __slots__ = ("__weakref__",)
+
+
+_Begun = tuple[Socket, Address, float]
+"""A connection that is being opened, to where, and since when (Unix time)."""
 
 
 def _begin_to_connect(address: Address) -> Socket:

@@ -56,8 +56,8 @@ NOT_FOR_EVALUATIONS = frozenset(
 )
 """These modules, and everything in them."""
 
-WAITING = ["hashlib", "ldclient", "ldclient.impl.util", "pyrfc3339", "semver"]
-"""Entered, and not run: launchdarkly/sdk.py. Only ``hashlib`` runs where requests are signed, or answers tagged."""
+WAITING = ["hashlib", "ipaddress", "ldclient", "ldclient.impl.util", "pyrfc3339", "semver"]
+"""Entered, and not run: launchdarkly/sdk.py. That requests are signed, and answers tagged, makes none of them run."""
 
 EVALUATION = """
 import json, logging, sys
@@ -127,8 +127,7 @@ def test_an_evaluation_imports_nothing_that_only_others_need(
     assert answer["value"] is True
     its_own = ["chalicelib.api.fronts"] if '"2.0"' in call else []
     assert [name for name in modules if not _prefixes(name).isdisjoint(NOT_FOR_EVALUATIONS - for_versions)] == its_own
-    is_tagged = "requestContext" in call
-    assert waiting == [name for name in _waiting(environment, is_tagged) if name not in for_versions]
+    assert waiting == [name for name in WAITING if name not in for_versions]
 
 
 ANNOTATIONS_AS_TEXT = """
@@ -167,7 +166,7 @@ def test_a_cold_function_that_records_events_imports_next_to_nothing_for_them(
         "chalicelib.events.batches",
         "chalicelib.events.recorder",
     }
-    assert waiting == _waiting(environment)
+    assert waiting == WAITING
     assert [name for name in without if name.startswith("chalicelib.events")] == []
     loaded = {name for name in leaving if not _prefixes(name).isdisjoint(NOT_FOR_EVALUATIONS)}
     assert loaded <= {"email", "email.utils", "ldclient.config", "random"}  # entered, and not run
@@ -215,12 +214,7 @@ def test_a_plain_handler_with_the_layer_imports_nothing_that_only_others_need(
     ours_alone = {"app", "chalice", "chalicelib", "serverless_flags.api", "serverless_flags.refresh"}
     unwanted = NOT_FOR_EVALUATIONS | ours_alone
     assert [name for name in modules if not _prefixes(name).isdisjoint(unwanted)] == []
-    assert waiting == _waiting(environment)
-
-
-def _waiting(environment: Environment, is_tagged: bool = False) -> list[str]:
-    hashes = is_tagged or "DYNAMODB_TABLE" in environment
-    return [name for name in WAITING if name != "hashlib" or not hashes]
+    assert waiting == WAITING
 
 
 def _prefixes(name: str) -> set[str]:

@@ -16,6 +16,7 @@ from chalicelib.stores.wire import Addresses, ExchangePatience, Line, Peer, Refu
 from chalicelib.timing import Timing
 from tests.support.network import Listener
 from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 TIMING = Timing()
 
@@ -145,7 +146,7 @@ class Resolver:
         self.answers.set()
         self.knows = True
         self._name = name.encode()
-        self._port = port
+        self.port = port
         self._real = _socket.getaddrinfo
         monkeypatch.setattr(_socket, "getaddrinfo", self)
 
@@ -156,7 +157,7 @@ class Resolver:
         self.answers.wait(60)
         if not self.knows:
             raise socket.gaierror(socket.EAI_NONAME, "unknown")
-        return self._real(b"127.0.0.1", self._port, **options)
+        return self._real(b"127.0.0.1", self.port, **options)
 
 
 @pytest.fixture
@@ -199,8 +200,8 @@ def test_addresses_are_remembered_and_outlive_a_resolver_that_is_away(resolver: 
 
 def test_a_question_that_another_thread_has_done_with_is_answered_all_the_same(resolver: Resolver) -> None:
     class Shared(ResolvedAddresses):
-        def look_up(self) -> Any:  # Any: a class of the module's own
-            lookup = super().look_up()
+        def look_up(self, *, connects: bool = False) -> Any:  # Any: a class of the module's own
+            lookup = super().look_up(connects=connects)
             self._lookup = None  # by a thread that has just taken the answer
             return lookup
 
@@ -214,6 +215,33 @@ def test_a_name_that_nobody_knows_is_out_of_reach(resolver: Resolver, host: str)
     with pytest.raises(OSError, match=r".") as raised:
         Peer(ResolvedAddresses(host, 1, TIMING), TIMING).connect(patience())
     assert not isinstance(raised.value, TimeoutError)
+
+
+# A connection that is begun with the lookup.
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "store.test"])
+@pytest.mark.parametrize(("seconds", "connections"), [(60.0, 1), (0.0, 2)], ids=["in time", "too late"])
+def test_a_connection_that_is_begun_with_the_lookup_is_the_one_that_is_used_if_that_is_soon(
+    resolver: Resolver, listen: Listen, host: str, seconds: float, connections: int
+) -> None:
+    timing = Timing(first_exchange_seconds=seconds)
+    server = listen()
+    resolver.port = server.port
+    addresses = ResolvedAddresses(host, server.port, timing)
+    addresses.look_up(connects=True)
+    eventually(lambda: len(server.connections) == 1)
+
+    line = Line(Peer(addresses, timing), timing)
+    assert line.exchange(ask, patience(), 0.0) == b"hello anna"
+    assert len(server.connections) == connections
+
+
+def test_where_nobody_listens_a_connection_that_is_begun_fails_when_it_is_used() -> None:
+    addresses = ResolvedAddresses("127.0.0.1", free_port(), TIMING)
+    addresses.look_up(connects=True)
+    with pytest.raises(ConnectionRefusedError):
+        Peer(addresses, TIMING).connect(patience())
 
 
 # Patience.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.auth import SigV4Auth
@@ -34,9 +35,9 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("token", ["token//with==signs", None])
+@pytest.mark.parametrize("token", ["token//with==signs", ""])
 @pytest.mark.parametrize("endpoint", ["https://dynamodb.eu-central-1.amazonaws.com", "http://127.0.0.1:8000"])
-def test_the_signature_is_that_of_the_aws_sdk(endpoint: str, token: str | None) -> None:
+def test_the_signature_is_that_of_the_aws_sdk(endpoint: str, token: str) -> None:
     body = '{"TableName": "größe"}'.encode()
     theirs = AWSRequest(
         "POST",
@@ -44,27 +45,33 @@ def test_the_signature_is_that_of_the_aws_sdk(endpoint: str, token: str | None) 
         headers={"content-type": "application/x-amz-json-1.0", "x-amz-target": "DynamoDB_20120810.GetItem"},
         data=body,
     )
-    SigV4Auth(Credentials("ASIAEXAMPLE", "secret/with+signs=", token), "dynamodb", "eu-central-1").add_auth(theirs)
-    moment = datetime.strptime(theirs.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ")
+    SigV4Auth(Credentials("ASIAEXAMPLE", "secret/with+signs=", token or None), "dynamodb", "eu-central-1").add_auth(
+        theirs
+    )
+    moment = datetime.strptime(theirs.headers["X-Amz-Date"] + "+0000", "%Y%m%dT%H%M%SZ%z").timestamp()
 
-    access = Endpoint(endpoint, "eu-central-1", "ASIAEXAMPLE", "secret/with+signs=", token)
+    access = plain_endpoint({**ON_LAMBDA, "AWS_ENDPOINT_URL": endpoint, "AWS_SESSION_TOKEN": token})
+    assert access is not None
     assert signed_headers(access, "GetItem", body, moment)["authorization"] == theirs.headers["Authorization"]
 
 
 def test_lambda_gives_plain_endpoint() -> None:
+    host = "dynamodb.eu-central-1.amazonaws.com"
     assert plain_endpoint(ON_LAMBDA) == Endpoint(
-        "https://dynamodb.eu-central-1.amazonaws.com",
-        "eu-central-1",
-        "ASIAEXAMPLE",
-        "secret/with+signs=",
-        "token//with==signs",
+        is_tls=True,
+        authority=host,
+        host=host,
+        port=443,
+        region="eu-central-1",
+        access_key_id="ASIAEXAMPLE",
+        secret_access_key="secret/with+signs=",
+        session_token="token//with==signs",
     )
 
 
 @pytest.mark.parametrize(
     ("changed", "endpoint"),
     [
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:5000/"}, "http://127.0.0.1:5000"),
         ({"AWS_ENDPOINT_URL": "http://other", "AWS_ENDPOINT_URL_DYNAMODB": "https://mine"}, "https://mine"),
         ({"AWS_DEFAULT_REGION": "us-gov-west-1"}, "https://dynamodb.us-gov-west-1.amazonaws.com"),
         ({"AWS_DEFAULT_REGION": "cn-north-1", "AWS_ENDPOINT_URL": "https://vpce"}, "https://vpce"),
@@ -73,7 +80,60 @@ def test_lambda_gives_plain_endpoint() -> None:
 def test_the_endpoint_is_where_the_aws_sdk_finds_it(changed: dict[str, str], endpoint: str) -> None:
     access = plain_endpoint({**ON_LAMBDA, **changed})
     assert access is not None
-    assert access.url == endpoint
+    assert ("https" if access.is_tls else "http") + f"://{access.host}" == endpoint
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:5000/",
+        "http://127.0.0.1:5000",
+        "https://127.0.0.1",
+        "HTTPS://Dynamo.Example.com",
+        "http://dynamodb_local:8000",
+        "http://localhost:",
+        "http://[::1]:8000",
+        "https://[2001:DB8::1]/",
+    ],
+)
+def test_a_url_is_taken_apart_as_python_does(url: str) -> None:
+    access = plain_endpoint({**ON_LAMBDA, "AWS_ENDPOINT_URL": url})
+    assert access is not None
+    parts = urlsplit(url)
+    assert (access.is_tls, access.authority, access.host) == (parts.scheme == "https", parts.netloc, parts.hostname)
+    assert access.port == (parts.port or {"https": 443, "http": 80}[parts.scheme])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://gateway/dynamodb",
+        "http://a//",
+        "http://a?b",
+        "http://a#b",
+        "http://a b",
+        "http://a\\b",
+        "http://größe",
+        "http://user@host",
+        "http://user:password@host:80",
+        "http://a:1:2",
+        "http://a:65536",
+        "http://a:0",
+        "http://a:0x10",
+        "http://a:+80",
+        "http://a:²",
+        "http://[::1]8000",
+        "http://:80",
+        "http:///",
+        "http:/a",
+        "//a",
+        "a:80",
+        "unix:///run/dynamodb",
+        "",
+    ],
+)
+def test_any_other_url_is_left_to_the_aws_sdk(url: str) -> None:
+    assert plain_endpoint({**ON_LAMBDA, "AWS_ENDPOINT_URL": url}) is None
 
 
 @pytest.mark.parametrize(
@@ -88,8 +148,6 @@ def test_the_endpoint_is_where_the_aws_sdk_finds_it(changed: dict[str, str], end
         {"AWS_USE_FIPS_ENDPOINT": "true"},
         {"AWS_CA_BUNDLE": "/etc/ssl/corporate.pem"},
         {"https_proxy": "http://proxy:3128"},
-        {"AWS_ENDPOINT_URL": "http://gateway/dynamodb"},
-        {"AWS_ENDPOINT_URL": "unix:///run/dynamodb"},
     ],
 )
 def test_everything_else_is_left_to_the_aws_sdk(changed: dict[str, str]) -> None:

@@ -72,12 +72,15 @@ def test_the_metadata_names_the_license_and_the_pythons_that_the_tools_accept(pr
 
 # Dependencies.
 
+_OF_OTHER_PYTHONS = ("_sha2", "_sha256")
+"""Modules of the standard library before and from Python 3.12 on."""
+
 
 @pytest.fixture(scope="module")
 def imported_packages() -> set[str]:
     """The distributions that the deployed code imports, at the top of a module or within a function."""
     modules = {module for source in DEPLOYED for module in _imports(ast.parse(source.read_text()))}
-    ours = {"app", "chalicelib", *sys.stdlib_module_names}
+    ours = {"app", "chalicelib", *sys.stdlib_module_names, *_OF_OTHER_PYTHONS}
     distributions = _distributions()
     return {distributions[module] for module in modules - ours}
 

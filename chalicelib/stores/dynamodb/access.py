@@ -19,9 +19,10 @@ def read_call(aws: Mapping[str, str], timing: Timing) -> Call:
     """
     endpoint = plain_endpoint(aws)
     if endpoint is not None:
+        from .connection import Connection
         from .protocol import http_read_call
 
-        return http_read_call(endpoint, timing)
+        return http_read_call(endpoint, timing, Connection(endpoint, timing))
     try:
         from .sdk import sdk_read_call
     except ModuleNotFoundError as error:
@@ -37,11 +38,12 @@ def connecting_call(aws: Mapping[str, str], timing: Timing) -> Call | None:
     endpoint = plain_endpoint(aws)
     if endpoint is None:
         return None
-    from .protocol import http_read_call
+    from .connection import Connection
 
-    call = http_read_call(endpoint, timing)
-    call.begin_to_connect()
-    return call
+    connection = Connection(endpoint, timing, at_once=True)
+    from .protocol import http_read_call  # while the network answers
+
+    return http_read_call(endpoint, timing, connection)
 
 
 def write_call(aws: Mapping[str, str], timing: Timing) -> Call:

@@ -5,7 +5,6 @@ import os.path
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 from ...errors import StoreUnavailable
 
@@ -42,6 +41,10 @@ _EXTRAORDINARY = {
 """What only AWS's SDK knows how to follow, in capitals."""
 
 
+_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:")
+"""Those of IPv6 addresses included."""
+
+
 class RequestRefused(StoreUnavailable):
     """DynamoDB answered with an error. The message holds its code alone: the rest names accounts and roles."""
 
@@ -59,14 +62,18 @@ class RequestRefused(StoreUnavailable):
 class Endpoint(NamedTuple):
     """Where DynamoDB is, and as whom to ask it."""
 
-    url: str
+    is_tls: bool
+    authority: str
+    """Host and port, as the URL has them."""
+    host: str
+    port: int
     region: str
     access_key_id: str
     secret_access_key: str
     session_token: str | None
 
     def __repr__(self) -> str:
-        return f"Endpoint {self.url}"
+        return f"Endpoint {self.authority}"
 
 
 @contextmanager
@@ -92,9 +99,10 @@ def plain_endpoint(aws: Mapping[str, str]) -> Endpoint | None:
     is_plain = _EXTRAORDINARY.isdisjoint(map(str.upper, aws)) and not os.path.exists(
         os.path.expanduser("~/.aws/config")
     )
-    if not (is_plain and region and key_id and secret and url and _is_origin(url)):
+    origin = None if url is None else _origin_in(url)
+    if not (is_plain and region and key_id and secret and origin):
         return None
-    return Endpoint(url.rstrip("/"), region, key_id, secret, aws.get("AWS_SESSION_TOKEN"))
+    return Endpoint(*origin, region, key_id, secret, aws.get("AWS_SESSION_TOKEN") or None)
 
 
 def _is_ordinary(region: str) -> bool:
@@ -103,6 +111,21 @@ def _is_ordinary(region: str) -> bool:
     return area in _ORDINARY_REGIONS and len(where) == 2 and where[0].isalpha() and where[1].isdigit()
 
 
-def _is_origin(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "https") and bool(parts.netloc) and parts.path in ("", "/") and "@" not in url
+def _origin_in(url: str) -> tuple[bool, str, str, int] | None:
+    """The first fields of an Endpoint, where the URL has nothing else.
+
+    Not by ``urllib.parse``, which a cold start would wait for before it begins to connect.
+    """
+    scheme, _, authority = url.removesuffix("/").partition("://")
+    is_tls = scheme.lower() == "https"
+    if authority.startswith("["):
+        host, _, rest = authority[1:].partition("]")
+    else:
+        host, colon, port = authority.partition(":")
+        rest = colon + port
+    port = rest.removeprefix(":") or ("443" if is_tls else "80")
+    if not (is_tls or scheme.lower() == "http") or not _HOST_CHARACTERS.issuperset(host) or not host:
+        return None
+    if rest[:1] not in ("", ":") or not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        return None
+    return is_tls, authority, host.lower(), int(port)

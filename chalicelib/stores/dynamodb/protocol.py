@@ -13,21 +13,20 @@ from __future__ import annotations
 import binascii
 import json
 import math
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import datetime, timezone
-from urllib.parse import urlsplit
 
+from ...digests import sha256_of
 from ...errors import StoreTooSlow, StoreUnavailable
 from ...timing import Timing
-from ..wire import CutOff, ExchangePatience, Line, Peer, ResolvedAddresses, Stream
+from ..sigv4 import signature_of
+from ..wire import CutOff, ExchangePatience, Stream
+from .connection import Connection
 from .endpoint import THROTTLED, Call, Endpoint, Json, RequestRefused
 from .http import HttpAnswer, post
 
 
-def http_read_call(endpoint: Endpoint, timing: Timing) -> HttpCall:
+def http_read_call(endpoint: Endpoint, timing: Timing, connection: Connection) -> Call:
     """Requests of the read path, which learns within a second that DynamoDB is out of reach. Thread-safe."""
 
     reconnect_seconds = timing.dynamodb_reconnect_seconds
@@ -42,25 +41,28 @@ def http_read_call(endpoint: Endpoint, timing: Timing) -> HttpCall:
             return timing.events_held_seconds + timing.events_reconnect_seconds, timing.events_reconnect_seconds
         return held_seconds + reconnect_seconds, reconnect_seconds
 
-    return HttpCall(endpoint, timing, seconds_for, timing.dynamodb_read_attempts)
+    return _HttpCall(endpoint, timing, connection, seconds_for, timing.dynamodb_read_attempts)
 
 
 def http_write_call(endpoint: Endpoint, timing: Timing) -> Call:
     """Requests of a refresh, whose lock may end soon: each is over after so long, however well its bytes pass."""
     seconds = timing.dynamodb_last_batch_seconds
     strict = timing._replace(exchange_seconds=seconds)
-    return HttpCall(
-        endpoint, strict, lambda *_: (seconds, timing.dynamodb_request_seconds), timing.dynamodb_write_attempts
-    )
+
+    def seconds_for(*_: object) -> tuple[float, float]:
+        return seconds, timing.dynamodb_request_seconds
+
+    return _HttpCall(endpoint, strict, Connection(endpoint, strict), seconds_for, timing.dynamodb_write_attempts)
 
 
-class HttpCall:
-    """Over one connection, which the first request opens, unless somebody has begun to."""
+class _HttpCall:
+    """Over one connection."""
 
     def __init__(
         self,
         endpoint: Endpoint,
         timing: Timing,
+        connection: Connection,
         seconds_for: Callable[[str, bool], tuple[float, float]],
         attempts: int,
     ) -> None:
@@ -69,31 +71,16 @@ class HttpCall:
         """
         self._endpoint = endpoint
         self._timing = timing
+        self._connection = connection
         self._seconds_for = seconds_for
         self._attempts = attempts
-        self._line = Line(_peer_of(endpoint.url, timing), timing)
-        self._connecting: tuple[ExchangePatience, float] | None = None
-        """By which patience, and until when by the monotonic clock, a connection is opened that nobody has used yet."""
-
-    def begin_to_connect(self) -> None:
-        """Open the connection in a thread of its own. A request waits for it, for no longer than it would without."""
-        seconds = self._timing.first_exchange_seconds
-        patience = ExchangePatience(seconds, self._timing)
-        self._connecting = patience, time.monotonic() + seconds
-        threading.Thread(target=self._connect, args=(patience,), daemon=True).start()
-        import hashlib  # noqa: F401 - what signs the first request is loaded while the network answers
-        import hmac  # noqa: F401
-
-    def _connect(self, patience: ExchangePatience) -> None:
-        with suppress(OSError):  # the first request meets it again, if it is still so
-            self._line.open(patience)
 
     def __call__(self, operation: str, request: Json, within_seconds: float = math.inf) -> Json:
-        seconds, reconnect_seconds = self._seconds_for(operation, self._line.was_open)
+        seconds, reconnect_seconds = self._seconds_for(operation, self._connection.line.was_open)
         patience = ExchangePatience(min(seconds, within_seconds), self._timing)
-        connecting, self._connecting = self._connecting, None
-        if connecting is not None and time.monotonic() < connecting[1] and within_seconds == math.inf:
-            patience = connecting[0]
+        begun = self._connection.begun_patience()
+        if begun is not None and within_seconds == math.inf:
+            patience = begun
         body = json.dumps(request, default=_base64).encode()
         try:
             return self._ask_until_processed(operation, body, patience, reconnect_seconds)
@@ -119,29 +106,9 @@ class HttpCall:
 
     def _ask(self, operation: str, body: bytes, patience: ExchangePatience, reconnect_seconds: float) -> Json:
         def talk(stream: Stream) -> HttpAnswer:
-            now = datetime.now(timezone.utc)
-            return post(stream, signed_headers(self._endpoint, operation, body, now), body)
+            return post(stream, signed_headers(self._endpoint, operation, body, time.time()), body)
 
-        return _answer(operation, self._line.exchange(talk, patience, reconnect_seconds))
-
-
-def _peer_of(url: str, timing: Timing) -> Peer:
-    """The server of an origin, which begins with ``https://`` or ``http://``."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    addresses = ResolvedAddresses(host, parts.port or (443 if parts.scheme == "https" else 80), timing)
-    addresses.look_up()
-    if parts.scheme == "http":
-        return Peer(addresses, timing)
-    from ..tls import amazon_or_other_peer
-
-    return amazon_or_other_peer(addresses, timing, host, ca_file=_all_roots)
-
-
-def _all_roots() -> str:
-    import certifi  # where Amazon's own do not do
-
-    return certifi.where()
+        return _answer(operation, self._connection.line.exchange(talk, patience, reconnect_seconds))
 
 
 def _base64(binary: bytes) -> str:
@@ -172,14 +139,12 @@ def _is_passing(refusal: RequestRefused) -> bool:
     return refusal.code in (*THROTTLED, "InternalServerError") or refusal.code.startswith("HTTP 5")
 
 
-def signed_headers(endpoint: Endpoint, operation: str, body: bytes, now: datetime) -> dict[str, str]:
-    """The headers of a request to DynamoDB, with its Signature Version 4."""
-    import hmac
-
-    moment = now.strftime("%Y%m%dT%H%M%SZ")
+def signed_headers(endpoint: Endpoint, operation: str, body: bytes, now: float) -> dict[str, str]:
+    """The headers of a request to DynamoDB, with its Signature Version 4. ``now``: Unix time."""
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     headers = {
         "content-type": "application/x-amz-json-1.0",
-        "host": urlsplit(endpoint.url).netloc,
+        "host": endpoint.authority,
         "x-amz-date": moment,
         "x-amz-target": f"DynamoDB_20120810.{operation}",
     }
@@ -187,19 +152,10 @@ def signed_headers(endpoint: Endpoint, operation: str, body: bytes, now: datetim
         headers["x-amz-security-token"] = endpoint.session_token
     names = ";".join(sorted(headers))
     canonical = "\n".join(
-        ["POST", "/", "", *(f"{name}:{headers[name]}" for name in sorted(headers)), "", names, _sha256(body)]
+        ["POST", "/", "", *(f"{name}:{headers[name]}" for name in sorted(headers)), "", names, sha256_of(body)]
     )
     scope = f"{moment[:8]}/{endpoint.region}/dynamodb/aws4_request"
-    text = "\n".join(["AWS4-HMAC-SHA256", moment, scope, _sha256(canonical.encode())])
-    key = f"AWS4{endpoint.secret_access_key}".encode()
-    for part in (*scope.split("/"), text):
-        key = hmac.digest(key, part.encode(), "sha256")
+    signature = signature_of(canonical, moment, scope, endpoint.secret_access_key)
     credential = f"Credential={endpoint.access_key_id}/{scope}"
-    headers["authorization"] = f"AWS4-HMAC-SHA256 {credential}, SignedHeaders={names}, Signature={key.hex()}"
+    headers["authorization"] = f"AWS4-HMAC-SHA256 {credential}, SignedHeaders={names}, Signature={signature}"
     return headers
-
-
-def _sha256(data: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(data).hexdigest()

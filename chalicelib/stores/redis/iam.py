@@ -9,15 +9,15 @@ Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import NamedTuple
 from urllib.parse import quote
 
+from ...digests import sha256_of
 from ...errors import ConfigurationError
+from ..sigv4 import signature_of
 from .address import Address
 
 _SECONDS = 900
@@ -135,10 +135,6 @@ def token(cache: Cache, user: str, region: str, keys: Keys, now: datetime) -> st
         "X-Amz-SignedHeaders": "host",
     }  # in the order in which they are signed
     text = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
-    nothing = hashlib.sha256(b"").hexdigest()
-    canonical = "\n".join(["GET", "/", text, f"host:{cache.name}", "", "host", nothing])
-    signed = "\n".join(["AWS4-HMAC-SHA256", moment, scope, hashlib.sha256(canonical.encode()).hexdigest()])
-    key = f"AWS4{keys.secret_access_key}".encode()
-    for part in (*scope.split("/"), signed):
-        key = hmac.digest(key, part.encode(), "sha256")
-    return f"{cache.name}/?{text}&X-Amz-Signature={key.hex()}"
+    canonical = "\n".join(["GET", "/", text, f"host:{cache.name}", "", "host", sha256_of(b"")])
+    signature = signature_of(canonical, moment, scope, keys.secret_access_key)
+    return f"{cache.name}/?{text}&X-Amz-Signature={signature}"
