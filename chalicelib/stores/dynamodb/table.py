@@ -92,7 +92,7 @@ class Table:
         )
 
     def read_current(self) -> Current:
-        """In one request. The sync record alone where a policy does not allow that, or DynamoDB did not come to it."""
+        """In one request. The record alone where a policy does not allow that, or DynamoDB did not process its key."""
         copies = [self.key("$current", key) for key in self.current_keys()]
         keys = [self.key("$sync", self.namespace("$sync")), *copies]
         try:
