@@ -92,7 +92,7 @@ def damage_a_byte(store: Store, record: SyncRecord) -> None:
         data = bytearray(writer._redis.get("launchdarkly:$snapshot"))
     else:
         assert record.snapshot is not None
-        data = bytearray(writer._table.read_snapshot(record.revision, record.snapshot.size))
+        data = bytearray(writer._table.read_snapshot(record.revision, record.snapshot.size, {}))
     data[-20] ^= 1
     replace_snapshot(store, record, bytes(data))
 

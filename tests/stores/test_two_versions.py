@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,7 +69,9 @@ def evaluated_alike(earlier: AppProcess, later: App, version: int) -> str:
 def test_each_version_reads_at_once_what_the_other_has_written(
     earlier: AppProcess, later: App, launchdarkly: FakeLaunchDarkly
 ) -> None:
-    large = [boolean_flag(f"large-{number}", 1, description="x" * 200_000) for number in range(4)]  # two blocks
+    # Two blocks and, because zlib cannot shorten it, two parts in DynamoDB.
+    text = base64.b64encode(random.Random(1).randbytes(600_000)).decode()
+    large = [boolean_flag(f"large-{n}", 1, description=text[n * 200_000 : (n + 1) * 200_000]) for n in range(4)]
     launchdarkly.replace(by_key(boolean_flag("shiny", 1), *large), by_key(segment("beta", 1)))
     first = earlier.invoke("reconcile", {})
     assert (first["flags"], first["segments"]) == (5, 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib import DELIVER_MINUTES
+from chalicelib.stores.dynamodb.table import CURRENT_PARTS, PART_BYTES
 from chalicelib.timing import API_GATEWAY_SECONDS, Timing
 from tests.support.data import PROJECT
 
@@ -61,6 +62,11 @@ def test_a_new_connection_gets_time_for_several_addresses_and_for_an_exchange() 
 def test_a_large_answer_may_pause_as_long_as_a_whole_exchange_takes() -> None:
     assert TIMING.silence_seconds >= TIMING.redis_held_seconds + TIMING.redis_reconnect_seconds
     assert TIMING.first_exchange_seconds + TIMING.exchange_seconds < API_GATEWAY_SECONDS
+
+
+def test_what_a_cold_start_reads_at_once_comes_in_time_over_the_slowest_link() -> None:
+    as_base64 = CURRENT_PARTS * PART_BYTES * 4 / 3
+    assert as_base64 / TIMING.slowest_bytes_per_second < TIMING.exchange_seconds
 
 
 def test_gathering_and_fetching_end_before_the_lock_does() -> None:

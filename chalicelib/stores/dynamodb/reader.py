@@ -44,10 +44,9 @@ class DynamoDbReader:
         return self._table.read_sync().record
 
     def read_snapshot(self, record: SyncRecord | None, held: StoredDataSet | None) -> StoredDataSet | None:
-        first = None
+        current: Mapping[int, bytes | None] = {}
         if record is None:
-            record, of_revision, part = self._table.read_current()
-            first = part if record is not None and record.revision == of_revision else None
+            record, current = self._table.read_current()
         if record is None or record.snapshot is None:
             return None
         if held is not None and leads_from(record, held):
@@ -55,9 +54,9 @@ class DynamoDbReader:
             if changed is not None:
                 return changed
         revision, size = record.revision, record.snapshot.size
-        opened = open_snapshot(self._table.read_snapshot(revision, size, first), record)
-        if opened is None and first is not None:
-            return open_snapshot(self._table.read_snapshot(revision, size), record)
+        opened = open_snapshot(self._table.read_snapshot(revision, size, current), record)
+        if opened is None and current:
+            return open_snapshot(self._table.read_snapshot(revision, size, {}), record)
         return opened
 
     def read_items(self) -> StoredDataSet:

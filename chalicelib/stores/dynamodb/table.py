@@ -14,8 +14,9 @@ Items, for the prefix ``launchdarkly``:
   counts ``tickets`` here, and ``covered`` in ``$sync``; a rollout may run both.
 - ``launchdarkly:$snapshot`` / ``<revision>/<number>``: the data set once more, in the format of
   ``stores/snapshot.py``, in parts of ``PART_BYTES`` as ``data``.
-- ``launchdarkly:$current``: the first part of the snapshot that was written last, once more, and its ``revision``: a
-  cold start reads it with the sync record in one request, and needs no other where it is the record's.
+- ``launchdarkly:$current`` (the second part with the key ``1``): the first ``CURRENT_PARTS`` parts of the snapshot that
+  was written last, once more, each with its ``revision``. A cold start reads them with the sync record in one request,
+  and takes those that are the record's. A version of the app may know the first part alone.
 - ``launchdarkly:$changes``: in the same format, what changed since the revision before.
 - ``launchdarkly:$events`` / a batch's name: events that evaluations have left, as ``data``. ``expires`` is the Unix
   time at which the table's time to live deletes it.
@@ -23,7 +24,7 @@ Items, for the prefix ``launchdarkly``:
 """
 
 from binascii import a2b_base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ...data_set import KINDS, SyncRecord
@@ -31,6 +32,10 @@ from .endpoint import Call, RequestRefused, dynamodbs_shape
 
 PART_BYTES = 380 * 1024
 """An item may have 400 KB, names and keys included."""
+
+CURRENT_PARTS = 2
+"""Room for about 9,000 flags; a slow link has time for no more in one answer. One that is not there costs each cold
+start a read unit."""
 
 Attributes = dict[str, Any]
 """A DynamoDB item in the types of its protocol: ``{"key": {"S": "..."}}`` (Any: JSON)."""
@@ -51,11 +56,10 @@ class Sync(NamedTuple):
 
 
 class Current(NamedTuple):
-    """The sync record, and the first part of the snapshot that was written last, which may be of another revision."""
+    """The sync record, and what there is in ``$current`` of the snapshot that it names: parts by their numbers."""
 
     record: SyncRecord | None
-    revision: str | None
-    part: bytes | None
+    parts: Mapping[int, bytes | None]
 
 
 class Table:
@@ -88,33 +92,44 @@ class Table:
         )
 
     def read_current(self) -> Current:
-        """In one request. The sync record alone where a policy does not allow that, or DynamoDB did a part of it."""
-        keys = [self.key(name, self.namespace(name)) for name in ("$sync", "$current")]
+        """In one request. The record alone where a policy does not allow that, or DynamoDB did not process its key."""
+        copies = [self.key("$current", key) for key in self.current_keys()]
+        keys = [self.key("$sync", self.namespace("$sync")), *copies]
         try:
             answer = self.call("BatchGetItem", {"RequestItems": {self.name: {"Keys": keys, "ConsistentRead": True}}})
         except RequestRefused as refusal:
             if refusal.code != "AccessDeniedException":
                 raise
-            return Current(self.read_sync().record, None, None)
-        return self._current_in(answer) or Current(self.read_sync().record, None, None)
+            return Current(self.read_sync().record, {})
+        return self._current_in(answer) or Current(self.read_sync().record, {})
 
     @dynamodbs_shape()
     def _current_in(self, answer: Attributes) -> Current | None:
-        if answer.get("UnprocessedKeys"):
+        found = {item["key"]["S"]: item for items in answer["Responses"].values() for item in items}
+        sync = found.get(self.namespace("$sync"), {})
+        if not sync and answer.get("UnprocessedKeys"):
             return None
-        found = {item["namespace"]["S"]: item for items in answer["Responses"].values() for item in items}
-        sync, current = (found.get(self.namespace(name), {}) for name in ("$sync", "$current"))
-        return Current(_record_in(sync), text_in(current, "revision"), _data_in(current))
+        record = _record_in(sync)
+        copies = [found.get(key, {}) for key in self.current_keys()]
+        parts = {
+            number: _data_in(copy)
+            for number, copy in enumerate(copies)
+            if record is not None and text_in(copy, "revision") == record.revision
+        }
+        return Current(record, parts)
 
-    def read_snapshot(self, revision: str, size: int, first: bytes | None = None) -> bytes | None:
-        """The snapshot of this revision, all parts together, of which ``first`` may be there already.
+    def current_keys(self) -> list[str]:
+        """The sort keys of the parts in ``$current``."""
+        return [self.namespace("$current"), *map(str, range(1, CURRENT_PARTS))]
+
+    def read_snapshot(self, revision: str, size: int, held: Mapping[int, bytes | None]) -> bytes | None:
+        """The snapshot of this revision, all parts together, but for those that are ``held`` a request for each.
 
         None where one is missing.
         """
-        keys = part_keys(revision, size)
-        parts = [] if first is None else [first]
-        for key in keys[len(parts) :]:
-            part = self._read_data("$snapshot", key)
+        parts = []
+        for number, key in enumerate(part_keys(revision, size)):
+            part = held.get(number) or self._read_data("$snapshot", key)
             if part is None:
                 return None
             parts.append(part)

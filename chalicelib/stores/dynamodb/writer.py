@@ -126,7 +126,7 @@ class DynamoDbWriter:
     def _read_snapshot(self, record: SyncRecord | None) -> bytes | None:
         if record is None or record.snapshot is None:
             return None
-        return self._table.read_snapshot(record.revision, record.snapshot.size)
+        return self._table.read_snapshot(record.revision, record.snapshot.size, {})
 
     def _set_lock(self, owner: str, sync: Sync, seconds: float, condition: str, **values: str) -> bool:
         """Whether ``owner`` has the lock, for so long since ``sync`` was read; not if the condition does not hold."""
@@ -188,7 +188,7 @@ class _DynamoDbUpdate:
         self._write(items)
         if not self.stored.initialized:
             self._write([self._table.put_marker_request("$inited")])
-        self._write_snapshot(record, packed)
+        self._write_packed(record.revision, packed)
         superseded.replace(self.stored.record, record)
         for revision, size in superseded.pop_older_than(self._timing.snapshot_grace_seconds):
             self._write([self._table.delete_request("$snapshot", key) for key in part_keys(revision, size)])
@@ -209,19 +209,25 @@ class _DynamoDbUpdate:
             for key in gone[kind]:
                 yield self._table.delete_request(kind, key)
 
-    def _write_snapshot(self, record: SyncRecord, packed: Packed) -> None:
-        put_data = self._table.put_data_request
+    def _write_packed(self, revision: str, packed: Packed) -> None:
         if packed.snapshot is not None:
-            first, *others = part_keys(record.revision, len(packed.snapshot))
-            part, key = packed.snapshot[:PART_BYTES], self._table.namespace("$current")
-            revision = _value(record.revision)
-            self._write([put_data("$snapshot", first, part), put_data("$current", key, part, revision=revision)])
-            for number, key in enumerate(others, 1):
-                part = packed.snapshot[number * PART_BYTES : (number + 1) * PART_BYTES]
-                self._write([put_data("$snapshot", key, part)])
+            self._write_snapshot(revision, packed.snapshot)
         if packed.changes is not None:
             key = self._table.namespace("$changes")
-            self._write([put_data("$changes", key, packed.changes)])
+            self._write([self._table.put_data_request("$changes", key, packed.changes)])
+
+    def _write_snapshot(self, revision: str, snapshot: bytes) -> None:
+        """Part by part. In ``$current``, nothing of a larger snapshot stays, which each cold start would read."""
+        put_data, current_keys = self._table.put_data_request, self._table.current_keys()
+        keys = part_keys(revision, len(snapshot))
+        requests = [self._table.delete_request("$current", key) for key in current_keys[len(keys) :]]
+        for number, key in enumerate(keys):
+            part = snapshot[number * PART_BYTES : (number + 1) * PART_BYTES]
+            requests.append(put_data("$snapshot", key, part))
+            if number < len(current_keys):
+                requests.append(put_data("$current", current_keys[number], part, revision=_value(revision)))
+            self._write(requests)
+            requests = []
 
     def _write(self, pending: list[Attributes]) -> None:
         """Everything, however often DynamoDB hands some of it back, until the lock is about to expire."""
