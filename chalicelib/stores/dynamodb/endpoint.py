@@ -1,5 +1,6 @@
 """A request to DynamoDB, and how it may be sent: what the two ways of sending one have in common."""
 
+import _socket
 import math
 import os.path
 from collections.abc import Iterator, Mapping
@@ -41,8 +42,7 @@ _EXTRAORDINARY = {
 """What only AWS's SDK knows how to follow, in capitals."""
 
 
-_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:")
-"""Those of IPv6 addresses included."""
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")
 
 
 class RequestRefused(StoreUnavailable):
@@ -119,13 +119,23 @@ def _origin_in(url: str) -> tuple[bool, str, str, int] | None:
     scheme, _, authority = url.removesuffix("/").partition("://")
     is_tls = scheme.lower() == "https"
     if authority.startswith("["):
-        host, _, rest = authority[1:].partition("]")
+        host, bracket, rest = authority[1:].partition("]")
+        is_host = bool(bracket) and _is_ipv6(host)
     else:
         host, colon, port = authority.partition(":")
         rest = colon + port
+        is_host = bool(host) and _NAME_CHARACTERS.issuperset(host)
     port = rest.removeprefix(":") or ("443" if is_tls else "80")
-    if not (is_tls or scheme.lower() == "http") or not _HOST_CHARACTERS.issuperset(host) or not host:
+    if not is_host or not (is_tls or scheme.lower() == "http"):
         return None
     if rest[:1] not in ("", ":") or not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
         return None
     return is_tls, authority, host.lower(), int(port)
+
+
+def _is_ipv6(address: str) -> bool:
+    try:
+        _socket.inet_pton(_socket.AF_INET6, address)
+    except (OSError, ValueError):  # a zero byte, or what UTF-8 cannot hold, is a ValueError
+        return False
+    return True
