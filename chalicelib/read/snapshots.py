@@ -138,9 +138,12 @@ class Snapshots:
             return self._snapshot if self._failure is None else self._snapshot._replace(stale=True)
 
     def _has_read_since(self, arrived_at: float | None) -> bool:
-        """Whether the first read began while the request waited. Only the first one: clocks may be set meanwhile."""
+        """Whether the first read, which has not failed, began while the request waited.
+
+        Only the first one: clocks may be set meanwhile.
+        """
         begun_at, self._read_ahead_at = self._read_ahead_at, None
-        if arrived_at is None or begun_at is None:
+        if arrived_at is None or begun_at is None or self._snapshot is None:
             return False
         return self._timing.clocks_differ_seconds <= begun_at - arrived_at <= API_GATEWAY_SECONDS
 

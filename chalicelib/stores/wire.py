@@ -347,7 +347,7 @@ class ResolvedAddresses(Addresses):
             lookup.done.wait(seconds)
         if lookup.done.is_set():
             self._lookup = None
-            self._begun = lookup.begun
+            self._begun, lookup.begun = lookup.begun, None
         if lookup.found:
             preferred = self._known[:1]
             self._known = sorted(lookup.found, key=lambda address: address not in preferred)
@@ -362,6 +362,7 @@ class _Lookup:
     def __init__(self, host: str, port: int, connects: bool) -> None:
         self.found: list[Address] = []
         self.begun: _Begun | None = None
+        """Until somebody takes it over."""
         self.failure: tuple[Any, ...] | None = None
         """The arguments of an OSError (Any: Python's). An error that is kept would keep all that raised it."""
         self.done = threading.Event()
@@ -373,6 +374,10 @@ class _Lookup:
             self.done.set()
         except _socket.gaierror:
             threading.Thread(target=self._run, daemon=True).start()
+
+    def __del__(self) -> None:
+        if self.begun is not None:  # the answer came too late for whoever had asked
+            self.begun[0].close()
 
     def _run(self) -> None:
         try:

@@ -6,11 +6,18 @@ import gc
 import json
 import time
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 import redis
 from chalice.local import LambdaContext
 
+from chalicelib.data_set import StoredDataSet
+from chalicelib.errors import StoreNotInitialized, StoreUnavailable
+from chalicelib.read.snapshots import Snapshots
+from chalicelib.stores.ahead import FirstRead
+from chalicelib.stores.port import Reader
+from chalicelib.timing import Timing
 from tests.support.app import App, Environment, Json, LoadApp
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
@@ -59,6 +66,21 @@ def test_what_evaluates_has_read_the_data_set_when_it_is_loaded(
     assert (is_read(app), commands(valkey)) == (True, before + 1)
     assert app.evaluate(ANNA)["shiny"]["value"] is True
     assert commands(valkey) == before + 1, "the data set is not read again"
+
+
+class FailsOnce:
+    """As much of a reader as is asked of a store that another writer has filled. Its items cannot be read at first."""
+
+    def __init__(self, failure: Exception) -> None:
+        self._failures = [failure]
+
+    def read_snapshot(self, *_: object) -> None:
+        return None
+
+    def read_items(self) -> StoredDataSet:
+        if self._failures:
+            raise self._failures.pop()
+        return StoredDataSet({"features": {}, "segments": {}}, None, initialized=True)
 
 
 def now_in_milliseconds() -> int:
@@ -127,6 +149,29 @@ def test_a_change_between_reading_ahead_and_the_request_is_seen(
     launchdarkly.replace(by_key(boolean_flag("shiny", 2, value=False)))
     load_app(filled).invoke("reconcile", {})
     assert answer_to(app, arriving(URL, now_in_milliseconds()))["value"] is False
+
+
+def test_a_request_that_was_refused_leaves_what_was_read_ahead_to_the_requests_that_waited(
+    filled: Environment, load_app: LoadApp, valkey: redis.Redis
+) -> None:
+    waiting = arriving(URL, now_in_milliseconds() - 50)
+    app = load_app({**filled, **ON_LAMBDA})
+    asked = questions(valkey)
+    assert "Code" in answer_to(app, {**waiting, "body": "no JSON"})
+    assert answer_to(app, waiting)["value"] is True
+    assert questions(valkey) == asked
+    assert answer_to(app, arriving(URL, now_in_milliseconds()))["value"] is True
+    assert questions(valkey) == asked + 1
+
+
+@pytest.mark.parametrize("failure", [StoreUnavailable("away"), StoreNotInitialized("empty")], ids=["away", "empty"])
+def test_a_first_read_that_failed_halfway_answers_no_request(failure: Exception) -> None:
+    reader = cast(Reader, FailsOnce(failure))
+    first_read = FirstRead(reader)
+    snapshots = Snapshots(reader, 15.0, Timing(store_retry_seconds=0.0), first_read=first_read)
+    with pytest.raises(type(failure)):
+        snapshots.current()
+    assert snapshots.current(first_read.begun_at - 1).record is None
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import _socket
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -235,6 +236,19 @@ def test_a_connection_that_is_begun_with_the_lookup_is_the_one_that_is_used_if_t
     line = Line(Peer(addresses, timing), timing)
     assert line.exchange(ask, patience(), 0.0) == b"hello anna"
     assert len(server.connections) == connections
+
+
+def test_a_connection_that_is_begun_and_never_used_is_closed(resolver: Resolver, listen: Listen) -> None:
+    server = listen()
+    resolver.port = server.port
+    addresses = ResolvedAddresses("store.test", server.port, TIMING)
+    addresses.look_up(connects=True).done.wait()
+    eventually(lambda: len(server.connections) == 1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del addresses
+        eventually(lambda: server.connections[0].fileno() == -1)
+    assert caught == [], "of a socket that nobody has closed"
 
 
 def test_where_nobody_listens_a_connection_that_is_begun_fails_when_it_is_used() -> None:
