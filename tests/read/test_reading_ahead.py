@@ -23,6 +23,7 @@ from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.fronts import HTTP, REST, URL, event_of
 from tests.support.lambda_runtime import api_event
+from tests.support.valkey import ValkeyServer
 
 ON_LAMBDA = {"AWS_LAMBDA_FUNCTION_NAME": "serverless-flags-production", "_HANDLER": "app.app"}
 ANNA = {"kind": "user", "key": "anna"}
@@ -162,6 +163,19 @@ def test_a_request_that_was_refused_leaves_what_was_read_ahead_to_the_requests_t
     assert questions(valkey) == asked
     assert answer_to(app, arriving(URL, now_in_milliseconds()))["value"] is True
     assert questions(valkey) == asked + 1
+
+
+def test_a_store_that_went_away_since_is_noticed_by_the_first_request_that_did_not_wait(
+    own_valkey: ValkeyServer, filled: Environment, load_app: LoadApp
+) -> None:
+    environment = {**filled, "REDIS_URL": own_valkey.url}
+    load_app(environment).invoke("reconcile", {})
+    waiting = arriving(URL, now_in_milliseconds() - 50)
+    app = load_app({**environment, **ON_LAMBDA})
+    own_valkey.stop()
+    answers = [app.module.app(waiting, LambdaContext("api_handler", 256, max_runtime_ms=30_000)) for _ in range(2)]
+    assert [answer["statusCode"] for answer in answers] == [200, 200]
+    assert [answer["headers"].get("X-Flags-Stale") for answer in answers] == [None, "true"]
 
 
 @pytest.mark.parametrize("failure", [StoreUnavailable("away"), StoreNotInitialized("empty")], ids=["away", "empty"])

@@ -51,7 +51,8 @@ def _go_on(seconds: float) -> None:
 
 
 def _restored() -> dict[str, Any]:
-    answer = app.app(EVENT, None)
+    request_context = {**EVENT["requestContext"], "requestTimeEpoch": int(time.time() * 1000)}
+    answer = app.app({**EVENT, "requestContext": request_context}, None)
     return {
         "status": answer["statusCode"],
         "body": json.loads(answer["body"]),
