@@ -37,12 +37,12 @@ class Timing(NamedTuple):
     """The second follows a first throttling."""
     dynamodb_read_pause_seconds: float = 0.05
     """Before that second attempt."""
-    clocks_differ_seconds: float = 0.02
-    """By how much API Gateway's clock and a function's may differ, which both follow Amazon's: milliseconds at most."""
-    store_longest_retry_seconds: float = 30.0
-    """The longest such pause, when data came from the store but too slowly: each is up to twice the one before."""
     store_retry_seconds: float = 1.0
     """How long the read path leaves a store alone that has failed, so that not every request waits for it."""
+    store_longest_retry_seconds: float = 30.0
+    """The longest such pause, when data came from the store but too slowly: each is up to twice the one before."""
+    clocks_differ_seconds: float = 0.02
+    """By how much the clocks of API Gateway and of a function may differ: both follow Amazon's, within milliseconds."""
 
     big_segments_seconds: float = 0.9
     """All that a request waits for memberships in big segments, less what it has waited for the flag store already."""

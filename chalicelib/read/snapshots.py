@@ -138,7 +138,7 @@ class Snapshots:
             return self._snapshot if self._failure is None else self._snapshot._replace(stale=True)
 
     def _has_read_since(self, arrived_at: float | None) -> bool:
-        """Whether the first read, which has not failed, began while the request waited.
+        """Whether the first read began while the request waited, for no longer than API Gateway does, and did not fail.
 
         Only the first one: clocks may be set meanwhile.
         """
