@@ -193,7 +193,7 @@ NEWER, DAMAGED, OF_ANOTHER_TYPE = {"revision": {"S": "newer"}}, {"data": {"B": b
         ({"1": DAMAGED}, 2),
     ],
 )
-def test_what_is_not_the_records_is_read_where_the_record_says(
+def test_what_is_not_the_records_is_read_where_the_record_says_until_the_next_refresh(
     store: Store,
     open_another: Callable[[], Store],
     dynamodb: DynamoDb,
@@ -207,6 +207,31 @@ def test_what_is_not_the_records_is_read_where_the_record_says(
     dynamodb.operations.clear()
     assert revision_read(open_another()) == revision_of(flags_of(2))
     assert dynamodb.operations == ["BatchGetItem", *["GetItem"] * requests]
+
+    write(store, flags_of(2))
+    dynamodb.operations.clear()
+    assert revision_read(open_another()) == revision_of(flags_of(2))
+    assert dynamodb.operations == ["BatchGetItem"]
+
+
+@on_dynalite
+def test_a_second_part_that_belongs_to_nothing_goes_with_the_next_refresh(
+    store: Store, dynamodb: DynamoDb, store_environment: Environment, earlier: Callable[..., Any]
+) -> None:
+    write(store, flags_of(2))
+    earlier(write, store, flags_of(1, 2))
+    assert set(copies_in(dynamodb, store_environment)) == {CURRENT, "1"}
+    write(store, flags_of(1, 2))
+    assert copies_in(dynamodb, store_environment) == {CURRENT: revision_of(flags_of(1, 2))}
+
+
+@on_dynalite
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_a_refresh_that_changes_nothing_writes_no_part(store: Store, dynamodb: DynamoDb, parts: int) -> None:
+    write(store, flags_of(parts))
+    dynamodb.operations.clear()
+    write(store, flags_of(parts))
+    assert "BatchWriteItem" not in dynamodb.operations
 
 
 def change_copy(dynamodb: DynamoDb, store_environment: Environment, key: str, attributes: Json | None) -> None:

@@ -122,6 +122,12 @@ class Table:
         """The sort keys of the parts in ``$current``."""
         return [self.namespace("$current"), *map(str, range(1, CURRENT_PARTS))]
 
+    @dynamodbs_shape()
+    def read_copies(self) -> list[tuple[str | None, bytes | None]]:
+        """What is in ``$current``: of each part its revision and its data."""
+        items = [self.get("$current", key).get("Item", {}) for key in self.current_keys()]
+        return [(text_in(item, "revision"), _data_in(item)) for item in items]
+
     def read_snapshot(self, revision: str, size: int, held: Mapping[int, bytes | None]) -> bytes | None:
         """The snapshot of this revision, all parts together, but for those that are ``held`` a request for each.
 

@@ -212,20 +212,27 @@ class _DynamoDbUpdate:
     def _write_packed(self, revision: str, packed: Packed) -> None:
         if packed.snapshot is not None:
             self._write_snapshot(revision, packed.snapshot)
+        elif self._snapshot is not None and not self._is_copied(revision, self._snapshot):
+            self._write_snapshot(revision, self._snapshot)
         if packed.changes is not None:
             key = self._table.namespace("$changes")
             self._write([self._table.put_data_request("$changes", key, packed.changes)])
 
+    def _is_copied(self, revision: str, snapshot: bytes) -> bool:
+        """Whether ``$current`` holds the first parts of this snapshot, and nothing else."""
+        copies = self._table.read_copies()
+        wanted = [(revision, part) for part in _parts(snapshot)[: len(copies)]]
+        return copies == [*wanted, *[(None, None)] * (len(copies) - len(wanted))]
+
     def _write_snapshot(self, revision: str, snapshot: bytes) -> None:
         """Part by part. In ``$current``, nothing of a larger snapshot stays, which each cold start would read."""
         put_data, current_keys = self._table.put_data_request, self._table.current_keys()
-        keys = part_keys(revision, len(snapshot))
-        requests = [self._table.delete_request("$current", key) for key in current_keys[len(keys) :]]
-        for number, key in enumerate(keys):
-            part = snapshot[number * PART_BYTES : (number + 1) * PART_BYTES]
-            requests.append(put_data("$snapshot", key, part))
+        parts = _parts(snapshot)
+        requests = [self._table.delete_request("$current", key) for key in current_keys[len(parts) :]]
+        for number, key in enumerate(part_keys(revision, len(snapshot))):
+            requests.append(put_data("$snapshot", key, parts[number]))
             if number < len(current_keys):
-                requests.append(put_data("$current", current_keys[number], part, revision=_value(revision)))
+                requests.append(put_data("$current", current_keys[number], parts[number], revision=_value(revision)))
             self._write(requests)
             requests = []
 
@@ -356,6 +363,10 @@ class WritableTable(Table):
 
     def delete_request(self, kind: str, key: str) -> Attributes:
         return {"DeleteRequest": {"Key": self.key(kind, key)}}
+
+
+def _parts(snapshot: bytes) -> list[bytes]:
+    return [snapshot[start : start + PART_BYTES] for start in range(0, len(snapshot), PART_BYTES)]
 
 
 def _set_instead_of_add(expression: str) -> str:
