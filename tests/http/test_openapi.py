@@ -108,12 +108,16 @@ def requests_to(method: str, path: str, call: Callable[[Case[Any]], None]) -> Ca
     """All the requests to this operation that schemathesis' own plugin makes up, as one function."""
     from schemathesis.checks import load_all_checks
     from schemathesis.generation.feedback import FeedbackSources
-    from schemathesis.pytest._test_builder import build_operation_test
     from schemathesis.python._constants.orchestrator import make_constants_value_source
 
+    builder = pytest.importorskip(
+        "schemathesis.pytest._test_builder", reason="the last schemathesis for Python 3.10 has no such module"
+    )
     load_all_checks()
     schema = description().include(method=method.upper(), path=path)
     feedback = FeedbackSources(constants_value_source=make_constants_value_source(schema))
-    return build_operation_test(
-        config=schema.config, operation=schema[path][method], test_func=call, given_kwargs={}, feedback=feedback
+    operation = schema[path][method]
+    test: Callable[[], None] = builder.build_operation_test(
+        config=schema.config, operation=operation, test_func=call, given_kwargs={}, feedback=feedback
     )
+    return test
