@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import redis
+from redis.client import Pipeline
 
+from chalicelib.stores.redis.writer import RedisWriter
 from chalicelib.timing import Timing
 from tests.refresh.conftest import BRIEF, content
 from tests.support.app import App, Environment, LoadApp
@@ -252,3 +254,30 @@ def test_the_lock_of_a_dead_instance_only_delays(
             assert launchdarkly.stream_count == fetches
         assert answer.result()["confirmed"] is True
     assert own_client.get("launchdarkly:$lock") is None
+
+
+class SlowToUnlock(RedisWriter):
+    """Finds its lock held, and is stopped until ``meanwhile`` has run."""
+
+    def __init__(self, url: str, meanwhile: Callable[[], None]) -> None:
+        super().__init__(url, "launchdarkly", Timing())
+        self._meanwhile = meanwhile
+
+    def _watch_lock(self, pipeline: Pipeline, owner: str) -> bool:
+        is_held = super()._watch_lock(pipeline, owner)
+        self._meanwhile()
+        return is_held
+
+
+def test_a_lock_that_is_lost_while_it_is_freed_is_left_to_its_new_owner(redis_url: str) -> None:
+    """The refresh has written by then: an error would deny it."""
+    other = RedisWriter(redis_url, "launchdarkly", Timing())
+
+    def take_over() -> None:
+        other.unlock("slow")
+        assert other.try_lock("quick", 10)
+
+    slow = SlowToUnlock(redis_url, take_over)
+    assert slow.try_lock("slow", 10)
+    slow.unlock("slow")
+    assert not other.try_lock("third", 10)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import redis
@@ -100,7 +100,8 @@ class RedisWriter:
             return False
 
     def unlock(self, owner: str) -> None:
-        with errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
+        # A conflict says that the lock is no longer the owner's.
+        with suppress(RefreshConflict), errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
             if self._watch_lock(pipeline, owner):
                 pipeline.multi()
                 pipeline.delete(self._key("$lock"))
