@@ -218,12 +218,14 @@ class FlagsApp(Chalice):
             answer = view(request)
             self._wiring.end_invocation()
             note(status=answer.status_code)
-            if answer.status_code in (405, 415):
+            # The shape of Chalice's errors and of ours; what a user's own view answers has any.
+            is_error = isinstance(answer.body, dict) and answer.body.keys() == {"Code", "Message"}
+            if is_error and answer.status_code in (405, 415):
                 answer.body["Message"] = with_what_to_send(answer.body["Message"], request.path)
             if request.path in self._open_to_pages:
                 with suppress(errors.ConfigurationError):  # the answer says so already
                     answer.headers.update(cors_headers(self._wiring.settings.cors_allow_origin))
-            if isinstance(answer.body, dict) and "Code" in answer.body and _is_ofrep():
+            if is_error and _is_ofrep():
                 answer.body = {"errorDetails": answer.body["Message"]}
             return answer
 

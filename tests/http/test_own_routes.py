@@ -87,3 +87,16 @@ def test_with_iam_api_gateway_checks_it_and_nobody_else_can_stand_in(load_app: L
 def test_a_wrong_setting_closes_it(load_app: LoadApp) -> None:
     answer = with_own_routes(load_app({})).client.http.get("/teapot", headers=bearer(SERVER))
     assert (answer.status_code, answer.json_body["Code"]) == (503, "ServiceUnavailableError")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"), [("no", b"no"), ({"error": "no"}, b'{"error":"no"}'), ({"Code": "no"}, b'{"Code":"no"}')]
+)
+@pytest.mark.parametrize("status", [405, 415])
+def test_a_view_may_refuse_a_method_or_a_media_type_in_its_own_words(
+    load_app: LoadApp, status: int, body: object, expected: bytes
+) -> None:
+    app = load_app(TOKENS)
+    app.module.app.route("/own")(lambda: Response(body, {}, status))
+    answer = App(app.module, app.front).client.http.get("/own")
+    assert (answer.status_code, answer.body) == (status, expected)
