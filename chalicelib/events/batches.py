@@ -98,9 +98,22 @@ def unpack(batch: Batch) -> Unpacked:
     try:
         found = json.loads(zlib.decompress(batch.data))
         events = [event for event in found if event["kind"] != _DROPPED]
+        for event in events:
+            if event["kind"] == "summary":
+                _check_summary(event)
         return Unpacked(events, sum(int(event["count"]) for event in found if event["kind"] == _DROPPED))
-    except (zlib.error, ValueError, TypeError, KeyError, RecursionError):
+    except (zlib.error, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
         return Unpacked([], 1)
+
+
+def _check_summary(event: Json) -> None:
+    """Raises an error of Python's unless it can be counted and merged: no batch may stop the delivery for ever."""
+    features = event["features"].values()
+    counts = [counter["count"] for feature in features for counter in feature["counters"]]
+    if not all(type(each) is int for each in (event["startDate"], event["endDate"], *counts)):
+        raise TypeError
+    if not all(isinstance(feature["contextKinds"], list) for feature in features):
+        raise TypeError
 
 
 def weight(events: Sequence[Json]) -> int:

@@ -62,7 +62,7 @@ class State(NamedTuple):
                 plan=None if plan is None else Plan(tuple(map(str, plan[0])), tuple(parts)),
                 recent=tuple(map(str, fields.get("recent", ()))),
             )
-        except (ValueError, TypeError, AttributeError, IndexError, KeyError, RecursionError):
+        except (ValueError, TypeError, AttributeError, IndexError, KeyError, ArithmeticError, RecursionError):
             return State()
 
 

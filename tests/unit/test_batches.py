@@ -93,6 +93,27 @@ def test_a_batch_that_cannot_be_read_is_one_that_was_dropped(data: bytes) -> Non
     assert Batch("left-by-somebody", data).packed_at_ms == 0
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"kind": "summary"},
+        {"kind": "dropped", "count": float("inf")},
+        summary([]),  # type: ignore[arg-type]
+        summary({"x": 7}),  # type: ignore[dict-item]
+        summary({"x": {}}),
+        summary({"x": {"counters": []}}),
+        summary({"x": feature({"count": "7"})}),
+        summary({"x": feature(7)}),  # type: ignore[arg-type]
+        summary({}, start=None),  # type: ignore[arg-type]
+        summary({}, end=float("nan")),  # type: ignore[arg-type]
+    ],
+)
+def test_a_batch_that_cannot_be_counted_and_merged_is_dropped_as_well(event: Json) -> None:
+    """Or it would stop the delivery for as long as it is there."""
+    data = zlib.compress(json.dumps([custom("a"), event]).encode())
+    assert unpack(Batch("left-by-somebody", data)) == ([], 1)
+
+
 def test_the_weight_is_what_was_evaluated_and_what_is_full() -> None:
     assert weight([custom("a"), summary({"x": feature(counter(3), counter(4, 1)), "y": feature(counter(5))})]) == 13
 
@@ -159,7 +180,8 @@ def test_a_state_is_read_as_it_was_written(state: State) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", "nonsense", "[]", '{"plan": 7}', '{"plan": [[], [[1]]]}', '{"delivered": {}}']
+    "text",
+    [None, "", "nonsense", "[]", '{"plan": 7}', '{"plan": [[], [[1]]]}', '{"delivered": {}}', '{"failures": Infinity}'],
 )
 def test_a_state_that_cannot_be_read_is_a_new_one(text: str | None) -> None:
     assert State.from_json(text) == State()
