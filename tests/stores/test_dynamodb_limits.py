@@ -65,7 +65,7 @@ def test_what_has_not_changed_is_not_written(app: App, launchdarkly: FakeLaunchD
     dynamodb.operations.clear()
     assert app.invoke("reconcile", {})["changed"] is False
     assert collections.Counter(dynamodb.operations) == {
-        "GetItem": 6,  # lock, backlog, sync record, marker, snapshot, and the age of the data set as a metric
+        "GetItem": 8,  # lock, backlog, sync record, marker, snapshot, its two copies, and the age of it as a metric
         "Query": 2,
         "UpdateItem": 4,  # lock, its renewal, sync record, unlock
     }
