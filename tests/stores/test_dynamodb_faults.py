@@ -17,6 +17,7 @@ from ldclient.versioned_data_kind import FEATURES, SEGMENTS
 from chalicelib.data_set import KINDS
 from chalicelib.errors import StoreUnavailable
 from chalicelib.read.snapshots import Snapshot, Snapshots
+from chalicelib.stores.dynamodb.writer import WritableTable
 from tests.stores.conftest import OpenSdk, OpenStore, evaluated_by, over_store
 from tests.stores.test_store_contract import LOCK_SECONDS, NOTHING, data_set, record_of, whole, write
 from tests.support.app import App, Environment, LoadApp
@@ -556,6 +557,15 @@ def free_the_lock(dynamodb: DynamoDb, environment: Environment) -> None:
         Key={"namespace": key, "key": key},
         UpdateExpression="REMOVE lock_owner, lock_expires",
     )
+
+
+@pytest.mark.parametrize("date", ["", "yesterday"])
+def test_without_the_time_of_dynamodb_no_lock_is_taken(date: str) -> None:
+    """A proxy may have taken the Date from the answer, or the rest of it."""
+    answer = {"ResponseMetadata": {"HTTPHeaders": {"date": date}}}
+    table = WritableTable(lambda operation, request, within_seconds=0.0: answer, "flags", "launchdarkly")
+    with pytest.raises(StoreUnavailable, match="is not DynamoDB's"):
+        table.try_lock("$sync", "a", LOCK_SECONDS)
 
 
 # What an evaluation loads.

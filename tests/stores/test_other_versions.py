@@ -15,6 +15,7 @@ from tests.support.app import App, Environment, LoadApp
 from tests.support.data import ANNA, boolean_flag, by_key
 from tests.support.dynamodb import DynamoDb
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.stores import wiring_of
 from tests.support.webhooks import flag_entry
 
 Json = dict[str, Any]
@@ -190,3 +191,16 @@ def test_an_attribute_in_dynamodb(
         ExpressionAttributeValues={f":{each}": value for each, value in attributes.items()},
     )
     assert_refreshes(dynamodb_app, launchdarkly)
+
+
+@pytest.mark.parametrize("expires", [{"S": "tomorrow"}, {"N": "1.5"}, {"N": str(FAR_AWAY)}])
+@pytest.mark.parametrize("owner", [{"N": "7"}, {"BOOL": True}, {"S": "somebody"}])
+def test_a_lock_of_the_delivery_that_is_none(
+    dynamodb: DynamoDb, dynamodb_environment: Environment, owner: Json, expires: Json
+) -> None:
+    key = {"S": "launchdarkly:$delivery"}
+    item = {"namespace": key, "key": key, "lock_owner": owner, "lock_expires": expires}
+    dynamodb.client().put_item(TableName=dynamodb_environment["DYNAMODB_TABLE"], Item=item)
+    queue = wiring_of(dynamodb_environment)._event_queue
+    assert queue.try_lock("a", 30)
+    assert not queue.try_lock("b", 30)

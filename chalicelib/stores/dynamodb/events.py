@@ -7,21 +7,14 @@ IAM actions: ``dynamodb:Query`` and ``dynamodb:DeleteItem`` on the events, ``dyn
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Collection, Mapping
-from email.utils import parsedate_to_datetime
 
 from ...errors import DeliveryConflict
 from ...events.batches import Batch, DeliveryReport
 from ...timing import Timing
 from .access import write_call
-from .endpoint import dynamodbs_shape
 from .queued import batches, read_report
-from .table import number_in, text_in
 from .writer import WritableTable
-
-_LONGEST_LOCK_SECONDS = 900
-"""One that seems to last longer was left by a clock that was wrong."""
 
 
 class DynamoDbEventQueue:
@@ -32,27 +25,11 @@ class DynamoDbEventQueue:
     def read_report(self) -> DeliveryReport:
         return read_report(self._table)
 
-    @dynamodbs_shape()
     def try_lock(self, owner: str, seconds: float) -> bool:
-        """Times are DynamoDB's own, in whole seconds, so that no two instances' clocks have to agree."""
-        answer = self._table.get("$delivery")
-        item, date = answer.get("Item", {}), answer["ResponseMetadata"]["HTTPHeaders"]["date"]
-        now = int(parsedate_to_datetime(date).timestamp())
-        holder = text_in(item, "lock_owner")
-        if holder is not None and 0 < number_in(item, "lock_expires") - now <= _LONGEST_LOCK_SECONDS:
-            return False
-        updated = self._table.update(
-            "$delivery",
-            "SET lock_owner = :owner, lock_expires = :expires",
-            "attribute_not_exists(lock_owner) OR lock_owner = :seen",  # not if another has taken it meanwhile
-            owner=owner,
-            expires=now + math.ceil(seconds),
-            seen=holder or owner,
-        )
-        return updated is not None
+        return self._table.try_lock("$delivery", owner, seconds)
 
     def unlock(self, owner: str) -> None:
-        self._table.update("$delivery", "REMOVE lock_owner, lock_expires", "lock_owner = :owner", owner=owner)
+        self._table.unlock("$delivery", owner)
 
     def read_oldest(self, most: int, most_bytes: int) -> list[Batch]:
         found: list[Batch] = []
@@ -70,10 +47,8 @@ class DynamoDbEventQueue:
         return [batch for batch in batches(self._table, min(names), max(names)) if batch.name in names]
 
     def write_state(self, owner: str, state: str) -> None:
-        if (
-            self._table.update("$delivery", "SET #state = :state", "lock_owner = :owner", owner=owner, state=state)
-            is None
-        ):
+        kept = self._table.update("$delivery", "SET #state = :state", "lock_owner = :owner", owner=owner, state=state)
+        if kept is None:
             raise DeliveryConflict("Another delivery of events has begun; this one took longer than its lock.")
 
     def remove(self, owner: str, batches: Collection[Batch], state: str) -> None:

@@ -42,16 +42,11 @@ Attributes = dict[str, Any]
 
 
 class Sync(NamedTuple):
-    """The item ``$sync``.
-
-    ``lock_expires`` is a Unix time in whole seconds by DynamoDB's clock; ``date``, of the answer, tells that.
-    """
+    """The item ``$sync`` but for its lock; ``date``, of the answer, says when DynamoDB gave it."""
 
     record: SyncRecord | None
     writing: str | None
     superseded: str | None
-    lock_owner: str | None
-    lock_expires: int
     date: str
 
 
@@ -86,9 +81,7 @@ class Table:
             record=_record_in(item),
             writing=text_in(item, "writing"),
             superseded=text_in(item, "superseded"),
-            lock_owner=text_in(item, "lock_owner"),
-            lock_expires=number_in(item, "lock_expires"),
-            date=answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", ""),
+            date=date_of(answer),
         )
 
     def read_current(self) -> Current:
@@ -156,29 +149,38 @@ class Table:
 
     @dynamodbs_shape()
     def read_texts(self) -> dict[str, dict[str, bytes]]:
-        return {kind: dict(self._query(kind)) for kind in KINDS}
+        """By kind, the JSON of every item; one without is left out, as the SDKs do."""
+        return {
+            kind: {
+                item["key"]["S"]: item["item"]["S"].encode()
+                for item in self.items(self.query(kind, "item"))
+                if "S" in item.get("item", {})
+            }
+            for kind in KINDS
+        }
 
-    def _query(self, kind: str) -> Iterator[tuple[str, bytes]]:
-        """Key and JSON of every item; one without JSON is left out, as the SDKs do."""
-        request = {
+    def query(self, name: str, attribute: str) -> Attributes:
+        """A request for the items of a namespace: their keys, and this attribute."""
+        return {
             "TableName": self.name,
             "ConsistentRead": True,
             "KeyConditionExpression": "namespace = :namespace",
-            "ProjectionExpression": "#key, #item",
-            "ExpressionAttributeNames": {"#key": "key", "#item": "item"},
-            "ExpressionAttributeValues": {":namespace": {"S": self.namespace(kind)}},
+            "ProjectionExpression": "#key, #attribute",
+            "ExpressionAttributeNames": {"#key": "key", "#attribute": attribute},
+            "ExpressionAttributeValues": {":namespace": {"S": self.namespace(name)}},
         }
+
+    def items(self, query: Attributes) -> Iterator[Attributes]:
+        """What the query finds, page by page, as it is asked for. To be taken apart in ``dynamodbs_shape``."""
         while True:
-            page = self.call("Query", request)
-            for item in page["Items"]:
-                if "S" in item.get("item", {}):
-                    yield item["key"]["S"], item["item"]["S"].encode()
+            page = self.call("Query", query)
+            yield from page["Items"]
             last = page.get("LastEvaluatedKey")
             if not last:
                 return
-            if last == request.get("ExclusiveStartKey"):
+            if last == query.get("ExclusiveStartKey"):
                 raise ValueError  # the same page would follow for ever
-            request["ExclusiveStartKey"] = last
+            query = {**query, "ExclusiveStartKey": last}
 
     def key(self, name: str, key: str) -> Attributes:
         return {"namespace": {"S": self.namespace(name)}, "key": {"S": key}}
@@ -204,18 +206,13 @@ def _data_in(item: Attributes) -> bytes | None:
     return a2b_base64(data) if isinstance(data, str) else data  # AWS's SDK has decoded it already
 
 
+def date_of(answer: Attributes) -> str:
+    """When DynamoDB gave the answer, in HTTP's words; empty where it does not say."""
+    date: str = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    return date
+
+
 def text_in(item: Attributes, name: str) -> str | None:
     """The text that an item holds under this name; None where it holds none, or something else."""
     text: str | None = item.get(name, {}).get("S")
     return text
-
-
-def texts_in(item: Attributes, name: str) -> list[str]:
-    """The set of texts that an item holds under this name, in order; empty where it holds none, or something else."""
-    return sorted(item.get(name, {}).get("SS", ()))
-
-
-def number_in(item: Attributes, name: str) -> int:
-    """The whole number that an item holds under this name; 0 where it holds none, or something else."""
-    digits: str = item.get(name, {}).get("N", "")
-    return int(digits) if digits.isascii() and digits.isdigit() else 0

@@ -40,8 +40,8 @@ from ..packing import Packed, pack
 from ..port import REMEMBERED, Backlog, Covered, new_ticket
 from ..snapshot import open_snapshot
 from .access import write_call
-from .endpoint import THROTTLED, RequestRefused
-from .table import PART_BYTES, Attributes, Sync, Table, part_keys, texts_in
+from .endpoint import THROTTLED, RequestRefused, dynamodbs_shape
+from .table import PART_BYTES, Attributes, Sync, Table, date_of, part_keys, text_in
 
 logger = logging.getLogger(__name__)
 
@@ -97,24 +97,17 @@ class DynamoDbWriter:
         return Backlog(dict(map(_webhook, entries)), tuple(entries), outdated)
 
     def try_lock(self, owner: str, seconds: float) -> bool:
-        sync = self._table.read_sync()
-        if is_locked(sync):
-            return False
-        # Not if another has taken it since it was read.
-        is_free = "attribute_not_exists(lock_owner) OR lock_owner IN (:owner, :seen)"
-        is_no_lock = "NOT attribute_type(lock_owner, :text)"
-        seen = sync.lock_owner or owner
-        return self._set_lock(owner, sync, seconds, f"{is_free} OR {is_no_lock}", seen=seen, text="S")
+        return self._table.try_lock("$sync", owner, seconds)
 
     def unlock(self, owner: str) -> None:
-        self._table.update("$sync", "REMOVE lock_owner, lock_expires", "lock_owner = :owner", owner=owner)
+        self._table.unlock("$sync", owner)
 
     @contextmanager
     def update(self, owner: str, seconds: float) -> Iterator[_DynamoDbUpdate]:
         # No batch begins so late that it could arrive after the lock has expired and was taken by another.
         last_batch_at = time.monotonic() + seconds - self._timing.dynamodb_last_batch_seconds
         sync = self._table.read_sync()
-        if not self._set_lock(owner, sync, seconds, "lock_owner = :owner"):
+        if not self._table.set_lock("$sync", owner, read_at(sync.date) + math.ceil(seconds), "lock_owner = :owner"):
             raise RefreshConflict("This refresh took longer than its lock; nothing was written.")
         items = StoredDataSet(self._table.read_texts(), sync.record, self._table.has("$inited"))
         snapshot = self._read_snapshot(sync.record)
@@ -127,28 +120,6 @@ class DynamoDbWriter:
         if record is None or record.snapshot is None:
             return None
         return self._table.read_snapshot(record.revision, record.snapshot.size, {})
-
-    def _set_lock(self, owner: str, sync: Sync, seconds: float, condition: str, **values: str) -> bool:
-        """Whether ``owner`` has the lock, for so long since ``sync`` was read; not if the condition does not hold."""
-        updated = self._table.update(
-            "$sync",
-            "SET lock_owner = :owner, lock_expires = :expires",
-            condition,
-            owner=owner,
-            expires=read_at(sync) + math.ceil(seconds),
-            **values,
-        )
-        return updated is not None
-
-
-def read_at(sync: Sync) -> int:
-    """When it was read, in Unix time, by the Date of the answer: no two instances' clocks have to agree."""
-    return int(parsedate_to_datetime(sync.date).timestamp())
-
-
-def is_locked(sync: Sync) -> bool:
-    """Whole seconds free a lock up to one second early, which the last batch leaves room for."""
-    return sync.lock_owner is not None and 0 < sync.lock_expires - read_at(sync) <= _LONGEST_LOCK_SECONDS
 
 
 class _DynamoDbUpdate:
@@ -280,7 +251,7 @@ class _Superseded:
     """
 
     def __init__(self, sync: Sync) -> None:
-        self._now = read_at(sync)
+        self._now = read_at(sync.date)
         self._snapshots: dict[str, tuple[int, int]] = {}
         try:
             for revision, (size, since) in json.loads(sync.superseded or "{}").items():
@@ -309,6 +280,32 @@ class _Superseded:
 
 
 class WritableTable(Table):
+    @dynamodbs_shape()
+    def try_lock(self, name: str, owner: str, seconds: float) -> bool:
+        """Whether ``owner`` now has the lock in this item, until unlock or for so many seconds.
+
+        Whole seconds free a lock up to one second early, which whoever writes under it leaves room for.
+        """
+        answer = self.get(name)
+        item, now = answer.get("Item", {}), read_at(date_of(answer))
+        holder = text_in(item, "lock_owner")
+        if holder is not None and 0 < number_in(item, "lock_expires") - now <= _LONGEST_LOCK_SECONDS:
+            return False
+        # Not if another has taken it since it was read.
+        is_free = "attribute_not_exists(lock_owner) OR lock_owner IN (:owner, :seen)"
+        is_no_lock = "NOT attribute_type(lock_owner, :text)"
+        expires = now + math.ceil(seconds)
+        return self.set_lock(name, owner, expires, f"{is_free} OR {is_no_lock}", seen=holder or owner, text="S")
+
+    def set_lock(self, name: str, owner: str, expires: int, condition: str, **values: str) -> bool:
+        """Whether ``owner`` has the lock, until this Unix time; not if the condition does not hold."""
+        expression = "SET lock_owner = :owner, lock_expires = :expires"
+        return self.update(name, expression, condition, owner=owner, expires=expires, **values) is not None
+
+    def unlock(self, name: str, owner: str) -> None:
+        """Free the lock if ``owner`` still holds it."""
+        self.update(name, "REMOVE lock_owner, lock_expires", "lock_owner = :owner", owner=owner)
+
     def update(
         self, name: str, expression: str, condition: str | None = None, **values: str | int | list[str]
     ) -> Attributes | None:
@@ -363,6 +360,23 @@ class WritableTable(Table):
 
     def delete_request(self, kind: str, key: str) -> Attributes:
         return {"DeleteRequest": {"Key": self.key(kind, key)}}
+
+
+@dynamodbs_shape()
+def read_at(date: str) -> int:
+    """The Date of an answer in Unix time, by which locks go: no two instances' clocks have to agree."""
+    return int(parsedate_to_datetime(date).timestamp())
+
+
+def texts_in(item: Attributes, name: str) -> list[str]:
+    """The set of texts that an item holds under this name, in order; empty where it holds none, or something else."""
+    return sorted(item.get(name, {}).get("SS", ()))
+
+
+def number_in(item: Attributes, name: str) -> int:
+    """The whole number that an item holds under this name; 0 where it holds none, or something else."""
+    digits: str = item.get(name, {}).get("N", "")
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
 
 
 def _parts(snapshot: bytes) -> list[bytes]:
