@@ -104,7 +104,8 @@ def webhook() -> Answer:
     change = change_in(parse_json(body), settings.environment)
     if change.ignored_because is not None:
         return Answer(ignored(change.ignored_because))
-    within_seconds = min(wiring.timing.answer_seconds, seconds_left(app.request.lambda_context))
+    answer_seconds = wiring.timing.answer_seconds
+    within_seconds = min(answer_seconds, seconds_left(app.request.lambda_context, without=answer_seconds))
     return Answer(app.refreshed(lambda: wiring.refresher.refresh(change.announcement, within_seconds).to_json()))
 
 
@@ -211,7 +212,7 @@ def reconcile(event: LambdaFunctionEvent) -> Json:
     """Refresh the store without a webhook; ``{"force": true}`` also by an empty data set, or another environment's."""
     if wiring.settings.direct_mode:
         return ignored(NO_STORE)
-    reconciler = wiring.reconciler(seconds_left(event.context))
+    reconciler = wiring.reconciler(seconds_left(event.context, without=wiring.timing.answer_seconds))
     return app.refreshed(lambda: reconciler.reconcile(force=is_forced(event)).to_json())
 
 

@@ -35,7 +35,7 @@ def _raw_body(request: Request) -> bytes:
         raise InvalidRequest("The body is not valid UTF-8.") from None
 
 
-def seconds_left(lambda_context: Any, without: float = 0.0) -> float:
+def seconds_left(lambda_context: Any, without: float) -> float:
     """Until Lambda ends this invocation, but for a second to answer in (Any: Lambda's class is not to be had).
 
     ``without``: how long it is where there is no context, because nobody ends it.

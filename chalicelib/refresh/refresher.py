@@ -105,7 +105,9 @@ class Refresher:
         Raises LaunchDarklyUnavailable, StoreUnavailable, RefreshRefused, OtherEnvironment, RefreshConflict or, when
         other refreshes leave no time for this one, RefreshBusy; it has then changed nothing.
         """
-        with Turn(self._store, self._timing, within_seconds or self._timing.answer_seconds) as turn:
+        if within_seconds is None:
+            within_seconds = self._timing.answer_seconds
+        with Turn(self._store, self._timing, within_seconds) as turn:
             ticket = self._store.take_ticket(announcement)
             covered = turn.wait(ticket)
             if covered is not None and not covered.is_met:
