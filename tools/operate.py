@@ -32,7 +32,9 @@ from tools.stages import Stage, StageError
 Json = dict[str, Any]
 
 LOCAL = "local"
-_FROM_AFAR = Timing(first_exchange_seconds=5.0, dynamodb_query_seconds=10.0, dynamodb_held_seconds=5.0)
+_FROM_AFAR = Timing(
+    first_exchange_seconds=5.0, redis_held_seconds=5.0, dynamodb_query_seconds=10.0, dynamodb_held_seconds=5.0
+)
 """Whoever operates a stage is further away from its store than a function."""
 
 

@@ -15,6 +15,9 @@ from tests.support.app import App, Environment, LoadApp
 from tests.support.aws import Aws
 from tests.support.data import boolean_flag, by_key, example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.network import SlowLink
+from tests.support.stores import data_set, refresh_store
+from tests.support.valkey import ValkeyServer
 from tests.tools.conftest import Configure
 from tools import operate
 from tools.stages import Stage
@@ -64,6 +67,19 @@ def test_the_flags_of_a_redis_are_one_line_each(
     refreshed = example_app.invoke("reconcile", {})
     assert footer.startswith(f"{refreshed['flags']} flags and {refreshed['segments']} segments, refreshed at 20")
     assert footer.endswith(f"Z, revision {refreshed['revision']}.")
+
+
+def test_a_redis_behind_a_slow_tunnel_is_waited_for(
+    stage: Stage, redis_url: str, valkey_server: ValkeyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refresh_store(redis_url, data_set([boolean_flag("shiny")]))
+    link = SlowLink(valkey_server.port, bytes_per_second=250)  # a second for each answer
+    set_variables(stage, DYNAMODB_TABLE=None, REDIS_URL=link.url)
+    try:
+        assert operate.main(["flags", "production"]) == 0
+    finally:
+        link.close()
+    assert capsys.readouterr().out.startswith("shiny ")
 
 
 def test_one_flag_is_shown_whole_and_a_misspelt_one_is_told(
