@@ -29,16 +29,18 @@ from .endpoint import Call, Json, RequestRefused
 
 def sdk_call(timing: Timing) -> Call:
     """Requests of a refresh, with the patience for them."""
-    return _call(timing.dynamodb_request_seconds, timing)
+    return _call(timing.dynamodb_request_seconds, timing.dynamodb_write_attempts, timing)
 
 
 def sdk_read_call(timing: Timing) -> Call:
     """Requests of the read path, which learns within a second that DynamoDB is out of reach."""
+    attempts = timing.dynamodb_read_attempts
+    get = _call(timing.dynamodb_held_seconds, attempts, timing)
     calls = {
-        "GetItem": _call(timing.dynamodb_held_seconds, timing),
-        "BatchGetItem": _call(timing.dynamodb_held_seconds, timing),
-        "Query": _call(timing.dynamodb_query_seconds, timing),
-        "PutItem": _call(timing.events_held_seconds, timing),
+        "GetItem": get,
+        "BatchGetItem": get,
+        "Query": _call(timing.dynamodb_query_seconds, attempts, timing),
+        "PutItem": _call(timing.events_held_seconds, attempts, timing),
     }
 
     def call(operation: str, request: Json, within_seconds: float = math.inf) -> Json:
@@ -47,12 +49,12 @@ def sdk_read_call(timing: Timing) -> Call:
     return call
 
 
-def _call(timeout_seconds: float, timing: Timing) -> Call:
+def _call(timeout_seconds: float, attempts: int, timing: Timing) -> Call:
     # "legacy" pauses 0.05 s before the second attempt; "standard" up to a second when it is throttled.
     config = Config(
         connect_timeout=min(timeout_seconds, timing.dynamodb_connect_seconds),
         read_timeout=timeout_seconds,
-        retries={"mode": "legacy", "total_max_attempts": timing.dynamodb_write_attempts},
+        retries={"mode": "legacy", "total_max_attempts": attempts},
     )
     try:
         client = botocore.session.get_session().create_client("dynamodb", config=config)
