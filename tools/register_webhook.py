@@ -101,9 +101,8 @@ class Webhook:
 
     def fields(self) -> Json:
         """What LaunchDarkly has to hold, beside the secret and the name."""
-        environment = f"proj/{self.environment.project}:env/{self.environment.environment}"
         statements = [
-            {"effect": "allow", "resources": [f"{environment}:{kind}/*"], "actions": ["*"]}
+            {"effect": "allow", "resources": [f"{self.environment}:{kind}/*"], "actions": ["*"]}
             for kind in ("flag", "segment")
         ]
         return {"url": self.url, "on": True, "statements": statements}

@@ -34,7 +34,7 @@ _DAEMON_MODE_KEY = "daemon-mode-has-no-sdk-key"
 Callback = Callable[[Any], Any]
 """The SDK's store interface hands every result through one of these (untyped there)."""
 
-Membership = Callable[[str], KnownMembership]
+MembershipOf = Callable[[str], KnownMembership]
 """Context key -> what is known of its memberships in big segments."""
 
 
@@ -49,7 +49,7 @@ class Items(Protocol):
 
 
 def daemon_client(
-    items: FixedFeatureStore, membership: Membership | None = None, record: Record | None = None
+    items: FixedFeatureStore, membership: MembershipOf | None = None, record: Record | None = None
 ) -> LDClient:
     """A client that evaluates from these items alone: no connection, no thread. ``record`` is given its events.
 
@@ -77,7 +77,7 @@ def client_without_flags() -> LDClient:
     return LDClient(Config(_DAEMON_MODE_KEY, offline=True), start_wait=0)
 
 
-def _client_over(items: Items, membership: Membership, **events: Any) -> LDClient:
+def _client_over(items: Items, membership: MembershipOf, **events: Any) -> LDClient:
     """(``Any``: the SDK's Config declares no types for its callables.)"""
     logging.getLogger("ldclient.util").addFilter(_is_news)
     store = _AsFeatureStore(proxy(items))
