@@ -19,6 +19,8 @@ from chalicelib.launchdarkly.clients import daemon_client
 from chalicelib.read.big_segments import BigSegments
 from chalicelib.read.contexts import parse_context
 from chalicelib.stores.dynamodb import protocol
+from chalicelib.stores.dynamodb.memberships import DynamoDbMemberships
+from chalicelib.timing import Timing
 from tests.stores.conftest import over_store
 from tests.support.app import App, Environment, LoadApp, logged
 from tests.support.big_segments import (
@@ -400,6 +402,19 @@ def test_a_refusal_of_dynamodb_says_what_is_wrong(
     }[code]
     with pytest.raises(StoreUnavailable, match=re.escape(told)):
         memberships_of(dynamodb, dynamodb_environment, "anna")
+
+
+def test_what_dynamodb_processed_counts_when_there_is_no_time_to_ask_for_the_rest() -> None:
+    def call(operation: str, request: Json, within_seconds: float) -> Json:
+        (asked,) = request["RequestItems"].values()
+        *found, rest = asked["Keys"]
+        items = [{**key, "included": {"SS": ["beta.g1"]}} for key in found]
+        return {"Responses": {"members": items}, "UnprocessedKeys": {"members": {"Keys": [rest]}}}
+
+    timing = Timing(dynamodb_read_pause_seconds=1.0)
+    stored = DynamoDbMemberships(call, "members", "", timing).read(["read", "not read"], 0.01)
+    assert stored.memberships == {"read": {"beta.g1": True}}
+    assert stored.failure == "DynamoDB is throttling requests."
 
 
 def test_awss_own_sdk_reads_the_same(

@@ -57,6 +57,8 @@ class DynamoDbMemberships:
         for attempt in range(self._timing.dynamodb_read_attempts):
             if attempt:
                 patience.pause(self._timing.dynamodb_read_pause_seconds)
+                if not patience.seconds_left:
+                    break  # what was found counts
             with patience.waiting() as seconds:
                 answer = self._ask({"RequestItems": {self._name: {"Keys": keys}}}, seconds)
             found.update((item["key"]["S"], item) for item in answer.get("Responses", {}).get(self._name, ()))
