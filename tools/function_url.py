@@ -17,6 +17,7 @@ from typing import Any
 
 import boto3
 
+from chalicelib.config import is_behind_iam
 from tools.command_line import run
 from tools.stages import Stage, StageError
 
@@ -56,7 +57,7 @@ def set_front(stage: Stage, front: str | None) -> str:
             _close(client, function)
             return f"The function URL {url} is deleted."
         return ""
-    auth = "AWS_IAM" if stage.environment().get("EVALUATE_AUTH", "").strip() == "iam" else "NONE"
+    auth = "AWS_IAM" if is_behind_iam(stage.environment()) else "NONE"
     if auth == "AWS_IAM":
         _close(client, function)  # before the type changes: what is open must not outlive the token
     change = client.create_function_url_config if url is None else client.update_function_url_config
