@@ -169,12 +169,12 @@ def _is_visible(feature_store: ReadableFeatureStore, key: str, options: Options)
     return flag is not None and is_available(flag, options)
 
 
-def etag(revision: str, context: dict[str, Any], *asked: object) -> str:
-    """A strong entity tag for what was asked about this context at this revision.
+def etag(revision: str, body: object, *asked: object) -> str:
+    """A strong entity tag for what was asked at this revision, in a body of JSON and beside it.
 
     Names the answer without evaluating it: the same inputs give the same answer in this version of the app.
     """
-    inputs = json.dumps([VERSION, revision, context, asked], sort_keys=True, separators=(",", ":"))
+    inputs = json.dumps([VERSION, revision, body, asked], sort_keys=True, separators=(",", ":"))
     return f'"{sha256_of(inputs.encode())[:32]}"'
 
 
