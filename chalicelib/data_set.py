@@ -243,10 +243,10 @@ def stored_item(text: bytes) -> Item:
     return Item(version=version_of(fields), text=text)
 
 
-def is_text(key: str) -> bool:
+def is_text(text: str) -> bool:
     """Whether it can be written as UTF-8. JSON can also spell half of a character (``\\ud83d``), which is none."""
     try:
-        key.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True

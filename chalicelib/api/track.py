@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any, NamedTuple
 
 from ..config import Settings
+from ..data_set import is_text
 from ..errors import InvalidRequest, InvalidToken
 from ..launchdarkly.sdk import Context
-from ..read.contexts import parse_context
+from ..read.contexts import LARGEST_NUMBER, parse_context
 from .request import Incoming, no_options, take_apart
 
 _FIELDS = ("context", "event", "data", "metricValue")
@@ -17,8 +17,6 @@ _FORM = '{"context": {...}, "event": "purchase"}, with optional data and metricV
 _MOST_CHARACTERS = 256
 """Of an event's name, which at LaunchDarkly is the key of a metric's event."""
 _MOST_LEVELS = 100
-_LARGEST_NUMBER = int(sys.float_info.max)
-"""JSON's numbers are 64-bit floating point at LaunchDarkly."""
 
 
 class CustomEvent(NamedTuple):
@@ -54,7 +52,7 @@ def _context(body: object) -> Context:
 
 
 def _name(name: object) -> str:
-    if not isinstance(name, str) or not 0 < len(name) <= _MOST_CHARACTERS or not _is_unicode(name):
+    if not isinstance(name, str) or not 0 < len(name) <= _MOST_CHARACTERS or not is_text(name):
         raise InvalidRequest(f"The 'event' must be a string of 1 to {_MOST_CHARACTERS} characters.")
     return name
 
@@ -63,7 +61,7 @@ def _metric_value(value: object) -> float | None:
     """Raises InvalidRequest for what is no number of 64-bit floating point."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST_NUMBER:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= LARGEST_NUMBER:
         raise InvalidRequest("The 'metricValue' must be a number within 64-bit floating point.")
     return value
 
@@ -73,7 +71,7 @@ def _data(body: dict[str, Any]) -> Any:
     data = body.get("data")
     layer, is_number_too_large = [data], False
     for _ in range(_MOST_LEVELS):
-        is_number_too_large |= any(isinstance(each, int) and abs(each) > _LARGEST_NUMBER for each in layer)
+        is_number_too_large |= any(isinstance(each, int) and abs(each) > LARGEST_NUMBER for each in layer)
         layer = [value for each in layer for value in _values(each)]
     if layer or is_number_too_large or not _is_json(data):
         raise InvalidRequest(
@@ -89,15 +87,6 @@ def _values(value: Any) -> list[Any]:
 
 def _is_json(data: Any) -> bool:
     try:
-        return _is_unicode(json.dumps(data, allow_nan=False, ensure_ascii=False))
+        return is_text(json.dumps(data, allow_nan=False, ensure_ascii=False))
     except ValueError:
         return False
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it holds no half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

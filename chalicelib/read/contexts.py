@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from ..data_set import is_text
 from ..errors import InvalidContext
 from ..launchdarkly.sdk import Context
 
@@ -26,7 +27,7 @@ MAX_PROPERTIES = 500
 MAX_KINDS = 20
 """Of a multi-context. The SDK looks through them for each clause."""
 
-_LARGEST_NUMBER = int(sys.float_info.max)
+LARGEST_NUMBER = int(sys.float_info.max)
 """LaunchDarkly's numbers are 64-bit floating point; the SDK cannot compare an integer beyond them."""
 
 _USER_STRINGS = ("name", "firstName", "lastName", "email", "country", "avatar", "ip")
@@ -41,10 +42,8 @@ def parse_context(data: object) -> Context:
     check_limits(data)
     if data.get("kind") == "multi" and len(data) - 1 > MAX_KINDS:
         raise InvalidContext(f"The context has {len(data) - 1} kinds; at most {MAX_KINDS} are accepted.")
-    try:
-        json.dumps(data, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # the SDK, which hashes some of the strings, would log the context
-        raise InvalidContext("The context is not valid Unicode: it holds half of a surrogate pair.") from None
+    if not is_text(json.dumps(data, ensure_ascii=False)):  # the SDK, which hashes some of the strings, would log it
+        raise InvalidContext("The context is not valid Unicode: it holds half of a surrogate pair.")
     context = Context.from_dict(data) if "kind" in data else _from_legacy_user(data)
     if not context.valid:
         raise InvalidContext(f"Invalid context: {context.error}.")
@@ -91,7 +90,7 @@ def _checked_values(container: dict[str, Any] | list[Any]) -> list[Any]:
     for value in values:
         if isinstance(value, str):
             _check_size("A string", len(value), MAX_CHARACTERS, "characters")
-        elif isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+        elif isinstance(value, int) and abs(value) > LARGEST_NUMBER:
             raise InvalidContext("A number in the context is too large for 64-bit floating point.")
     return values
 
