@@ -10,6 +10,7 @@ from ldclient.context import Context
 
 from chalicelib.events.batches import pack
 from chalicelib.events.delivery import Delivery
+from chalicelib.events.state import State
 from chalicelib.launchdarkly.bulk import Reply, Verdict
 from chalicelib.timing import Timing
 from tests.events.conftest import RecordingApp
@@ -187,6 +188,15 @@ def test_what_functions_had_no_room_for_is_told(
     assert app.client.http.get("/status").json_body["events"]["dropped"] == 7
     assert "7 analytics events were dropped: whoever has recorded them had no room" in caplog.text
     assert [event["kind"] for post in launchdarkly.posts for event in post.events] == ["custom"]
+
+
+def test_a_pause_that_no_clock_that_is_right_can_have_set_is_not_kept(app: App, launchdarkly: FakeLaunchDarkly) -> None:
+    leave(app, custom("a"))
+    queue = app.module.wiring._event_queue
+    assert queue.try_lock("wrong", 30)
+    queue.write_state("wrong", State(retry_at_ms=NOW_MS + 86_400_000).to_json())
+    queue.unlock("wrong")
+    assert app.invoke("deliver_events", {}) == delivered(1)
 
 
 def test_one_delivery_at_a_time(app: App, launchdarkly: FakeLaunchDarkly) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -290,7 +291,10 @@ def test_a_reconcile_covers_the_webhooks_that_arrived_before_it(valkey: redis.Re
     with ThreadPoolExecutor(1) as threads:
         webhook = threads.submit(refresher.refresh, announcement, within_seconds=Timing().turn_seconds - 1)
         eventually(lambda: store.writer.read_backlog().announcements)
+        time.sleep(0.1)  # the lock is asked for once, whatever time is left
         store.writer.unlock("somebody else")
+        time.sleep(2 * Timing().lock_poll_seconds[1])
+        assert seen == [], "it has begun a refresh all the same"
         reconciled = refresher.reconcile(force=False)
         assert webhook.result() == Coalesced(reconciled.revision)
     assert seen == [announcement]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from chalicelib.errors import StoreUnavailable
 from chalicelib.stores import tls
 from chalicelib.stores.dynamodb.access import connecting_call
+from chalicelib.stores.dynamodb.connection import Connection
+from chalicelib.stores.dynamodb.endpoint import Endpoint
 from chalicelib.stores.dynamodb.reader import DynamoDbReader
 from chalicelib.timing import Timing
 from tests.stores.test_wire import Resolver
@@ -310,3 +313,13 @@ def test_a_server_that_no_root_vouches_for_is_out_of_reach(
     trust(monkeypatch, amazons=stranger.authorities(), all_others=stranger.authority)
     with pytest.raises(StoreUnavailable, match=r"cannot be reached \(SSLCertVerificationError\)"):
         reader_at(f"https://{AMAZON}:{tls_port}", table).read_sync_record()
+
+
+def test_a_request_long_after_its_connection_was_begun_has_a_patience_of_its_own() -> None:
+    nowhere = Endpoint(False, "127.0.0.1:1", "127.0.0.1", 1, "us-east-1", "key", "secret", None)
+    at_once = Connection(nowhere, Timing(), at_once=True)
+    assert at_once.begun_patience() is not None
+    assert at_once.begun_patience() is None, "it is the first request's alone"
+    long_ago = Connection(nowhere, Timing(first_exchange_seconds=0.01), at_once=True)
+    time.sleep(0.05)
+    assert long_ago.begun_patience() is None

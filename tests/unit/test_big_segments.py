@@ -91,6 +91,17 @@ def test_what_is_kept_is_bounded_and_the_oldest_goes_first(kept: BigSegments, me
     assert len(members.reads) == before + 1
 
 
+def test_what_is_read_again_is_among_the_youngest(kept: BigSegments, members: Members, clock: Clock) -> None:
+    kept.memberships_of(["again"])
+    kept.memberships_of([f"user-{number}" for number in range(MOST_KEPT - 1)])
+    clock.advance(5)
+    kept.memberships_of(["again"])
+    kept.memberships_of(["another"])
+    before = len(members.reads)
+    kept.memberships_of(["again"])
+    assert len(members.reads) == before
+
+
 def test_more_than_a_store_reads_at_once_are_read_in_turn_out_of_one_patience(
     kept: BigSegments, members: Members
 ) -> None:
