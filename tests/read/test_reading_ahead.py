@@ -256,3 +256,15 @@ def test_a_function_that_is_kept_as_an_image_keeps_no_connection(
     assert (is_read(app), connections(valkey)) == (True, before)
     assert app.evaluate(ANNA)["shiny"]["value"] is True
     assert connections(valkey) == before + 1
+
+
+def test_the_first_read_is_waited_for() -> None:
+    """What would be taken for no snapshot, if it were not, would be read item by item."""
+    stored = StoredDataSet({}, None, initialized=True)
+
+    class SlowReader:
+        def read_snapshot(self, record: None, held: None) -> StoredDataSet:
+            time.sleep(0.1)
+            return stored
+
+    assert FirstRead(cast(Reader, SlowReader())).result() is stored
