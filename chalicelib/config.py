@@ -483,13 +483,13 @@ _API = "app.app"
 _FOR_LAUNCHDARKLY = ("http_proxy", "https_proxy", "no_proxy")
 
 
-def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Settings from ``environment`` (default: the process's). Raises ConfigurationError naming the variable.
 
     White space around a value is no part of it. An empty variable counts as unset: Lambda and
     CloudFormation cannot always leave one out.
     """
-    stripped = {name: text.strip() for name, text in environment.items()}
+    stripped = {name: text.strip() for name, text in (os.environ if environment is None else environment).items()}
     variables = {name: text for name, text in stripped.items() if text}
     if Settings.is_local.read(variables):
         variables = {**_local_defaults(variables), **variables}
@@ -582,6 +582,22 @@ def _check_digests(settings: Settings) -> None:
             raise ConfigurationError(f"{one.name} and {other.name} hold the same digest; a token is one or the other.")
 
 
+def missing_for_chalice_local(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> str | None:
+    """What `chalice local` lacks when it is started for a stage that is meant for AWS; None where nothing is.
+
+    ``arguments`` are those of the Chalice CLI, which calls that stage "dev" unless it is told otherwise.
+    """
+    variables = os.environ if environment is None else environment
+    if "AWS_CHALICE_CLI_MODE" not in variables or "local" not in arguments:
+        return None
+    try:
+        settings = load_settings(variables)
+    except ConfigurationError as error:
+        return str(error)
+    is_closed = settings.evaluate_auth == "token" and not any(settings.values[row.attribute] for row in DIGEST_ROWS)
+    return "EVALUATE_TOKEN_SHA256 is empty, so every evaluation is refused." if is_closed else None
+
+
 def _check_secure_mode(settings: Settings) -> None:
     if settings.is_secure_mode and not settings.sdk_key.is_configured:
         raise ConfigurationError(
@@ -590,67 +606,56 @@ def _check_secure_mode(settings: Settings) -> None:
         )
 
 
-def missing_for_chalice_local(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> str | None:
-    """What `chalice local` lacks when it is started for a stage that is meant for AWS; None where nothing is.
-
-    ``arguments`` are those of the Chalice CLI, which calls that stage "dev" unless it is told otherwise.
-    """
-    if "AWS_CHALICE_CLI_MODE" not in environment or "local" not in arguments:
-        return None
-    try:
-        settings = load_settings(environment)
-    except ConfigurationError as error:
-        return str(error)
-    is_closed = settings.evaluate_auth == "token" and not any(settings.values[row.attribute] for row in DIGEST_ROWS)
-    return "EVALUATE_TOKEN_SHA256 is empty, so every evaluation is refused." if is_closed else None
-
-
-def deployment_name(environment: Mapping[str, str] = os.environ) -> str | None:
+def deployment_name(environment: Mapping[str, str] | None = None) -> str | None:
     """``<app>-<stage>``, with which Chalice begins the name of each function, also of those that users have added.
 
     None where this is no Lambda function. Where this package is part of another function, that function's name.
     """
-    function = environment.get("AWS_LAMBDA_FUNCTION_NAME")
+    variables = os.environ if environment is None else environment
+    function = variables.get("AWS_LAMBDA_FUNCTION_NAME")
     # The API's function has no name of its own. The others' have no dash in theirs, which Chalice forbids.
-    if function is None or environment.get("_HANDLER", _API) == _API or not __name__.startswith("chalicelib."):
+    if function is None or variables.get("_HANDLER", _API) == _API or not __name__.startswith("chalicelib."):
         return function
     return function.rpartition("-")[0] or function
 
 
-def evaluates_on_lambda(environment: Mapping[str, str] = os.environ) -> bool:
+def evaluates_on_lambda(environment: Mapping[str, str] | None = None) -> bool:
     """Whether this process is a Lambda function of the app whose events want flags, and not a refresh."""
-    return environment.get("_HANDLER") in (_API, "app.on_event") and "AWS_LAMBDA_FUNCTION_NAME" in environment
+    variables = os.environ if environment is None else environment
+    return variables.get("_HANDLER") in (_API, "app.on_event") and "AWS_LAMBDA_FUNCTION_NAME" in variables
 
 
-def is_on_lambda(environment: Mapping[str, str] = os.environ) -> bool:
+def is_on_lambda(environment: Mapping[str, str] | None = None) -> bool:
     """Whether this process is a Lambda function, of whatever app."""
-    return "AWS_LAMBDA_FUNCTION_NAME" in environment
+    return "AWS_LAMBDA_FUNCTION_NAME" in (os.environ if environment is None else environment)
 
 
-def is_to_be_restored(environment: Mapping[str, str] = os.environ) -> bool:
+def is_to_be_restored(environment: Mapping[str, str] | None = None) -> bool:
     """Whether Lambda keeps an image of this process before its first event, and goes on from copies (SnapStart)."""
-    return environment.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+    variables = os.environ if environment is None else environment
+    return variables.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
 
 
-def log_level(environment: Mapping[str, str] = os.environ) -> str:
+def log_level(environment: Mapping[str, str] | None = None) -> str:
     """The level that the function is configured to log from, in the words of Python's logging; INFO by default.
 
     Source: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
     """
-    level = environment.get("AWS_LAMBDA_LOG_LEVEL", "INFO").upper()
+    level = (os.environ if environment is None else environment).get("AWS_LAMBDA_LOG_LEVEL", "INFO").upper()
     named = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL"}.get(level, level)
     return named if named in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL") else "INFO"
 
 
-def logs_json_frames(environment: Mapping[str, str] = os.environ) -> bool:
+def logs_json_frames(environment: Mapping[str, str] | None = None) -> bool:
     """Whether the function is configured for Lambda's JSON log format, in which Lambda itself looks at each line."""
-    return environment.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+    return (os.environ if environment is None else environment).get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
 
 
-def is_behind_iam(environment: Mapping[str, str] = os.environ) -> bool:
+def is_behind_iam(environment: Mapping[str, str] | None = None) -> bool:
     """Whether API Gateway is to check SigV4 signatures for the stage that is being deployed.
 
     The one setting that is needed when ``app.py`` is imported: the Chalice CLI puts the stage's variables
     into the environment and imports it, and what API Gateway does is decided then.
     """
-    return environment.get(Settings.evaluate_auth.name, "").strip() == "iam"
+    variables = os.environ if environment is None else environment
+    return variables.get(Settings.evaluate_auth.name, "").strip() == "iam"
