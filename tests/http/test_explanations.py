@@ -201,6 +201,10 @@ CLAUSES: dict[str, tuple[Json, str]] = {
         clause("", "segmentMatch", "circle"),
         "the context is not known to be in segment circle: it cannot be evaluated by itself",
     ),
+    "a circle beside a segment that it is in": (
+        clause("", "segmentMatch", "half-circle"),
+        "the context is in segment half-circle by its rule 1: the context is included in segment in",
+    ),
 }
 SEGMENTS = by_key(
     segment("in", 1, "anna"),
@@ -212,6 +216,7 @@ SEGMENTS = by_key(
     segment("outer", rules=[{"clauses": [clause("", "segmentMatch", "in")]}]),
     segment("by-kind", includedContexts=[{"contextKind": "user", "values": ["anna"]}]),
     segment("circle", rules=[{"clauses": [clause("", "segmentMatch", "circle")]}]),
+    segment("half-circle", rules=[{"clauses": [clause("", "segmentMatch", "in", "half-circle")]}]),
 )
 
 
