@@ -251,6 +251,8 @@ class _Probes:
     def _fact(self, clause: Clause, kind: str, attribute: str, actual: Any, is_not: bool) -> str:
         if not attribute:
             return "the clause names no valid attribute"
+        if not clause.values:
+            return "the clause has no values"
         subject = attribute if kind == Context.DEFAULT_KIND or attribute == "kind" else f"{kind} {attribute}"
         if actual is None:
             has_kind = self._context.get_individual_context(kind) is not None

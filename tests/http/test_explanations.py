@@ -178,6 +178,7 @@ CLAUSES: dict[str, tuple[Json, str]] = {
     ),
     "the kind": (clause("kind", "in", "device"), 'kind is not device (it is ["user"])'),
     "no attribute": (clause("", "in", "x"), "the clause names no valid attribute"),
+    "no values": (clause("country", "in"), "the clause has no values"),
     "a segment that is not there": (clause("", "segmentMatch", "gone"), "the context is not in segment gone"),
     "included": (clause("", "segmentMatch", "in", "out"), "the context is included in segment in"),
     "excluded": (
