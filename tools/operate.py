@@ -120,12 +120,12 @@ def _ask_local(port: int, method: str, path: str, body: Json | None = None) -> t
 
 
 def _flags(stage: Stage, options: argparse.Namespace) -> None:
-    stored = stored_data_set(stage, options.redis_url)
+    stored = stored_data_set(stage, options)
     flags = {key: text for key, text in stored.texts[FEATURES].items() if not _parsed(text).get("deleted")}
     if options.flag is None:
         print("\n".join([*(_line_of(key, flags[key]) for key in sorted(flags)), _footer(stored, len(flags))]))
     elif options.flag in flags:
-        print(json.dumps(json.loads(flags[options.flag]), indent=2))
+        print(_whole(flags[options.flag]))
     else:
         close = difflib.get_close_matches(options.flag, flags, n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else "."
@@ -141,19 +141,20 @@ def _explain(stage: Stage, options: argparse.Namespace) -> None:
         context = parse_context(json.loads(options.context))
     except ValueError:
         raise StageError('CONTEXT is not JSON; for example: CONTEXT=\'{"kind": "user", "key": "anna"}\'') from None
-    wiring = _wiring(stage, options.redis_url)
+    wiring = _wiring(stage, options)
     with _told_how_to_reach(wiring.settings):
         flags = wiring.current_flags()
     evaluated = evaluate_flag(flags, context, options.flag, Options(explain=True))
     explanation = evaluated["explanation"]
-    print(f"{evaluated['key']} is {json.dumps(evaluated['value'])}. {explanation['summary']}")
+    value = json.dumps(evaluated["value"], ensure_ascii=False)
+    print(f"{evaluated['key']} is {value}. {explanation['summary']}")
     for step in explanation["steps"]:
         print(f"  {step['outcome']}: {step['text']}")
 
 
-def stored_data_set(stage: Stage, redis_url: str | None = None) -> StoredDataSet:
+def stored_data_set(stage: Stage, options: argparse.Namespace) -> StoredDataSet:
     """All that the store holds. Raises StageError where there is none, or it is out of reach or empty."""
-    wiring = _wiring(stage, redis_url)
+    wiring = _wiring(stage, options)
     with _told_how_to_reach(wiring.settings):
         record = wiring.reader.read_sync_record()
         stored = wiring.reader.read_snapshot(record, None) if record is not None else None
@@ -163,10 +164,14 @@ def stored_data_set(stage: Stage, redis_url: str | None = None) -> StoredDataSet
     return stored
 
 
-def _wiring(stage: Stage, redis_url: str | None) -> Wiring:
+def _wiring(stage: Stage, options: argparse.Namespace) -> Wiring:
     """The app's parts as a function of the stage has them, with more patience."""
+    return _wiring_with(settings_of(stage, options.redis_url, options.port))
+
+
+def _wiring_with(settings: Settings) -> Wiring:
     wiring = Wiring(_FROM_AFAR)
-    vars(wiring)["settings"] = settings_of(stage, redis_url)
+    vars(wiring)["settings"] = settings
     return wiring
 
 
@@ -179,10 +184,10 @@ def _told_how_to_reach(settings: Settings) -> Iterator[None]:
         raise StageError(f"{error}{hint}") from None
 
 
-def settings_of(stage: Stage, redis_url: str | None = None) -> Settings:
+def settings_of(stage: Stage, redis_url: str | None, port: int) -> Settings:
     """As the stage's functions have them, with the caller's own access to AWS. Raises StageError without a store.
 
-    Locally the shell's variables count as well, as they do for `make run`.
+    Locally the shell's variables count as well, as they do for `make run`; ``port`` is that of the local app.
     """
     shell = {name: value for name, value in os.environ.items() if stage.name == LOCAL or name not in VARIABLES}
     own = stage.environment("on_event")
@@ -191,19 +196,43 @@ def settings_of(stage: Stage, redis_url: str | None = None) -> Settings:
     if settings.direct_mode:
         raise StageError(f"Stage {stage.name!r} has EVALUATION_MODE 'direct', which has no store.")
     if settings.redis_url == "embedded" and redis_url is None:
-        redis_url = _embedded_server()
+        redis_url = _embedded_server(port)
     return settings if redis_url is None else load_settings({**variables, "REDIS_URL": redis_url, "DYNAMODB_TABLE": ""})
 
 
-def _embedded_server() -> str:
+def _embedded_server(port: int) -> str:
+    """Of several, the one that holds what the app on this port answers from: one revision is one content."""
     from chalicelib.stores.redis.embedded import running_servers
 
     urls = running_servers()
+    if not urls:
+        raise StageError("No app runs on this machine with an embedded Valkey: make run")
     if len(urls) == 1:
         return urls[0]
-    if urls:
-        raise StageError(f"Several apps run on this machine; say which store with REDIS_URL=: {', '.join(urls)}")
-    raise StageError("No app runs on this machine with an embedded Valkey: make run")
+    revision = _revision_on(port)
+    found = next((url for url in urls if revision is not None and _revision_in(url) == revision), None)
+    if found is None:
+        raise StageError(
+            "Several apps run on this machine; say which one with PORT=..., or its store with REDIS_URL=: "
+            f"{', '.join(urls)}"
+        )
+    return found
+
+
+def _revision_on(port: int) -> str | None:
+    """Of what the app on this port answers from; None where there is none that tells."""
+    with suppress(StageError):
+        data = _ask_local(port, "GET", "/status")[1].get("data") or {}
+        return data.get("revision")
+    return None
+
+
+def _revision_in(url: str) -> str | None:
+    """Of what this server holds; None where it holds nothing, or has left nothing but its socket."""
+    with suppress(StoreUnavailable):
+        record = _wiring_with(load_settings({"REDIS_URL": url})).reader.read_sync_record()
+        return None if record is None else record.revision
+    return None
 
 
 def _parsed(text: bytes) -> Json:
@@ -213,6 +242,12 @@ def _parsed(text: bytes) -> Json:
         if isinstance(parsed, dict):
             return parsed
     return {}
+
+
+def _whole(text: bytes) -> str:
+    """Indented, or as it is where it is no JSON object."""
+    flag = _parsed(text)
+    return json.dumps(flag, indent=2, ensure_ascii=False) if flag else text.decode(errors="replace")
 
 
 def _line_of(key: str, text: bytes) -> str:

@@ -26,7 +26,9 @@ def read_flag_file(path: str) -> DataSet:
     try:
         return data_set_of(parse(text))
     except FlagFileError as error:
-        raise LaunchDarklyUnreachable(f"{path}, line {line_of(text, error.offset)}: {error}.") from None
+        raise LaunchDarklyUnreachable(
+            f"{path}, line {line_of(text, error.offset)}: {str(error).rstrip('.')}."
+        ) from None
 
 
 def read_text(path: str) -> str:

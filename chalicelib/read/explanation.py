@@ -251,6 +251,8 @@ class _Probes:
     def _fact(self, clause: Clause, kind: str, attribute: str, actual: Any, is_not: bool) -> str:
         if not attribute:
             return "the clause names no valid attribute"
+        if not clause.values:
+            return "the clause has no values"
         subject = attribute if kind == Context.DEFAULT_KIND or attribute == "kind" else f"{kind} {attribute}"
         if actual is None:
             has_kind = self._context.get_individual_context(kind) is not None
@@ -295,7 +297,7 @@ class _Probes:
             return {"text": f"included in segment {key}"}
         if not matched and self._is_listed(segment.excluded, segment.excluded_contexts):
             return {"text": f"excluded from segment {key}"}
-        is_near = len(within) < _NESTED_SEGMENTS
+        is_near = key not in within and len(within) < _NESTED_SEGMENTS  # a segment may refer to itself
         rule, number = self._matching_rule(segment) if matched and is_near else (None, 0)
         if rule is None:
             return {"text": f"{'in' if matched else 'not in'} segment {key}"}

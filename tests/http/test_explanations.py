@@ -178,6 +178,7 @@ CLAUSES: dict[str, tuple[Json, str]] = {
     ),
     "the kind": (clause("kind", "in", "device"), 'kind is not device (it is ["user"])'),
     "no attribute": (clause("", "in", "x"), "the clause names no valid attribute"),
+    "no values": (clause("country", "in"), "the clause has no values"),
     "a segment that is not there": (clause("", "segmentMatch", "gone"), "the context is not in segment gone"),
     "included": (clause("", "segmentMatch", "in", "out"), "the context is included in segment in"),
     "excluded": (
@@ -201,6 +202,10 @@ CLAUSES: dict[str, tuple[Json, str]] = {
         clause("", "segmentMatch", "circle"),
         "the context is not known to be in segment circle: it cannot be evaluated by itself",
     ),
+    "a circle beside a segment that it is in": (
+        clause("", "segmentMatch", "half-circle"),
+        "the context is in segment half-circle by its rule 1: the context is included in segment in",
+    ),
 }
 SEGMENTS = by_key(
     segment("in", 1, "anna"),
@@ -212,6 +217,7 @@ SEGMENTS = by_key(
     segment("outer", rules=[{"clauses": [clause("", "segmentMatch", "in")]}]),
     segment("by-kind", includedContexts=[{"contextKind": "user", "values": ["anna"]}]),
     segment("circle", rules=[{"clauses": [clause("", "segmentMatch", "circle")]}]),
+    segment("half-circle", rules=[{"clauses": [clause("", "segmentMatch", "in", "half-circle")]}]),
 )
 
 

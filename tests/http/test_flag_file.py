@@ -157,6 +157,10 @@ BROKEN = {
     "bad YAML": ("flags:\n  a: [unclosed", ", line 2: not valid YAML: "),
     "no segments": ('{"segments": 3}', ", line 1: segments must be an object."),
     "not finite": ('{"flagValues": {"a": NaN}}', ", line 1: not valid JSON: NaN is not a JSON number."),
+    "too large a number": (
+        '{"flagValues": {"a": 1e400}}',
+        ", line 1: the flag 'a' cannot be read: ValueError: A number is not finite.",
+    ),
     "not UTF-8": (b'{"flagValues": {"\xff": 1}}', " cannot be read: it is not UTF-8 at byte 17."),
     "missing": (None, " cannot be read: No such file or directory."),
 }
@@ -178,6 +182,7 @@ def test_a_broken_file_is_a_503_that_names_the_line_and_leaves_the_store_as_it_w
 
     assert (answer.status_code, answer.json_body["Code"]) == (503, "ServiceUnavailableError")
     assert answer.json_body["Message"].startswith(f"{file}{message}")
+    assert not answer.json_body["Message"].endswith("..")
     with pytest.raises(LaunchDarklyUnreachable):
         file_app.invoke("reconcile", {"force": True})
     assert content_of(valkey) == stored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable
@@ -162,9 +163,10 @@ def test_a_cold_function_says_503_until_the_store_is_back(
 def test_a_refused_connection_is_a_503(server: ValkeyServer, reader_of: ReaderOf) -> None:
     server.kill()
     answer = reader_of(server.url).app.post("/evaluate", ANNA)
+    refused = os.strerror(errno.ECONNREFUSED)
     assert (answer.status_code, answer.json_body) == (
         503,
-        {"Code": "ServiceUnavailableError", "Message": "The flag store cannot be reached."},
+        {"Code": "ServiceUnavailableError", "Message": f"The flag store cannot be reached ({refused})."},
     )
 
 
@@ -212,5 +214,5 @@ def test_the_outage_is_logged_once(
             reader.clock.advance(1.0)
             reader.app.evaluate(ANNA)
     assert [record.getMessage() for record in logged(caplog)] == [
-        "serving without the store: The flag store cannot be reached."
+        f"serving without the store: The flag store cannot be reached ({os.strerror(errno.ECONNRESET)})."
     ]

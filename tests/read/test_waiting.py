@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -105,7 +107,9 @@ def test_a_store_that_stays_away_is_a_new_error_for_every_request(server: Valkey
             snapshots.current()
         errors.append(raised.value)
     assert len({id(error) for error in errors}) == len(errors)
-    assert {str(error) for error in errors} == {"The flag store cannot be reached."}
+    assert {str(error) for error in errors} == {
+        f"The flag store cannot be reached ({os.strerror(errno.ECONNREFUSED)})."
+    }
 
 
 def test_memberships_are_asked_over_the_connection_that_is_held_however_little_time_is_left(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,7 +31,8 @@ READ_ONLY = "The flag store is a read-only replica; REDIS_URL must name the prim
 STALL_SECONDS = Timing().redis_command_seconds + Timing().first_exchange_seconds + 0.2
 """redis-py spends the time of one command on UNWATCH; then it takes longer than an evaluation waits for its answer."""
 
-UNREACHABLE = "The flag store cannot be reached."
+REFUSED = f"The flag store cannot be reached ({os.strerror(errno.ECONNREFUSED)})."
+BROKEN = f"The flag store cannot be reached ({os.strerror(errno.ECONNRESET)})."
 
 
 @pytest.fixture
@@ -77,7 +80,7 @@ def test_valkey_is_down_before(
 ) -> None:
     own_valkey.kill()
     fetches = launchdarkly.stream_count
-    assert_refused(filled_app.post("/webhook", flag_entry("shiny", 4)), UNREACHABLE, log)
+    assert_refused(filled_app.post("/webhook", flag_entry("shiny", 4)), REFUSED, log)
     assert launchdarkly.stream_count == fetches
 
 
@@ -92,7 +95,7 @@ def test_valkey_dies_during_the_fetch_and_comes_back_as_it_was(
         before = content(client)
         with a_webhook_that_fetches(app, launchdarkly) as finish:
             server.kill()
-            assert_refused(finish(), UNREACHABLE, log)
+            assert_refused(finish(), REFUSED, log)
         server.start()
         assert content(client) == before
         assert app.webhook(**flag_entry("shiny", 5))["confirmed"] is True
@@ -126,7 +129,7 @@ def test_the_connection_breaks_during_the_write(
     launchdarkly.put_flag(boolean_flag("shiny", 4))
 
     proxy.on_write = lambda write: write[: int(len(write) * share)]
-    assert_refused(app.post("/webhook", flag_entry("shiny", 4)), UNREACHABLE, log)
+    assert_refused(app.post("/webhook", flag_entry("shiny", 4)), BROKEN, log)
     assert content(valkey) == before
 
     proxy.on_write = None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -18,6 +21,7 @@ from chalicelib.timing import Timing
 from tests.stores.test_wire import Resolver
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.network import TlsProxy
+from tests.support.ports import free_port
 from tests.support.valkey import ValkeyServer, running_valkey
 
 
@@ -68,6 +72,8 @@ def names(server: ValkeyServer, certificates: Certificates, stranger: Certificat
         ]
         yield {
             "port": str(server.port),
+            "closed": str(free_port()),
+            "unknown_name": of_unknown_name("a-name.invalid"),
             "tls": str(proxies[0].port),
             "tls6": str(proxies[1].port),
             "socket": server.command("CONFIG", "GET", "unixsocket")["unixsocket"],
@@ -106,22 +112,35 @@ WORK = [
     "rediss://anna:" + SECRET + "@localhost:{tls}/0?ssl_ca_certs={ca}&ssl_certfile={cert}&ssl_keyfile={key}",
 ]
 
+
+def away(why: str) -> str:
+    return f"StoreUnavailable: The flag store cannot be reached ({why})."
+
+
+def of_unknown_name(name: str) -> str:
+    """What this system's resolver says of it."""
+    with pytest.raises(socket.gaierror) as raised:
+        socket.getaddrinfo(name, 6379)
+    return str(raised.value.strerror)
+
+
 LOGIN = "StoreUnavailable: The flag store refused the user name or password in REDIS_URL."
 SLOW = "StoreUnavailable: The flag store did not answer in time."
-AWAY = "StoreUnavailable: The flag store cannot be reached."
+NOT_TRUSTED = away("unable to get local issuer certificate")
 
 FAIL = {
     "redis://anna:wrong@127.0.0.1:{port}/0": LOGIN,
     "redis://anna@127.0.0.1:{port}/0": LOGIN,
     "redis://nobody:x@127.0.0.1:{port}/0": LOGIN,
     "redis://127.0.0.1:{port}/99": "StoreUnavailable: The flag store has no database of the number in REDIS_URL.",
-    "rediss://localhost:{tls}": AWAY,  # an authority that nobody knows
-    "rediss://localhost:{tls}?ssl_ca_certs={other_ca}": AWAY,
-    "rediss://[::1]:{tls6}?ssl_ca_certs={ca}": AWAY,  # a name that the certificate does not hold
+    "rediss://localhost:{tls}": NOT_TRUSTED,  # an authority that nobody knows
+    "rediss://localhost:{tls}?ssl_ca_certs={other_ca}": NOT_TRUSTED,
+    "rediss://[::1]:{tls6}?ssl_ca_certs={ca}": away("IP address mismatch"),  # the certificate does not hold it
     "rediss://127.0.0.1:{port}?ssl_cert_reqs=none": SLOW,  # a server without TLS waits for more
-    "redis://127.0.0.1:{tls}": AWAY,
-    "redis://a-name.invalid:{port}": AWAY,
-    "unix:///nowhere/to/be/found": AWAY,
+    "redis://127.0.0.1:{tls}": away(os.strerror(errno.ECONNRESET)),
+    "redis://127.0.0.1:{closed}": away(os.strerror(errno.ECONNREFUSED)),
+    "redis://a-name.invalid:{port}": away("{unknown_name}"),
+    "unix:///nowhere/to/be/found": away(os.strerror(errno.ENOENT)),
 }
 
 ESCAPES = "has a character that must be percent-encoded in a user name or password: # ? / @"
@@ -167,7 +186,7 @@ def test_both_paths_work(url: str, names: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("url", FAIL)
 def test_both_paths_fail_in_the_same_words(url: str, names: dict[str, str]) -> None:
-    assert through_both_paths(url.format(**names)) == [FAIL[url]] * 2
+    assert through_both_paths(url.format(**names)) == [FAIL[url].format(**names)] * 2
 
 
 CACHE = "flags.serverless.euc1.cache.amazonaws.com"
@@ -184,7 +203,7 @@ def test_a_cache_of_amazons_is_trusted_by_amazons_roots_and_then_by_all(
     with closing(TlsProxy(server.port, amazon.certificate, amazon.key)) as proxy:
         Resolver(monkeypatch, proxy.port, CACHE)
         said = through_both_paths(f"rediss://{CACHE}:{proxy.port}")
-    assert said == ([AWAY] * 2 if trusts == "neither" else ["", ""])
+    assert said == ([NOT_TRUSTED] * 2 if trusts == "neither" else ["", ""])
 
 
 @pytest.mark.parametrize("url", REFUSED)

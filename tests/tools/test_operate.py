@@ -11,6 +11,7 @@ import redis
 import requests
 import requests_mock
 
+from chalicelib.stores.redis import embedded
 from tests.support.app import App, Environment, LoadApp
 from tests.support.aws import Aws
 from tests.support.data import boolean_flag, by_key, example_data
@@ -156,6 +157,24 @@ def test_items_that_cannot_be_read_are_told_and_deleted_ones_are_not(
         "no-object unreadable 2 bytes",
         "2 flags and 0 segments; a Relay Proxy or another SDK has filled the store.",
     ]
+    assert operate.main(["flags", "production", "--flag", "broken"]) == 0
+    assert capsys.readouterr().out == "{\n"
+
+
+def test_what_is_told_of_a_flag_is_readable(
+    stage: Stage,
+    app: App,
+    launchdarkly: FakeLaunchDarkly,
+    redis_url: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    launchdarkly.replace(by_key({**boolean_flag("größe"), "variations": ["groß", "klein"]}))
+    app.webhook()
+    set_variables(stage, DYNAMODB_TABLE=None, REDIS_URL=redis_url)
+    assert operate.main(["flags", "production", "--flag", "größe"]) == 0
+    assert '"key": "größe"' in capsys.readouterr().out
+    assert operate.main(["explain", "production", "--flag", "größe", "--context", '{"key": "anna"}']) == 0
+    assert capsys.readouterr().out.startswith('größe is "groß". ')
 
 
 def test_a_store_out_of_reach_and_a_stage_without_one_are_one_line(
@@ -183,10 +202,33 @@ def test_the_local_stage_is_the_app_that_runs_here(
         (tmp_path / name / "valkey.sock").touch()
     assert operate.main(["flags", "local"]) == 1
     urls = f"unix://{tmp_path}/flags-a/valkey.sock, unix://{tmp_path}/flags-b/valkey.sock"
-    assert capsys.readouterr().err == f"Several apps run on this machine; say which store with REDIS_URL=: {urls}\n"
+    assert capsys.readouterr().err == (
+        f"Several apps run on this machine; say which one with PORT=..., or its store with REDIS_URL=: {urls}\n"
+    )
     monkeypatch.setenv("REDIS_URL", redis_url)  # as for `make run`
     assert operate.main(["flags", "local"]) == 1
     assert capsys.readouterr().err == "The store was never filled: make refresh STAGE=local\n"
+
+
+def test_of_several_local_apps_the_one_on_the_port_is_meant(
+    stage: Stage,
+    example_app: App,
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    revision = example_app.invoke("reconcile", {})["revision"]
+    servers = [f"unix://{tmp_path}/left-behind.sock", redis_url]
+    monkeypatch.setattr(embedded, "running_servers", lambda: servers)
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    with requests_mock.Mocker() as mock:
+        mock.get("http://127.0.0.1:8001/status", json={"data": {"revision": revision}})
+        assert operate.main(["--port", "8001", "flags", "local"]) == 0
+        assert capsys.readouterr().out.endswith(f"revision {revision}.\n")
+        mock.get("http://127.0.0.1:8001/status", json={"status": "healthy"})  # STATUS_AUTH=token
+        assert operate.main(["--port", "8001", "flags", "local"]) == 1
+        assert capsys.readouterr().err.startswith("Several apps run on this machine; say which one with PORT=...")
 
 
 def test_the_local_app_is_asked_and_refreshed(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from ...errors import ConfigurationError, StoreTooSlow, StoreUnavailable
 from ...timing import Timing
 from ..wire import Addresses, CutOff, ExchangePatience, Line, Peer, Refused, ResolvedAddresses, Stream
 from .address import Address, Tls
-from .refusals import BY_IAM, NEEDS_NO_PASSWORD, meaning
+from .refusals import BY_IAM, NEEDS_NO_PASSWORD, meaning, out_of_reach
 
 if TYPE_CHECKING:
     from ..tls import TlsContext
@@ -86,7 +86,7 @@ class Server:
         except TimeoutError as error:
             raise StoreUnavailable("The flag store did not answer in time.") from error
         except OSError as error:
-            raise StoreUnavailable("The flag store cannot be reached.") from error
+            raise StoreUnavailable(out_of_reach(error)) from error
 
     def close(self) -> None:
         self._line.close()

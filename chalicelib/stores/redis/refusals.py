@@ -52,3 +52,12 @@ def meaning(words: str, variable: str = "REDIS_URL") -> str:
             return message.replace("REDIS_URL", variable)
     words = words.removeprefix(BY_IAM)
     return f"The flag store refused a command: {words.partition(', with args')[0]}"
+
+
+def out_of_reach(error: BaseException | None) -> str:
+    """Why there is no talking to the server, as the system or OpenSSL says it; never an address."""
+    if not isinstance(error, OSError):
+        return "The flag store cannot be reached."
+    not_verified = getattr(error, "verify_message", "").partition(",")[0]  # a name that it does not hold comes after it
+    why = not_verified or getattr(error, "reason", None) or error.strerror or error
+    return f"The flag store cannot be reached ({why})."

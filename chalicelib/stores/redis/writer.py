@@ -35,7 +35,7 @@ from .address import address_of
 from .layout import Keys, stored_data_set
 from .pool import redis_client
 from .protocol import ServerError
-from .refusals import meaning
+from .refusals import meaning, out_of_reach
 
 _CONFLICT = "Another refresh wrote to the store meanwhile; nothing was written."
 
@@ -233,4 +233,4 @@ def _what_is_wrong(error: BaseException) -> str:
         return meaning(words if code is None else f"{code} {words}")
     if isinstance(error, redis.TimeoutError):
         return "The flag store did not answer in time."
-    return "The flag store cannot be reached."
+    return out_of_reach(error.__cause__ or error.__context__)
