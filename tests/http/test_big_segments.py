@@ -184,7 +184,7 @@ def test_a_store_that_is_away_is_an_error_in_the_reason_and_nothing_else_suffers
     assert beta.json_body["in with rules"]["value"] == MATCH, "the segment's rules decide"
     assert beta.json_body["in small"]["value"] != MATCH
     assert [each.getMessage() for each in logged(caplog) if "big segments" in each.getMessage()] == [
-        "big segments cannot be read: The store cannot be reached."
+        "big segments cannot be read: The store cannot be reached (Connection refused)."
     ]
 
     own_valkey.start()

@@ -250,6 +250,7 @@ SIZES = [(2, 2), (1, 2), (2, 1), (3, 2)]
 """Parts before a write, and after it."""
 
 
+@on_dynalite
 @pytest.mark.parametrize(("before", "after"), SIZES)
 def test_at_every_moment_of_a_write_a_cold_start_reads_one_revision(
     store: Store, dynamodb: DynamoDb, cold_read: Callable[[], str], before: int, after: int
@@ -318,6 +319,7 @@ def dies_at(batch: int, applied: bool, store: Store, dynamodb: DynamoDb, new: Da
     return False
 
 
+@on_dynalite
 def test_readers_never_see_a_mix_of_parts_while_snapshots_are_replaced(
     store: Store, cold_read: Callable[[], str]
 ) -> None:
