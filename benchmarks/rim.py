@@ -24,9 +24,9 @@ def table(place: Place) -> Table:
     with open(os.devnull, "w") as nowhere:
         handler = logging.StreamHandler(nowhere)
         logging.getLogger().addHandler(handler)
-        bare = _app({**place.variables, "EVALUATE_AUTH": "none"})
+        bare = _app({**place.local_variables, "EVALUATE_AUTH": "none"})
         digest = hashlib.sha256(_TOKEN.encode()).hexdigest()
-        checking = _app({**place.variables, "EVALUATE_AUTH": "token", "EVALUATE_TOKEN_SHA256": digest})
+        checking = _app({**place.local_variables, "EVALUATE_AUTH": "token", "EVALUATE_TOKEN_SHA256": digest})
         cases: dict[str, tuple[Callable[[], object], bool]] = {
             "neither": (bare, True),
             "token check": (checking, True),
