@@ -404,6 +404,8 @@ def _first_to_connect(host: Addresses, head_start_seconds: float, patience: Exch
     try:
         while addresses or begun:
             if addresses:
+                if not patience.seconds_left:
+                    raise TimeoutError  # nobody would wait for what is begun now
                 address = addresses.pop(0)
                 try:
                     connecting = host.begin_to_connect(address)

@@ -124,6 +124,15 @@ def test_addresses_that_are_all_silent_are_given_up(silent_port: int) -> None:
         line_to(silent_port, silent_port).exchange(ask, patience(0.2), 0.0)
 
 
+def test_nothing_is_begun_that_nobody_would_wait_for(listen: Listen) -> None:
+    server = listen()
+    line = line_to(server.port)
+    with pytest.raises(TimeoutError):
+        line.exchange(ask, patience(0.0), 0.0)
+    assert line.exchange(ask, patience(), 0.0) == b"hello anna"
+    assert len(server.connections) == 1
+
+
 def test_addresses_that_all_refuse_are_out_of_reach() -> None:
     with pytest.raises(ConnectionRefusedError):
         line_to(free_port(), free_port()).exchange(ask, patience(), 0.0)
