@@ -15,7 +15,7 @@ import pytest
 from chalicelib.data_set import DataSet, texts_of
 from chalicelib.errors import StoreUnavailable
 from chalicelib.stores import packing
-from chalicelib.stores.dynamodb import table
+from chalicelib.stores.dynamodb import table, writer
 from tests.stores.test_dynamodb_faults import fails
 from tests.stores.test_store_contract import LOCK_SECONDS, NOTHING, data_set, record_of, write
 from tests.support.app import Environment
@@ -28,11 +28,22 @@ FLAGS_OF = {1: 1, 2: 3, 3: 5, 4: 6}
 """How many flags make a snapshot of so many parts."""
 
 
+REAL_PART_BYTES = table.PART_BYTES
+PART_BYTES = 19 * 1024
+"""Of the parts here: a twentieth of what they are, but for one test."""
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (table, writer):
+        monkeypatch.setattr(module, "PART_BYTES", PART_BYTES)
+
+
 @functools.cache
 def flags_of(parts: int, version: int = 1) -> DataSet:
     """A data set whose snapshot has so many parts. Its descriptions are random, so that zlib cannot shorten them."""
     chance = random.Random(version)
-    descriptions = (base64.b64encode(chance.randbytes(220_000)).decode() for _ in itertools.count())
+    descriptions = (base64.b64encode(chance.randbytes(11_000)).decode() for _ in itertools.count())
     flags = (boolean_flag(f"flag-{n}", version, description=next(descriptions)) for n in range(FLAGS_OF[parts]))
     return data_set(*flags, segments=(segment("testers", version),))
 
@@ -89,6 +100,19 @@ def current_keys(parts: int) -> list[str]:
 
 def revision_of(data: DataSet) -> str:
     return record_of(data).revision
+
+
+def test_parts_of_the_real_size_fit_into_items(
+    store: Store, open_another: Callable[[], Store], dynamodb: DynamoDb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (table, writer):
+        monkeypatch.setattr(module, "PART_BYTES", REAL_PART_BYTES)
+    description = base64.b64encode(random.Random(1).randbytes(600_000)).decode()
+    data = data_set(*(boolean_flag(f"flag-{n}", 1, description=description[n::2]) for n in range(2)))
+    write(store, data)
+    dynamodb.operations.clear()
+    assert revision_read(open_another()) == revision_of(data)
+    assert dynamodb.operations == ["BatchGetItem"]
 
 
 @pytest.mark.parametrize("parts", FLAGS_OF)
@@ -329,17 +353,17 @@ def test_readers_never_see_a_mix_of_parts_while_snapshots_are_replaced(
 
     def replace_again_and_again() -> None:
         try:
-            for turn in range(1, 9):
+            for turn in range(1, 25):
                 write(store, states[turn % len(states)])
         finally:
             done.set()
 
-    writer = threading.Thread(target=replace_again_and_again)
-    writer.start()
+    thread = threading.Thread(target=replace_again_and_again)
+    thread.start()
     seen = set()
     while not done.is_set():
         seen.add(cold_read())
-    writer.join()
+    thread.join()
     assert cold_read() == revision_of(states[0])
     assert len(seen) > 1
     assert seen <= {revision_of(state) for state in states}
@@ -406,7 +430,7 @@ def test_a_second_part_of_the_same_revision_that_was_packed_otherwise_is_not_tak
 ) -> None:
     """A change, and back, by an earlier version whose blocks are smaller."""
     write(store, flags_of(2, 1))
-    monkeypatch.setattr(packing, "_BLOCK_BYTES", 64 * 1024)
+    monkeypatch.setattr(packing, "_BLOCK_BYTES", 4 * 1024)
     for version in (2, 1):
         earlier(write, store, flags_of(2, version))
     dynamodb.operations.clear()
