@@ -40,7 +40,7 @@ def hmac_sha256(key: bytes, message: bytes) -> bytes:
     return digest
 
 
-def are_same(one: str, other: str) -> bool:
-    """Of two texts in ASCII, in a time that does not tell where they differ: as ``hmac.compare_digest``."""
-    same: bool = _compare_digest(one, other)
+def are_same(digest: str, presented: str) -> bool:
+    """In a time that does not tell where they differ, as ``hmac.compare_digest``; anything may have been presented."""
+    same: bool = _compare_digest(digest.encode(), presented.encode("utf-8", "replace"))
     return same

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..config import Settings
+from ..digests import are_same, hmac_sha256
 from ..errors import InvalidRequest, PathTooLong
 from ..launchdarkly.sdk import Context
 from ..read.contexts import parse_context
@@ -125,8 +124,7 @@ def _check_hash(settings: Settings, context: Context, presented: str) -> None:
 
 def _is_hash(presented: str, key: str, context: Context) -> bool:
     """Source: https://launchdarkly.com/docs/sdk/features/secure-mode"""
-    expected = hmac.new(key.encode(), context.fully_qualified_key.encode(), hashlib.sha256).hexdigest()
-    return hmac.compare_digest(expected.encode(), presented.encode("utf-8", "replace"))
+    return are_same(hmac_sha256(key.encode(), context.fully_qualified_key.encode()).hex(), presented)
 
 
 def _last(incoming: Incoming, name: str) -> str:

@@ -67,6 +67,60 @@ def check(explanation: Json, reason: Json) -> None:
             assert not has_matched or step["index"] == reason["ruleIndex"]
 
 
+GERMAN = {
+    "text": "country is one of DE, AT (it is DE)",
+    "matched": True,
+    "operator": "in",
+    "values": ["DE", "AT"],
+    "valueCount": 2,
+    "negate": False,
+    "contextKind": "user",
+    "attribute": "country",
+    "actual": "DE",
+}
+BETA = {
+    "text": "the context is not in segment beta",
+    "matched": False,
+    "operator": "segmentMatch",
+    "values": ["beta"],
+    "valueCount": 1,
+    "negate": False,
+    "segments": [{"key": "beta", "matched": False, "text": "not in segment beta"}],
+}
+SECOND = "Rule 2 (german) matched: country is one of DE, AT (it is DE). So the flag serves variation 0, true."
+EXPLANATION = {
+    "summary": SECOND,
+    "steps": [
+        {"kind": "targeting", "outcome": "passed", "text": "Targeting is on.", "on": True},
+        {
+            "kind": "rule",
+            "outcome": "not matched",
+            "text": "Rule 1 (beta) did not match: the context is not in segment beta.",
+            "index": 0,
+            "id": "beta",
+            "clauses": [BETA],
+        },
+        {
+            "kind": "rule",
+            "outcome": "matched",
+            "text": SECOND,
+            "index": 1,
+            "id": "german",
+            "clauses": [GERMAN],
+        },
+        {
+            "kind": "rule",
+            "outcome": "not reached",
+            "text": "Rule 3 was not reached.",
+            "index": 2,
+            "id": "",
+            "clauses": [],
+        },
+        {"kind": "default", "outcome": "not reached", "text": "The default rule was not reached."},
+    ],
+}
+
+
 def test_a_whole_answer(app: App, launchdarkly: FakeLaunchDarkly) -> None:
     clause = {"contextKind": "user", "attribute": "country", "op": "in", "values": ["DE", "AT"]}
     rules = [
@@ -76,64 +130,13 @@ def test_a_whole_answer(app: App, launchdarkly: FakeLaunchDarkly) -> None:
     ]
     launchdarkly.replace(flags=by_key(boolean_flag("a", rules=rules)), segments=by_key(segment("beta")))
     app.webhook()
-    german = {
-        "text": "country is one of DE, AT (it is DE)",
-        "matched": True,
-        "operator": "in",
-        "values": ["DE", "AT"],
-        "valueCount": 2,
-        "negate": False,
-        "contextKind": "user",
-        "attribute": "country",
-        "actual": "DE",
-    }
-    beta = {
-        "text": "the context is not in segment beta",
-        "matched": False,
-        "operator": "segmentMatch",
-        "values": ["beta"],
-        "valueCount": 1,
-        "negate": False,
-        "segments": [{"key": "beta", "matched": False, "text": "not in segment beta"}],
-    }
-    second = "Rule 2 (german) matched: country is one of DE, AT (it is DE). So the flag serves variation 0, true."
     assert explain(app, "a", {**ANNA, "country": "DE"}) == {
         "key": "a",
         "value": True,
         "variation": 0,
         "version": 1,
         "reason": {"kind": "RULE_MATCH", "ruleIndex": 1, "ruleId": "german"},
-        "explanation": {
-            "summary": second,
-            "steps": [
-                {"kind": "targeting", "outcome": "passed", "text": "Targeting is on.", "on": True},
-                {
-                    "kind": "rule",
-                    "outcome": "not matched",
-                    "text": "Rule 1 (beta) did not match: the context is not in segment beta.",
-                    "index": 0,
-                    "id": "beta",
-                    "clauses": [beta],
-                },
-                {
-                    "kind": "rule",
-                    "outcome": "matched",
-                    "text": second,
-                    "index": 1,
-                    "id": "german",
-                    "clauses": [german],
-                },
-                {
-                    "kind": "rule",
-                    "outcome": "not reached",
-                    "text": "Rule 3 was not reached.",
-                    "index": 2,
-                    "id": "",
-                    "clauses": [],
-                },
-                {"kind": "default", "outcome": "not reached", "text": "The default rule was not reached."},
-            ],
-        },
+        "explanation": EXPLANATION,
     }
 
 

@@ -33,7 +33,8 @@ def test_so_is_one_with_a_key_of_about_a_block(length: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "same"), [("abc", True), ("abd", False), ("ab", False), ("abcd", False), ("", False)]
+    ("other", "same"),
+    [("abc", True), ("abd", False), ("ab", False), ("abcd", False), ("", False), ("abæ", False), ("ab\ud83d", False)],
 )
 def test_texts_are_compared(other: str, same: bool) -> None:
     assert are_same("abc", other) is same

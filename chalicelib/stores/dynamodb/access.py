@@ -22,7 +22,7 @@ def read_call(aws: Mapping[str, str], timing: Timing) -> Call:
         from .connection import Connection
         from .protocol import http_read_call
 
-        return http_read_call(endpoint, timing, Connection(endpoint, timing))
+        return http_read_call(Connection(endpoint, timing), timing)
     try:
         from .sdk import sdk_read_call
     except ModuleNotFoundError as error:
@@ -43,7 +43,7 @@ def connecting_call(aws: Mapping[str, str], timing: Timing) -> Call | None:
     connection = Connection(endpoint, timing, at_once=True)
     from .protocol import http_read_call  # while the network answers
 
-    return http_read_call(endpoint, timing, connection)
+    return http_read_call(connection, timing)
 
 
 def write_call(aws: Mapping[str, str], timing: Timing) -> Call:

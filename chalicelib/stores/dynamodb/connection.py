@@ -15,10 +15,11 @@ from .endpoint import Endpoint
 
 
 class Connection:
-    """``line``: one connection, which the first request opens, unless it is being opened already."""
+    """``line``: one connection to the endpoint, which the first request opens, unless it is being opened already."""
 
     def __init__(self, endpoint: Endpoint, timing: Timing, *, at_once: bool = False) -> None:
         """``at_once``: open it now, in threads of its own. The first request waits no longer than it would without."""
+        self.endpoint = endpoint
         self._begun: tuple[ExchangePatience, float] | None = None
         """By which patience, and until when by the monotonic clock, the line is opened, if nobody has used it yet."""
         addresses = ResolvedAddresses(endpoint.host, endpoint.port, timing)

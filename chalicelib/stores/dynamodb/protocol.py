@@ -26,7 +26,7 @@ from .endpoint import THROTTLED, Call, Endpoint, Json, RequestRefused
 from .http import HttpAnswer, post
 
 
-def http_read_call(endpoint: Endpoint, timing: Timing, connection: Connection) -> Call:
+def http_read_call(connection: Connection, timing: Timing) -> Call:
     """Requests of the read path, which learns within a second that DynamoDB is out of reach. Thread-safe."""
 
     reconnect_seconds = timing.dynamodb_reconnect_seconds
@@ -41,7 +41,7 @@ def http_read_call(endpoint: Endpoint, timing: Timing, connection: Connection) -
             return timing.events_held_seconds + timing.events_reconnect_seconds, timing.events_reconnect_seconds
         return held_seconds + reconnect_seconds, reconnect_seconds
 
-    return _HttpCall(endpoint, timing, connection, seconds_for, timing.dynamodb_read_attempts)
+    return _HttpCall(connection, timing, seconds_for, timing.dynamodb_read_attempts)
 
 
 def http_write_call(endpoint: Endpoint, timing: Timing) -> Call:
@@ -52,7 +52,7 @@ def http_write_call(endpoint: Endpoint, timing: Timing) -> Call:
     def seconds_for(*_: object) -> tuple[float, float]:
         return seconds, timing.dynamodb_request_seconds
 
-    return _HttpCall(endpoint, strict, Connection(endpoint, strict), seconds_for, timing.dynamodb_write_attempts)
+    return _HttpCall(Connection(endpoint, strict), strict, seconds_for, timing.dynamodb_write_attempts)
 
 
 class _HttpCall:
@@ -60,18 +60,16 @@ class _HttpCall:
 
     def __init__(
         self,
-        endpoint: Endpoint,
-        timing: Timing,
         connection: Connection,
+        timing: Timing,
         seconds_for: Callable[[str, bool], tuple[float, float]],
         attempts: int,
     ) -> None:
         """``seconds_for``: (operation, was there a connection before) -> for all attempts together, and how much of
         that is left for a new connection.
         """
-        self._endpoint = endpoint
-        self._timing = timing
         self._connection = connection
+        self._timing = timing
         self._seconds_for = seconds_for
         self._attempts = attempts
 
@@ -106,7 +104,7 @@ class _HttpCall:
 
     def _ask(self, operation: str, body: bytes, patience: ExchangePatience, reconnect_seconds: float) -> Json:
         def talk(stream: Stream) -> HttpAnswer:
-            return post(stream, signed_headers(self._endpoint, operation, body, time.time()), body)
+            return post(stream, signed_headers(self._connection.endpoint, operation, body, time.time()), body)
 
         return _answer(operation, self._connection.line.exchange(talk, patience, reconnect_seconds))
 
