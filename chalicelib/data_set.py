@@ -272,7 +272,7 @@ def texts_of(data_set: DataSet) -> dict[str, dict[str, bytes]]:
 
 def revision_of(texts: Texts) -> str:
     """An opaque name for this content: the same texts under the same keys give the same revision."""
-    import hashlib  # not digests.py: this is much data, piece by piece, and no cold start that finds a snapshot needs it
+    import hashlib  # much data, piece by piece; no cold start that finds a snapshot needs it
 
     digest = hashlib.sha256()
     for kind in KINDS:
