@@ -11,6 +11,7 @@ import os
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -72,6 +73,8 @@ class Function:
             **environment,
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self._printed, name = tempfile.mkstemp()  # no pipe: what was printed before an answer is there with it
+        os.unlink(name)
         self.before_event: Callable[[], object] = lambda: None
         """Called each time just before an event is handed out."""
 
@@ -86,6 +89,7 @@ class Function:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        os.close(self._printed)
 
     def invoke(self, event: Any, timeout_seconds: float = 60.0) -> Answer:
         """Raises InvocationError when the function raises."""
@@ -97,10 +101,9 @@ class Function:
                 self._command,
                 cwd=self._package,
                 env=self._environment,
-                stdout=subprocess.PIPE,
+                stdout=self._printed,
                 stderr=subprocess.STDOUT,
             )
-            threading.Thread(target=self._collect, args=(self.process,), daemon=True).start()
         try:
             ok, body, received = self._server.answers.get(timeout=timeout_seconds)
         except queue.Empty:
@@ -110,12 +113,9 @@ class Function:
         return Answer(json.loads(body), received - start)
 
     def log(self) -> str:
-        return b"".join(self._server.log).decode(errors="replace")
-
-    def _collect(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            self._server.log.append(line)
+        """All that the function has printed so far."""
+        size = os.fstat(self._printed).st_size
+        return os.pread(self._printed, size, 0).decode(errors="replace")
 
 
 def api_event(resource: str, body: str, headers: dict[str, str], path_parameters: dict[str, str]) -> dict[str, Any]:
@@ -147,7 +147,6 @@ class _RuntimeApi(ThreadingHTTPServer):
         super().__init__(*arguments)
         self.events: queue.Queue[bytes] = queue.Queue()
         self.answers: queue.Queue[tuple[bool, bytes, float]] = queue.Queue()
-        self.log: list[bytes] = []
         self.before_event: Callable[[], object] = lambda: None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
