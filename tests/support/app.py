@@ -18,6 +18,7 @@ from chalicelib.timing import Timing
 from chalicelib.wiring import Wiring
 from tests.support.data import PROJECT
 from tests.support.fronts import REST, FrontClient
+from tests.support.timings import PATIENT
 
 Json = dict[str, Any]
 Environment = dict[str, str]
@@ -55,12 +56,12 @@ class App:
         return self.client.lambda_.invoke(function, event).payload
 
 
-def import_app() -> Any:
+def import_app(timing: Timing = Timing()) -> Any:
     """A new module from ``app.py``, in ``sys.modules`` as `app`, with parts of its own that ``flags`` shares.
 
     Its environment is that of the process.
     """
-    chalicelib.wiring.wiring = Wiring()
+    chalicelib.wiring.wiring = Wiring(timing)
     spec = importlib.util.spec_from_file_location("app", PROJECT / "app.py")
     assert spec is not None
     assert spec.loader is not None
@@ -69,7 +70,7 @@ def import_app() -> Any:
     return module
 
 
-QUICK = Timing(settle_seconds=0.05)
+QUICK = PATIENT._replace(settle_seconds=0.05)
 """A webhook that announces no version is over soon: most tests change LaunchDarkly before they announce it."""
 
 _OURS = (
@@ -100,9 +101,7 @@ def import_app_in(
     for name, value in environment.items():
         patch.setenv(name, value)
     patch.setitem(sys.modules, "app", None)  # what there was comes back after the test
-    module = import_app()
-    module.wiring.timing = timing
-    return App(module, front)
+    return App(import_app(timing), front)
 
 
 LoadApp = Callable[..., App]

@@ -12,10 +12,12 @@ from zipfile import ZipFile
 
 from chalice.test import Client
 
+from chalicelib.wiring import wiring
 from tests.support.app_lines import reply
 from tests.support.data import PROJECT
 from tests.support.forks import FORKS, ForkedProcess
 from tests.support.processes import PYTHON, OwnProcess
+from tests.support.timings import PATIENT
 
 Json = dict[str, Any]
 
@@ -45,6 +47,7 @@ class ForkedApp(ForkedProcess):
 
 
 def _answer(connection: Connection) -> None:
+    wiring.timing = PATIENT
     import app
 
     client = Client(app.app, stage_name="test")  # a stage without variables of its own
