@@ -73,10 +73,11 @@ def import_app(timing: Timing = Timing()) -> Any:
 QUICK = PATIENT._replace(settle_seconds=0.05)
 """A webhook that announces no version is over soon: most tests change LaunchDarkly before they announce it."""
 
-_OURS = (
+OURS = (
     *("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "AWS_", "BIG_SEGMENTS_"),
     *("EVENTS", "FLAGS_", "TRACK_", "STATUS_", "EXPLORER"),
 )
+"""How the variables begin that the app or AWS's SDK looks at."""
 
 
 def open_environment(redis_url: str, launchdarkly_uri: str) -> Environment:
@@ -96,7 +97,7 @@ def import_app_in(
     patch: pytest.MonkeyPatch, environment: Environment, timing: Timing = QUICK, front: str = REST
 ) -> App:
     """A new app with exactly this environment, until ``patch`` is undone."""
-    for name in [name for name in os.environ if name.startswith(_OURS)]:
+    for name in [name for name in os.environ if name.startswith(OURS)]:
         patch.delenv(name)
     for name, value in environment.items():
         patch.setenv(name, value)
