@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def forget_the_shell() -> None:
-    """A profile of AWS's, a store or a proxy of whoever runs the tests is not for what they start on this machine."""
+    """A profile of AWS's or a store of whoever runs the tests is not for them, nor a proxy for what they start here."""
     for name in [name for name in os.environ if name.startswith(OURS)]:
         del os.environ[name]
     no_proxy = ",".join(filter(None, (os.environ.get("no_proxy"), "127.0.0.1", "localhost")))

@@ -134,9 +134,10 @@ def sized_flag(size: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("key", "fits"), [("x" * 1024, True), ("x" * 1025, False), ("ü" * 512, True), ("ü" * 513, False), ("", False)]
 )
-def test_a_key_that_dynamodb_refuses_is_left_out(key: str, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    writer = DynamoDbWriter("table", "launchdarkly", {}, PATIENT)
+def test_a_key_that_dynamodb_refuses_is_left_out(key: str, fits: bool) -> None:
+    keys = {name: "testing" for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_DEFAULT_REGION": "eu-central-1", **keys}
+    writer = DynamoDbWriter("table", "launchdarkly", nowhere, PATIENT)
     assert writer.can_hold(SEGMENTS, key, fetched_item(boolean_flag(key))) is fits
 
 
