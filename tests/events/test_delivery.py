@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+import redis
 from ldclient.context import Context
 
 from chalicelib.events.batches import pack
@@ -177,6 +178,17 @@ def test_events_of_a_week_ago_are_dropped_and_counted(app: App, launchdarkly: Fa
     leave(app, custom("new"))
     assert app.invoke("deliver_events", {}) == delivered(1, dropped=2)
     assert keys_sent(launchdarkly) == ["new"]
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"x y", b"\xff", b"\xff y"])
+def test_what_is_no_batch_holds_nothing_up(
+    app: App, launchdarkly: FakeLaunchDarkly, valkey: redis.Redis, value: bytes
+) -> None:
+    valkey.rpush("launchdarkly:$events", value)
+    leave(app, custom("a"))
+    answer = app.invoke("deliver_events", {})
+    assert (answer["status"], answer["delivered"], keys_sent(launchdarkly)) == ("delivered", 1, ["a"])
+    assert valkey.exists("launchdarkly:$events", "launchdarkly:$events_bytes") == 0
 
 
 def test_what_functions_had_no_room_for_is_told(

@@ -66,6 +66,8 @@ class RedisEventQueue:
         def remove(pipeline: Pipeline) -> None:
             for value in values:  # of one that is there twice the second: the first keeps its place in a plan
                 pipeline.lrem(events, -1, value)  # type: ignore[arg-type]  # redis-py's types know of text only
+                if value.endswith(b" "):  # no batch of ours, and perhaps without the space
+                    pipeline.lrem(events, -1, value[:-1])  # type: ignore[arg-type]
             pipeline.decrby(size, sum(map(len, values)))
             pipeline.set(self._key("$delivery"), state)
 
