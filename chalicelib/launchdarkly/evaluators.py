@@ -329,8 +329,7 @@ class BareEvaluator:
         return detail, result.prerequisites
 
 
-if Evaluator is not None:
-    _WITH_REASONS, _WITHOUT_REASONS = EventFactory(with_reasons=True), EventFactory(with_reasons=False)
+_WITH_REASONS, _WITHOUT_REASONS = EventFactory(with_reasons=True), EventFactory(with_reasons=False)
 
 
 def _failed(error_kind: str, default: Any = None) -> EvaluationDetail:
