@@ -151,10 +151,9 @@ class _DynamoDbUpdate:
         if items or packed.snapshot is not None:
             superseded.add(record)  # until the record names it: should this writer die, its parts are not forgotten
             self._update_sync(
-                "SET writing = :revision, superseded = :superseded ADD writes :one",
+                "SET writing = :revision, superseded = :superseded",
                 revision=record.revision,
                 superseded=superseded.to_json(),
-                one=1,
             )
         self._write(items)
         if not self.stored.initialized:
@@ -220,7 +219,7 @@ class _DynamoDbUpdate:
                 time.sleep(random.SystemRandom().uniform(0, pause))  # the system's, as in refresh/turn.py
             pause = min(2 * pause, longest_pause) if unprocessed else first_pause
 
-    def _update_sync(self, expression: str, **values: str | int) -> None:
+    def _update_sync(self, expression: str, **values: str) -> None:
         if self._table.update("$sync", expression, "lock_owner = :owner", owner=self._owner, **values) is None:
             raise RefreshConflict(
                 "This refresh took longer than its lock; the one that has it now completes the store."
@@ -332,9 +331,9 @@ class WritableTable(Table):
         except RequestRefused as refusal:
             if refusal.code == "ConditionalCheckFailedException":
                 return None
-            if refusal.code != "ValidationException" or "ADD " not in expression:
+            if refusal.code != "ValidationException" or not expression.startswith("ADD "):
                 raise
-            return self.update(name, _set_instead_of_add(expression), condition, **values)
+            return self.update(name, re.sub(r"^ADD (\w+)", r"SET \1 =", expression), condition, **values)
         return updated
 
     def batch_write(self, requests: list[Attributes]) -> list[Attributes]:
@@ -381,11 +380,6 @@ def number_in(item: Attributes, name: str) -> int:
 
 def _parts(snapshot: bytes) -> list[bytes]:
     return [snapshot[start : start + PART_BYTES] for start in range(0, len(snapshot), PART_BYTES)]
-
-
-def _set_instead_of_add(expression: str) -> str:
-    """Of an expression that begins with SET, or has nothing but ADD."""
-    return re.sub(r" ADD (\w+) ", r", \1 = ", re.sub(r"^ADD (\w+) ", r"SET \1 = ", expression))
 
 
 def _value(value: str | int | list[str]) -> Attributes:
