@@ -20,7 +20,7 @@ from chalicelib.errors import StoreUnavailable
 from chalicelib.read.snapshots import Snapshot, Snapshots
 from chalicelib.stores.dynamodb.sdk import sdk_read_call
 from chalicelib.stores.dynamodb.table import Table
-from chalicelib.stores.dynamodb.writer import WritableTable
+from chalicelib.stores.dynamodb.writable import WritableTable
 from chalicelib.timing import Timing
 from tests.stores.conftest import OpenSdk, OpenStore, evaluated_by, over_store
 from tests.stores.test_store_contract import LOCK_SECONDS, NOTHING, data_set, record_of, whole, write
