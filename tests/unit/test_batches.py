@@ -171,7 +171,7 @@ def test_a_payload_is_cut_where_it_would_be_too_large() -> None:
 
 # What is kept between runs.
 
-STATE = State(7, 3, 1_000, 2, 2_000, "a reason", Plan(("a", "b"), (Part("id", 0, 5), Part("other", 5, 9))), ("z",))
+STATE = State(7, 3, 1_000, 2, 1, 2_000, "a reason", Plan(("a", "b"), (Part("id", 0, 5), Part("other", 5, 9))), ("z",))
 
 
 @pytest.mark.parametrize("state", [State(), STATE, STATE._replace(plan=None), STATE._replace(plan=Plan((), ()))])
