@@ -286,6 +286,25 @@ class Answering:
         return self._answer(body)
 
 
+ODD: list[tuple[str, object]] = [
+    ('"odd": 1e999', {"odd": None}),
+    ('"odd": -1e999, "private": 1e999, "_meta": {"privateAttributes": ["private"]}', {"odd": None}),
+    ('"odd": [1e999, {"deep": 1e999, "even": 1e308}]', {"odd": [None, {"deep": None, "even": 1e308}]}),
+]
+
+
+@pytest.mark.parametrize(("attributes", "told"), ODD, ids=["a number", "a private one", "deep within"])
+def test_a_number_that_json_does_not_have_costs_no_event(
+    app: App, launchdarkly: FakeLaunchDarkly, attributes: str, told: dict[str, Any]
+) -> None:
+    body = f'{{"kind": "user", "key": "anna", {attributes}}}'.encode()
+    assert app.post("/evaluate/tracked", body).json_body["value"] is True
+    assert app.invoke("deliver_events", {})["dropped"] == 0
+    (index,), (feature,) = (launchdarkly.events(kind) for kind in ("index", "feature"))
+    for event in (index, feature):
+        assert {name: value for name, value in event["context"].items() if name in ("odd", "private")} == told
+
+
 def test_what_functions_had_no_room_for_is_told(
     app: App, launchdarkly: FakeLaunchDarkly, caplog: pytest.LogCaptureFixture
 ) -> None:
