@@ -23,7 +23,7 @@ from ..wiring import Wiring
 from .access import check_full_access
 from .answers import Answer, Json, error_answer, with_what_to_send
 from .cors import cors_headers, preflight_headers
-from .gateway import incoming, is_of_rest_api
+from .gateway import incoming, is_of_rest_api, list_header
 from .request import Asked, Incoming, Query, take_apart
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class FlagsApp(Chalice):
         self._open_to_pages[path] = method
 
         def preflight(_key: str | None = None) -> Answer:
-            asked_headers = self.request.headers.get("access-control-request-headers", "")
+            asked_headers = list_header(self.request, "access-control-request-headers") or ""
             headers = preflight_headers(self._wiring.settings.cors_allow_origin, asked_headers, method)
             return Answer("", {"Allow": f"{method}, OPTIONS", **headers}, 204)
 
