@@ -67,8 +67,11 @@ class FlagsApp(Chalice):
         call = functools.partial(super().__call__, context=context)
         return answer_at_the_door(event, self.routes, checked_by_app=self._authorizer, call=call)
 
-    def answers(self, path: str, method: str = "GET", **options: Any) -> Callable[[Callable[..., Answer]], View]:
-        """``route`` for a view that returns an Answer, and raises our errors; it takes the flag key of the path."""
+    def answers(self, path: str, *methods: str, **options: Any) -> Callable[[Callable[..., Answer]], View]:
+        """``route`` for a view that returns an Answer, and raises our errors; it takes the flag key of the path.
+
+        GET where no method is named. The answer to HEAD has no body.
+        """
 
         def decorate(view: Callable[..., Answer]) -> View:
             @functools.wraps(view)
@@ -82,9 +85,10 @@ class FlagsApp(Chalice):
                         from .ofrep import error_body
 
                         given = given._replace(body=error_body(error, key))
-                return Response(given.body, dict(given.headers), given.status)
+                body = "" if self.request.method == "HEAD" else given.body
+                return Response(body, dict(given.headers), given.status)
 
-            self.route(path, methods=[method], **options)(answer)
+            self.route(path, methods=list(methods or ("GET",)), **options)(answer)
             return view
 
         return decorate
