@@ -141,6 +141,7 @@ VALUES: dict[tuple[str, str], list[Json]] = {
     ("$sync", "lock_owner"): [{"N": "7"}, {"BOOL": True}],
     ("$sync", "lock_expires"): [{"S": "tomorrow"}],
     ("$sync", "writing"): [{"BOOL": True}, {"S": "a revision"}],
+    ("$sync", "writes"): [{"S": "many"}, {"N": "1.5"}],
     ("$sync", "superseded"): [
         {"N": "7"},
         {"S": "{"},
