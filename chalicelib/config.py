@@ -653,36 +653,34 @@ def deployment_name(environment: Mapping[str, str] | None = None) -> str | None:
     return function.rpartition("-")[0] or function
 
 
-def evaluates_on_lambda(environment: Mapping[str, str] | None = None) -> bool:
+def evaluates_on_lambda() -> bool:
     """Whether this process is a Lambda function of the app whose events want flags, and not a refresh."""
-    variables = os.environ if environment is None else environment
-    return variables.get("_HANDLER") in (_API, "app.on_event") and "AWS_LAMBDA_FUNCTION_NAME" in variables
+    return os.environ.get("_HANDLER") in (_API, "app.on_event") and is_on_lambda()
 
 
-def is_on_lambda(environment: Mapping[str, str] | None = None) -> bool:
+def is_on_lambda() -> bool:
     """Whether this process is a Lambda function, of whatever app."""
-    return "AWS_LAMBDA_FUNCTION_NAME" in (os.environ if environment is None else environment)
+    return "AWS_LAMBDA_FUNCTION_NAME" in os.environ
 
 
-def is_to_be_restored(environment: Mapping[str, str] | None = None) -> bool:
+def is_to_be_restored() -> bool:
     """Whether Lambda keeps an image of this process before its first event, and goes on from copies (SnapStart)."""
-    variables = os.environ if environment is None else environment
-    return variables.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+    return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
 
 
-def log_level(environment: Mapping[str, str] | None = None) -> str:
+def log_level() -> str:
     """The level that the function is configured to log from, in the words of Python's logging; INFO by default.
 
     Source: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
     """
-    level = (os.environ if environment is None else environment).get("AWS_LAMBDA_LOG_LEVEL", "INFO").upper()
+    level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "INFO").upper()
     named = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL"}.get(level, level)
     return named if named in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL") else "INFO"
 
 
-def logs_json_frames(environment: Mapping[str, str] | None = None) -> bool:
+def logs_json_frames() -> bool:
     """Whether the function is configured for Lambda's JSON log format, in which Lambda itself looks at each line."""
-    return (os.environ if environment is None else environment).get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+    return os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
 
 
 def is_behind_iam(environment: Mapping[str, str] | None = None) -> bool:

@@ -115,6 +115,28 @@ def test_an_empty_store_of_ones_own_gets_the_examples(valkey: redis.Redis, redis
     assert valkey.hlen("launchdarkly:features") > 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"EVALUATE_AUTH": "token"}, "there is no digest of a token. make token prints a token and its digest; then"),
+        ({"EVALUATE_AUTH": "iam"}, "nobody checks signatures here. Leave it unset, or set it to none."),
+    ],
+    ids=["token", "iam"],
+)
+def test_it_says_so_where_no_caller_can_evaluate(redis_url: str, settings: dict[str, str], said: str) -> None:
+    with local_stage({"REDIS_URL": redis_url, **settings}) as stage:
+        (refused,) = (line for line in stage.said if line.startswith("Every evaluation is refused: EVALUATE_AUTH is "))
+        assert said in refused
+        assert not any("<token>" in line or "in a browser" in line for line in stage.said)
+        assert requests.post(f"{stage.url}evaluate/new-checkout", json={"key": "anna"}, timeout=60).status_code == 401
+
+
+def test_a_token_is_asked_for_where_one_can_exist(redis_url: str) -> None:
+    with local_stage({"REDIS_URL": redis_url, "EVALUATE_CLIENT_TOKEN_SHA256": "ab" * 32}) as stage:
+        assert any("-H 'Authorization: Bearer <token>'" in line for line in stage.said)
+        assert not any("refused" in line for line in stage.said)
+
+
 def refusals(tmp_path: Path, launchdarkly: FakeLaunchDarkly) -> dict[str, tuple[dict[str, str], str]]:
     (tmp_path / "broken.json").write_text('{"flags": {\n"a": 1}}')
     launchdarkly.fault = Fault.UNAUTHORIZED
