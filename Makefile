@@ -142,7 +142,8 @@ monitoring: .venv/run-installed
 ## preflight: whether STAGE can be deployed; changes nothing. RUNTIME=python3.12 says that another Python is meant
 preflight: .venv/run-installed
 	@$(NAMED_STAGE)
-	$(BIN)/python -m tools.preflight $(THIS_STAGE) $(call SAID,RUNTIME,--runtime)
+	$(BIN)/python -m tools.preflight $(THIS_STAGE) $(call SAID,RUNTIME,--runtime) $(call SAID,FRONT,--front) \
+	  $(call SAID,LOG_DAYS,--log-days)
 
 ## deploy: check STAGE, deploy its package with `chalice deploy`, fill its store; FRONT=url adds a function URL
 deploy: preflight package

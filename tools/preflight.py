@@ -20,7 +20,9 @@ from chalicelib.errors import ConfigurationError
 from chalicelib.secrets import checked_secret
 from chalicelib.stores.redis.address import address_of, parse_address
 from chalicelib.stores.redis.iam import cache_at
+from tools.after_deploy import LOG_DAYS
 from tools.deployment import deployed_runtime
+from tools.function_url import FRONTS
 from tools.functions import Function, functions_of
 from tools.network import problems_of_address, problems_of_reach, types_of_network
 from tools.policies import Needed, Policy
@@ -46,6 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--runtime", help="the runtime to deploy, such as python3.12, where the deployed one is another"
     )
+    # What comes after `chalice deploy`, and would be refused too late there.
+    parser.add_argument("--front", choices=FRONTS)
+    parser.add_argument("--log-days", type=int, choices=LOG_DAYS)
     options = parser.parse_args(arguments)
     try:
         stage = Stage(options.stage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import boto3
 import pytest
 
 from tests.support.aws import Aws
+from tests.support.data import PROJECT
 from tests.tools.conftest import Configure
 from tools import after_deploy, deployment, preflight, register_webhook
 from tools.preflight import problems, problems_of_runtime, warnings
@@ -374,6 +376,29 @@ def test_the_command_prints_the_lines_and_fails(aws: Aws, capsys: pytest.Capture
         "",
         "There is no stage 'staging' in .chalice/config.json; it has: local, dev, production.\n",
     )
+
+
+@pytest.mark.parametrize("option", ["--front=uri", "--log-days=45", "--log-days=month"])
+def test_what_would_be_refused_after_the_deployment_is_refused_before_it(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        preflight.main(["production", option])
+    name = option.partition("=")[0]
+    assert f"argument {name}: invalid" in capsys.readouterr().err
+
+
+def test_make_deploy_has_them_looked_at_before_the_deployment() -> None:
+    planned = subprocess.run(
+        ["make", "--dry-run", "deploy", "STAGE=dev", "FRONT=uri", "LOG_DAYS=45"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    looked_at = planned[planned.index("tools.preflight") : planned.index("chalice package")]
+    assert "--front=" in looked_at
+    assert "--log-days=" in looked_at
 
 
 def test_a_function_without_a_policy_file_is_told(configure: Configure, aws: Aws, tmp_path: Path) -> None:
