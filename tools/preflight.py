@@ -269,7 +269,7 @@ def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]
     if function in ("api_handler", "on_event"):
         yield from _needed_for_big_segments(settings)
     if function in ("api_handler", "reconcile") and settings.dynamodb_table is not None:
-        yield Needed(("dynamodb:BatchWriteItem", "dynamodb:UpdateItem"), f"table/{settings.dynamodb_table}")
+        yield Needed(("dynamodb:BatchWriteItem", "dynamodb:UpdateItem"), _resource_of_table(settings.dynamodb_table))
     for secret in secrets.get(function, ()):
         yield from _needed_for_secret(secret)
     if stage.setting("subnet_ids", function):
@@ -281,11 +281,18 @@ def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]
 def _needed_of_table(function: str, settings: Settings) -> Iterator[Needed]:
     if function == "deliver_events":
         if settings.records_events and settings.dynamodb_table is not None:
-            yield Needed((*_READS, "dynamodb:DeleteItem", "dynamodb:UpdateItem"), f"table/{settings.dynamodb_table}")
+            yield Needed(
+                (*_READS, "dynamodb:DeleteItem", "dynamodb:UpdateItem"), _resource_of_table(settings.dynamodb_table)
+            )
     elif function == "reconcile":
         yield from _needed_to_read(settings, adds_events=False)
     elif function in FUNCTIONS:
         yield from _needed_to_read(settings)
+
+
+def _resource_of_table(table: str) -> str:
+    """``table`` is the table's name, or its ARN."""
+    return f"table/{table.rpartition('/')[2]}"
 
 
 _READS = ("dynamodb:GetItem", "dynamodb:Query")
@@ -294,14 +301,14 @@ _READS = ("dynamodb:GetItem", "dynamodb:Query")
 def _needed_to_read(settings: Settings, *, adds_events: bool = True) -> Iterator[Needed]:
     if settings.dynamodb_table is not None:
         adds = ("dynamodb:PutItem",) if adds_events and settings.records_events else ()
-        yield Needed((*_READS, *adds), f"table/{settings.dynamodb_table}")
+        yield Needed((*_READS, *adds), _resource_of_table(settings.dynamodb_table))
     if settings.direct_mode:
         yield from _needed_for_secret(settings.sdk_key)
 
 
 def _needed_for_big_segments(settings: Settings) -> Iterator[Needed]:
     if settings.big_segments_table is not None:
-        yield Needed(("dynamodb:BatchGetItem",), f"table/{settings.big_segments_table}")
+        yield Needed(("dynamodb:BatchGetItem",), _resource_of_table(settings.big_segments_table))
 
 
 def _needed_to_log_in(settings: Settings) -> Iterator[Needed]:

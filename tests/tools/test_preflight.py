@@ -305,6 +305,13 @@ def test_a_table_that_the_policies_do_not_name_is_told_for_every_function(config
     ]
 
 
+def test_a_table_may_be_named_by_its_arn(configure: Configure, aws: Aws) -> None:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    aws.create_table("serverless-flags-production")
+    arn = "arn:aws:dynamodb:eu-central-1:123456789012:table/serverless-flags-production"
+    assert problems(configure(DYNAMODB_TABLE=arn)) == []
+
+
 def test_a_table_of_big_segments_needs_its_own_place_in_the_policies_of_evaluations(
     configure: Configure, aws: Aws
 ) -> None:
