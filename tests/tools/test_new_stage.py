@@ -148,6 +148,28 @@ def test_a_table_has_the_prefix_that_is_said(aws: Aws, folder: Path) -> None:
     assert (variables["DYNAMODB_TABLE"], variables["STORE_PREFIX"]) == ("serverless-flags-eu", "team-a")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "store"),
+    [
+        ([], {"DYNAMODB_TABLE": "shared"}),
+        (["--redis-url", "rediss://cache.example.com"], {"REDIS_URL": "rediss://cache.example.com"}),
+    ],
+)
+def test_a_stage_that_is_written_anew_keeps_its_place_in_the_store(
+    aws: Aws, folder: Path, arguments: list[str], store: dict[str, str]
+) -> None:
+    assert command(*arguments) == 0
+    for name, value in {**store, "STORE_PREFIX": "team-a"}.items():
+        set_variable(folder, name, value)
+    assert command(*arguments, "--overwrite") == 0
+    variables = written(folder)["environment_variables"]
+    assert {name: variables[name] for name in (*store, "STORE_PREFIX")} == {**store, "STORE_PREFIX": "team-a"}
+    policy = (folder / ".chalice" / "policy-eu.json").read_text()
+    assert ("table/shared" in policy) is ("DYNAMODB_TABLE" in store)
+    assert command(*arguments, "--overwrite", "--prefix", "team-b") == 0
+    assert written(folder)["environment_variables"]["STORE_PREFIX"] == "team-b"
+
+
 def test_a_cache_on_the_internet_needs_no_network(aws: Aws, folder: Path) -> None:
     assert command("--redis-url", "rediss://cache.example.com:6380") == 0
     assert {"subnet_ids", "security_group_ids"} & set(written(folder)) == set()
