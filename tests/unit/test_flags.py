@@ -172,7 +172,10 @@ def test_an_unknown_flag_has_the_default(function: OwnFunction) -> None:
 
 @pytest.mark.parametrize("key", [None, 7, ["shiny"]])
 def test_a_key_that_is_no_string_has_the_default(key: Any, function: OwnFunction) -> None:
+    reason = {"kind": "ERROR", "errorKind": "FLAG_NOT_FOUND"}
     assert flags.variation(key, ANNA, "default") == "default"
+    assert flags.variation_detail(key, ANNA, "default") == EvaluationDetail("default", None, reason)
+    assert flags.migration_variation(key, ANNA, Stage.SHADOW)[0] is Stage.SHADOW
 
 
 def test_a_flag_that_cannot_be_read_has_the_default_and_no_other_flag_suffers(function: OwnFunction) -> None:
