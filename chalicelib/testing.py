@@ -84,14 +84,14 @@ class _Block:
     def __init__(
         self, outer: _Block | None, values: Mapping[str, FlagValue], named: Mapping[str, FlagValue], strict: bool | None
     ) -> None:
-        self._texts: dict[str, bytes] = {}
-        self._names: dict[str, str] = {}
-        if outer is not None:
-            self._texts.update({key: text for key, text in outer._texts.items() if _name_of(key) not in named})
-            self._names.update(outer._names)
-        self._names.update({name: name.replace("_", "-") for name in named})
-        self._texts.update({self._names[name]: _flag(self._names[name], value) for name, value in named.items()})
-        self._texts.update({key: _flag(key, value) for key, value in values.items()})
+        keys = {name: name.replace("_", "-") for name in named}
+        inherited = {} if outer is None else outer._texts
+        self._keys_by_name: dict[str, str] = {**({} if outer is None else outer._keys_by_name), **keys}
+        self._texts: dict[str, bytes] = {
+            **{key: text for key, text in inherited.items() if _name_of(key) not in named},
+            **{keys[name]: _flag(keys[name], value) for name, value in named.items()},
+            **{key: _flag(key, value) for key, value in values.items()},
+        }
         self._is_strict: bool = (outer is not None and outer._is_strict) if strict is None else strict
         self.unknown: dict[str, None] = {}
         """What a strict block was asked for by a client, which keeps exceptions to itself."""
@@ -99,7 +99,7 @@ class _Block:
 
     def key_of(self, asked: str) -> str:
         """The key under which there is such a flag, if there is one."""
-        return asked if asked in self._texts else self._names.get(_name_of(asked), asked)
+        return asked if asked in self._texts else self._keys_by_name.get(_name_of(asked), asked)
 
     def refuses(self, asked: str) -> bool:
         """Whether it is an error to ask for this flag."""

@@ -61,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(host: str, port: int) -> None:
+    if not 1 <= port <= 65_535:
+        raise CannotStart(f"There is no port {port}; choose one from 1 to 65535: make run PORT=8001")
     print("Starting; this takes a few seconds.", flush=True)
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")  # as `chalice local` does
     _set_environment()
@@ -101,8 +103,6 @@ def _make_server(host: str, port: int) -> tuple[Any, Any]:
     validate_routes(chalice_app.routes)
     try:
         server = factory.create_local_server(chalice_app, factory.create_config_obj(STAGE), host, port)
-    except OverflowError:
-        raise CannotStart(f"There is no port {port}; choose one from 1 to 65535: make run PORT=8001") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise CannotStart(f"Port {port} is in use; choose another one: make run PORT={port + 1}") from None

@@ -165,7 +165,7 @@ class FlagsApp(Chalice):
         self, options_of: Callable[[Query], Options], context_of: Callable[[Any], Context] = parse_context
     ) -> Asked:
         """What this request asks about flags. Raises InvalidToken and InvalidRequest."""
-        return take_apart(incoming(_request.get()), self._wiring.settings, options_of, context_of)
+        return take_apart(self.incoming(), self._wiring.settings, options_of, context_of)
 
     def note_flag(self, key: str) -> None:
         """The flag that this request is about goes into the log line."""

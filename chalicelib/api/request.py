@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, NoReturn
 from ..config import Settings
 from ..errors import InvalidRequest, InvalidToken
 from ..launchdarkly.sdk import Context
-from ..read.contexts import parse_context
 from ..read.evaluation import Options
 from .access import Access, check_access
 
@@ -114,7 +113,7 @@ def take_apart(
     incoming: Incoming,
     settings: Settings,
     options_of: Callable[[Query], Options],
-    context_of: Callable[[Any], Context] = parse_context,
+    context_of: Callable[[Any], Context],
 ) -> Asked:
     """What the request asks, narrowed to what its caller may see.
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 Json = dict[str, Any]
-"""An event (Any: JSON)."""
+"""A JSON object, such as an event (Any: JSON)."""
 
 MOST_BYTES = 300_000
 """Of the data of a batch: a DynamoDB item may have 400 KB."""

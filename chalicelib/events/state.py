@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from .batches import DeliveryReport, packed_at_ms
-
-Json = dict[str, Any]
-"""A JSON object (Any: JSON)."""
+from .batches import DeliveryReport, Json, packed_at_ms
 
 
 class Part(NamedTuple):

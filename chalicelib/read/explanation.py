@@ -174,9 +174,8 @@ class _Explanation:
         if not is_reached:
             return _step("rule", "not reached", f"{name} was not reached.", index=index, id=rule.id, clauses=[])
         clauses = [self._probes.clause(clause) for clause in rule.clauses]
-        stops = next(
-            (each for each in clauses if each["matched"] is not True), None
-        )  # as the SDK looks at no further one
+        # The SDK looks at no clause after the first that does not match.
+        stops = next((each for each in clauses if each["matched"] is not True), None)
         if self._reason["kind"] == "ERROR" and stops is not None and stops["matched"] is None:
             text = f"{name} cannot be evaluated: {stops['text']}."
             return _step("rule", "failed", text, index=index, id=rule.id, clauses=clauses)

@@ -124,14 +124,17 @@ def test_a_file_of_plain_values_is_served_in_both_modes(
         app.module.wiring.direct_flags.client.close()
 
 
+@pytest.mark.parametrize("how", ["webhook", "reconcile"])
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 2), (3, 2)])
-def test_an_edit_shows_whatever_became_of_the_version(file_app: App, file: Path, before: int, after: int) -> None:
+def test_an_edit_shows_whatever_became_of_the_version(
+    file_app: App, file: Path, before: int, after: int, how: str
+) -> None:
     file.write_text(json.dumps(flags(before, value=False)))
     file_app.webhook()
     assert file_app.evaluate(USER) == {"shiny": {"value": False, "variation": 1, "version": before}}
 
     file.write_text(json.dumps(flags(after, value=True)))
-    answer = file_app.webhook()
+    answer = file_app.webhook() if how == "webhook" else file_app.invoke("reconcile", {})
 
     assert (answer["status"], answer["changed"], answer["held_back"]) == ("refreshed", True, 0)
     assert file_app.evaluate(USER) == {"shiny": {"value": True, "variation": 0, "version": after}}

@@ -263,6 +263,7 @@ NOT_CONFIGURED = {
 WRONG_SETTINGS = [
     ({"REDIS_URL": ""}, "Neither REDIS_URL nor DYNAMODB_TABLE is set; daemon mode needs exactly one of them."),
     ({"LAUNCHDARKLY_BASE_URI": "hunter2"}, "LAUNCHDARKLY_BASE_URI"),
+    ({"LAUNCHDARKLY_STREAM_URI": "https://u:hunter2@relay:80300"}, "LAUNCHDARKLY_STREAM_URI"),
     ({"EVALUATION_MODE": "hunter2"}, "EVALUATION_MODE"),
     ({"CORS_ALLOW_ORIGIN": "hunter2"}, "CORS_ALLOW_ORIGIN"),
     ({"EVALUATE_TOKEN_SHA256": "hunter2"}, "EVALUATE_TOKEN_SHA256"),

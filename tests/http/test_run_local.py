@@ -22,7 +22,7 @@ from tests.support.ports import free_port
 from tests.support.processes import BIN, OwnProcess
 from tests.support.stores import data_set, refresh_store
 from tests.support.waiting import eventually
-from tools.run_local import reconcile_forever
+from tools.run_local import main, reconcile_forever
 
 
 def value_of(stage: LocalStage, key: str) -> object:
@@ -72,6 +72,15 @@ def test_it_says_what_it_serves_and_what_to_try(tmp_path: Path) -> None:
         assert stage.process.wait() == 0
         rest = [line for line in iter(stage.process.read_line, "") if line.strip()]
         assert [line for line in rest if not line.startswith(('{"timestamp"', "127.0.0.1 - - "))] == []
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536"])
+def test_a_port_that_cannot_be_is_told_at_once(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--port", port]) == 1
+    assert capsys.readouterr() == (
+        "",
+        f"There is no port {port}; choose one from 1 to 65535: make run PORT=8001\n",
+    )
 
 
 def test_an_sdk_key_is_the_source_and_is_asked_every_minute(launchdarkly: FakeLaunchDarkly) -> None:
