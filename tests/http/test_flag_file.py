@@ -143,6 +143,7 @@ def test_an_edit_shows_whatever_became_of_the_version(
 BROKEN = {
     "cut off": ('{"flags": {\n"shiny": {"key": "shiny", ', ", line 2: not valid JSON: "),
     "no object": ("[]", ', line 1: expected an object with "flags", "flagValues" or "segments".'),
+    "other names": ('{"Flags": {}}', ', line 1: expected an object with "flags", "flagValues" or "segments".'),
     "empty": ("", ', line 1: expected an object with "flags", "flagValues" or "segments".'),
     "a flag that is no object": (
         '{"flags":\n\n{"shiny": true}}',
