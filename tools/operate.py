@@ -93,7 +93,9 @@ def _refresh(stage: Stage, options: argparse.Namespace) -> None:
     if stage.name != LOCAL:
         outcome = invoke(find(stage).function_name("reconcile"), {"force": True} if options.force else {})
     elif options.force:
-        raise StageError("FORCE is for a deployed stage; locally, what the flag file says is taken as it is.")
+        raise StageError(
+            "FORCE is for a deployed stage; locally, what the flag file says is taken as it is, unless it is empty."
+        )
     else:
         status, outcome = _ask_local(options.port, "POST", "/webhook", {"kind": "flag"})
         if status != 200:

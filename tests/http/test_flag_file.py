@@ -170,6 +170,18 @@ BROKEN = {
 }
 
 
+def test_a_file_without_flags_empties_the_store_only_by_force(file_app: App, file: Path) -> None:
+    file.write_text(json.dumps(flags(1, value=True)))
+    file_app.webhook()
+    file.write_text("{}")
+    refused = file_app.post("/webhook", {"kind": "flag"})
+    assert refused.status_code == 503
+    assert refused.json_body["Message"].startswith("The flag file holds an empty data set; the store keeps its 1 flags")
+    assert file_app.evaluate(USER) != {}
+    assert file_app.invoke("reconcile", {"force": True})["flags"] == 0
+    assert file_app.evaluate(USER) == {}
+
+
 @pytest.mark.parametrize(("content", "message"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_file_is_a_503_that_names_the_line_and_leaves_the_store_as_it_was(
     file_app: App, file: Path, valkey: redis.Redis, content: str | bytes | None, message: str

@@ -257,7 +257,7 @@ def test_what_does_not_go_locally_is_told(stage: Stage, capsys: pytest.CaptureFi
         assert operate.main(["status", "local"]) == 1
     assert operate.main(["--port", "99999", "status", "local"]) == 1
     assert capsys.readouterr().err.splitlines() == [
-        "FORCE is for a deployed stage; locally, what the flag file says is taken as it is.",
+        "FORCE is for a deployed stage; locally, what the flag file says is taken as it is, unless it is empty.",
         "The local stage logs where `make run` was started.",
         "Nothing listens on port 8000 here: make run, or say PORT=...",
         "What listens on port 8000 here is not this app; say PORT=...",
