@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from chalicelib.config import EnvironmentResource, Settings, load_settings
 from chalicelib.data_set import FEATURES, SEGMENTS, Announcement
 from chalicelib.errors import InvalidRequest, InvalidSignature
+from chalicelib.refresh import webhook
 from chalicelib.refresh.webhook import Change, change_in, verify_signature, verify_webhook
 from tests.support.webhooks import WEBHOOK_SECRET, signature_of
 
@@ -87,6 +88,19 @@ def test_the_settings_refuse_a_webhook(refusing: Settings, signature: str | None
         verify_webhook(refusing, BODY, signature)
     assert WEBHOOK_SECRET not in str(raised.value)
     assert signature_of(BODY) not in str(raised.value)
+
+
+def test_a_webhook_without_a_signature_is_no_reason_to_look_whether_the_secret_was_rotated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def rotated_secret(source: object, known: str) -> NoReturn:
+        raise AssertionError("it asks SSM")
+
+    monkeypatch.setattr(webhook, "rotated_secret", rotated_secret)
+    with pytest.raises(InvalidSignature, match="not signed"):
+        verify_webhook(settings(WEBHOOK_SECRET), BODY, None)
+    with pytest.raises(AssertionError, match="it asks SSM"):
+        verify_webhook(settings(WEBHOOK_SECRET), BODY, "wrong")
 
 
 def test_without_a_secret_the_refusal_says_what_to_set() -> None:
@@ -199,6 +213,16 @@ ANNOUNCED: list[tuple[str, Json, Announcement | None]] = [
         entry("flag", *EVERY_ENVIRONMENT, action="createFlag", currentVersion=current(1)),
         Announcement(FEATURES, "a", 1),
     ),
+    (
+        "a flag, with a segment beside it",
+        entry("flag", FLAG, SEGMENT, currentVersion=current()),
+        Announcement(FEATURES, "new-checkout", 8),
+    ),
+    (
+        "something else than a truth about the archive",
+        entry("flag", FLAG, currentVersion=current(archived="no")),
+        Announcement(FEATURES, "new-checkout", 8),
+    ),
     ("several flags", entry("flag", FLAG, EVERY_ENVIRONMENT[0], currentVersion=current()), None),
     ("every flag", entry("flag", "proj/shop:env/production:flag/*", currentVersion=current()), None),
     ("a segment, whose entry has no such version", entry("segment", SEGMENT, currentVersion=current()), None),
@@ -231,6 +255,8 @@ def test_without_an_environment_the_only_one_in_the_entry_is_meant() -> None:
     one = entry("flag", FLAG, currentVersion=current())
     several = entry("flag", *EVERY_ENVIRONMENT, currentVersion=current())
     assert change_in(one, None) == Change(Announcement(FEATURES, "new-checkout", 8))
+    with_wildcard = entry("flag", FLAG, "proj/shop:env/*:flag/new-checkout", currentVersion=current())
+    assert change_in(with_wildcard, None) == Change(Announcement(FEATURES, "new-checkout", 8))
     assert change_in(several, None) == Change(None)
 
 
