@@ -146,6 +146,8 @@ def _matching(pattern: str) -> Callable[[str], str]:
 
 
 def _seconds(text: str) -> float:
+    if not text.isascii() or "_" in text:  # float() also takes 1_0, and the digits of other scripts
+        raise ValueError
     seconds = float(text)
     if not 0.0 <= seconds < float("inf"):
         raise ValueError
@@ -153,7 +155,8 @@ def _seconds(text: str) -> float:
 
 
 def _environment_resource(text: str) -> EnvironmentResource:
-    match = re.fullmatch(r"proj/([^:;/]+):env/([^:;/]+)", text)
+    """One environment: with a wildcard, no webhook would ever be about it."""
+    match = re.fullmatch(r"proj/([^:;/*~\s]+):env/([^:;/*~\s]+)", text)
     if match is None:
         raise ValueError
     return EnvironmentResource(project=match[1], environment=match[2])
@@ -199,8 +202,29 @@ def _origin(text: str) -> str:
     return text
 
 
-_http_uri = _matching(r"https?://[^\s/]\S*")
-_AN_HTTP_URI = "a URL that starts with https:// or http://"
+def _http_uri(text: str) -> str:
+    """What a path can be added to: without a query or a fragment, and with a host and a port that can be."""
+    if re.fullmatch(r"https?://[^\s/?#\\][^\s?#\\]*", text) is None:
+        raise ValueError
+    authority = text.split("/")[2].rpartition("@")[2]
+    _, bracket, rest = authority.rpartition("]")  # of an IPv6 address
+    _, colon, port = rest.partition(":")
+    if authority.startswith("[") != bool(bracket) or (colon and not (port.isdecimal() and 1 <= int(port) <= 65_535)):
+        raise ValueError
+    return text
+
+
+def _table_name(text: str) -> str:
+    """The table's name, or its ARN."""
+    name = text.rpartition(":table/")[2] if text.startswith("arn:") else text
+    letters_and_digits = name.replace("-", "").replace("_", "").replace(".", "")
+    if len(name) > 255 or not (letters_and_digits.isascii() and letters_and_digits.isalnum()):
+        raise ValueError
+    return text
+
+
+_A_TABLE_NAME = "the name of a DynamoDB table: at most 255 letters, digits, hyphens, dots and underscores"
+_AN_HTTP_URI = "a URL that starts with https:// or http://, without a query, and with a port up to 65535 if with any"
 _DIGESTS = "SHA-256 digests of 64 hexadecimal digits each, separated by commas (the digest of a token, never the token)"
 _NO_DIGESTS: frozenset[str] = frozenset()
 _NO_ATTRIBUTES: tuple[str, ...] | None = ()
@@ -267,7 +291,13 @@ class Settings:
         "How Redis is logged in to: by what its URL says, or as the URL's user by IAM, in ElastiCache.",
         expected="one of: password, iam",
     )
-    dynamodb_table = Variable("DYNAMODB_TABLE", str, None, "The store, unless it is Redis: the name of a table.")
+    dynamodb_table = Variable(
+        "DYNAMODB_TABLE",
+        _table_name,
+        None,
+        "The store, unless it is Redis: the name of a table.",
+        expected=_A_TABLE_NAME,
+    )
     store_prefix = Variable(
         "STORE_PREFIX",
         _prefix,
@@ -290,7 +320,11 @@ class Settings:
         private=True,
     )
     big_segments_table = Variable(
-        "BIG_SEGMENTS_TABLE", str, None, "The same, where they are in DynamoDB: the name of a table."
+        "BIG_SEGMENTS_TABLE",
+        _table_name,
+        None,
+        "The same, where they are in DynamoDB: the name of a table.",
+        expected=_A_TABLE_NAME,
     )
     big_segments_prefix = Variable(
         "BIG_SEGMENTS_PREFIX", _prefix, None, "What their keys begin with, if not with STORE_PREFIX; none as there."

@@ -82,7 +82,7 @@ class SyncRecord(NamedTuple):
     clock; ``source`` is ``launchdarkly`` or ``file``; ``left_out`` items the store cannot hold.
     ``writing`` says that the items are being replaced, or were when the writer died: they are not of
     this revision alone. A store that replaces them as one step never says so. ``snapshot`` is None where
-    this version of the app can read none. ``doubted`` is what the next reconcile may take after all;
+    an older version of the app wrote the record. ``doubted`` is what the next reconcile may take after all;
     ``unreadable`` counts the items that the SDK cannot read. ``environment`` is the LaunchDarkly environment whose data
     set it is, in LaunchDarkly's words (``proj/default:env/production``); None where the refresher was not told.
     """

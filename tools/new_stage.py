@@ -68,8 +68,9 @@ def _write(options: argparse.Namespace) -> None:
         raise StageError(f"There is a stage {name!r} already. OVERWRITE=1 writes it anew and keeps what is yours.")
     variables = before.get("environment_variables", {})
     kind = options.store or ("redis" if options.redis_url or "REDIS_URL" in variables else "dynamodb")
-    store = _table(name) if kind == "dynamodb" else _cache(options)
+    store = _table(options) if kind == "dynamodb" else _cache(options)
     environment = _environment(options.environment or variables.get("LAUNCHDARKLY_ENVIRONMENT"))
+    load_settings({**store.variables, "LAUNCHDARKLY_ENVIRONMENT": environment})
     config["stages"][name] = _merged(before, stage_settings(name, store, environment))
     _write_json(path, config)
     for file, policy in policies(name, store).items():
@@ -155,8 +156,14 @@ def _allow(sid: str, actions: list[str], *resources: str) -> Json:
     return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": list(resources)}
 
 
-def _table(name: str) -> Store:
-    return Store({"DYNAMODB_TABLE": f"{APP}-{name}"}, {})
+def _table(options: argparse.Namespace) -> Store:
+    if options.redis_url or options.subnets or options.security_groups:
+        raise StageError("REDIS_URL, SUBNETS and SECURITY_GROUPS are for STORE=redis; a table needs none of them.")
+    return Store({"DYNAMODB_TABLE": f"{APP}-{options.stage}", **_prefix(options.prefix)}, {})
+
+
+def _prefix(prefix: str | None) -> dict[str, str]:
+    return {"STORE_PREFIX": prefix} if prefix else {}
 
 
 def _cache(options: argparse.Namespace) -> Store:
@@ -170,23 +177,26 @@ def _cache(options: argparse.Namespace) -> Store:
             "STORE=redis VPC=vpc-... SUBNETS=subnet-...,subnet-... or, for a cache of your own, say REDIS_URL=..., "
             "SUBNETS=... and SECURITY_GROUPS=..."
         )
-    prefix = options.prefix or said.get("StorePrefix")
+    parse_address(said["RedisUrl"])
     network = {"subnet_ids": said["SubnetIds"], "security_group_ids": said["SecurityGroupIds"]}
     return Store(
         {
             "REDIS_URL": said["RedisUrl"],
             **({"REDIS_AUTH": "iam"} if said.get("RedisAuth") == "iam" else {}),
-            **({"STORE_PREFIX": prefix} if prefix else {}),
+            **_prefix(options.prefix or said.get("StorePrefix")),
         },
-        {key: [each.strip() for each in ids.split(",")] for key, ids in network.items() if ids},
+        {key: listed for key, ids in network.items() if (listed := _listed(ids))},
     )
 
 
+def _listed(ids: str) -> list[str]:
+    return [each.strip() for each in ids.split(",") if each.strip()]
+
+
 def _environment(said: str | None) -> str:
-    """Raises StageError where nobody says it, and ConfigurationError where it is none."""
+    """Raises StageError where nobody says it."""
     if not said:
         raise StageError("Which LaunchDarkly environment? For example: ENVIRONMENT=proj/default:env/production")
-    load_settings({"LAUNCHDARKLY_ENVIRONMENT": said, "DYNAMODB_TABLE": "any"})
     return said
 
 

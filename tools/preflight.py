@@ -75,7 +75,7 @@ def problems(stage: Stage) -> list[str]:
     if found:
         return found
     settings = load_settings(environments[0])
-    found = list(_of_login(settings))
+    found = list(_of_addresses(settings))
     if found:
         return found
     return [
@@ -211,14 +211,14 @@ def _of_secrets(settings: Settings) -> Iterator[str]:
             yield f"{secret.variable}_PARAMETER is not set; it names the SSM parameter that holds the secret."
 
 
-def _of_login(settings: Settings) -> Iterator[str]:
-    """By IAM, for which a URL needs more than to be one."""
+def _of_addresses(settings: Settings) -> Iterator[str]:
+    """Of a URL more is expected than that it is one, and for a login by IAM more still."""
     on_lambda = dict.fromkeys(("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "as Lambda has it")
     for row in (Settings.redis_url, Settings.big_segments_redis_url):
         url = settings.values[row.attribute]
-        if url is not None and settings.iam_for_redis is not None:
+        if url is not None:
             try:
-                address_of(url, row.name, on_lambda)
+                address_of(url, row.name, None if settings.iam_for_redis is None else on_lambda)
             except ConfigurationError as error:
                 yield str(error)
 

@@ -122,7 +122,7 @@ def _rest_api_event(event: Json, request: _Request, route: str, parameters: dict
         "path": request.path,
         "httpMethod": request.method,
         "headers": request.headers,
-        "multiValueHeaders": {name: [value] for name, value in request.headers.items()},
+        "multiValueHeaders": event.get("multiValueHeaders") or {name: [each] for name, each in request.headers.items()},
         "multiValueQueryStringParameters": request.query or None,
         "pathParameters": parameters,
         "stageVariables": event.get("stageVariables"),

@@ -30,14 +30,16 @@ class Plan(NamedTuple):
 class State(NamedTuple):
     """``delivered`` and ``dropped``: evaluations that are counted, and full events, ever. Times are Unix ms.
 
-    ``failures``: how often in a row LaunchDarkly has not taken a payload. ``refused``: why a person has to act.
-    ``recent``: the last names that were delivered, because a batch may come twice.
+    ``failures``: how often in a row LaunchDarkly has not taken a payload. ``refusals``: how often it took another one
+    right then; each plan that is finished takes one off. ``refused``: why a person has to act. ``recent``: the last
+    names that were delivered, because a batch may come twice.
     """
 
     delivered: int = 0
     dropped: int = 0
     delivered_at_ms: int = 0
     failures: int = 0
+    refusals: int = 0
     retry_at_ms: int = 0
     refused: str | None = None
     plan: Plan | None = None
@@ -63,7 +65,7 @@ class State(NamedTuple):
             return State()
 
 
-_NUMBERS = ("delivered", "dropped", "delivered_at_ms", "failures", "retry_at_ms")
+_NUMBERS = ("delivered", "dropped", "delivered_at_ms", "failures", "refusals", "retry_at_ms")
 
 
 def events_status(report: DeliveryReport, now_seconds: float) -> Json:

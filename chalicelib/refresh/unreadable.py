@@ -15,7 +15,8 @@ def count_unreadable(data_set: DataSet, revision: str, stored: StoredDataSet) ->
 
     Of a data set in which all could be read, only what has changed since is looked at.
     """
-    before = stored.record
+    # A version of the app that wrote no snapshot did not count either.
+    before = None if stored.record is None or stored.record.snapshot is None else stored.record
     if before is not None and before.revision == revision:
         return before.unreadable
     all_were_readable = before is not None and before.unreadable == 0

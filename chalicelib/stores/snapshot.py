@@ -36,7 +36,7 @@ LAST_BLOCK = b"\3\0"
 """Deflate's, and empty."""
 
 _END_BYTES = len(LAST_BLOCK) + 4
-"""The last block, and zlib's own check of the whole."""
+"""The last block and zlib's own check of the whole, by which older versions of the app notice damage."""
 
 CHECKSUM = b',"checksum":'
 

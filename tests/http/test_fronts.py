@@ -127,6 +127,46 @@ def test_a_load_balancer_without_multi_value_headers_answers_in_its_own_shape(ke
     assert all(isinstance(value, str) for value in answer["headers"].values())
 
 
+# Headers in several lines.
+
+
+@pytest.mark.parametrize("front", DOORS)
+@pytest.mark.parametrize("lines", [["{}", '"other"'], ['"other"', "{}"], ['"x", W/{}', '"y"', '"z"']])
+def test_if_none_match_in_several_lines_is_one_list(keyed_app: App, front: str, lines: list[str]) -> None:
+    held = keyed_app.post("/evaluate", USER).headers["ETag"]
+    sent = [line.format(held) for line in lines]
+    event = event_of(front, "POST", "/evaluate", {**JSON, "If-None-Match": ", ".join(sent)}, json.dumps(USER).encode())
+    if front == BALANCER:
+        event["multiValueHeaders"]["if-none-match"] = sent
+    assert call(keyed_app, event)["statusCode"] == 304
+
+
+@pytest.mark.parametrize("lines", [["{}", '"other"'], ['"other"', "{}"], ['"x", W/{}', '"y"', '"z"'], ['"x"', '"y"']])
+def test_a_rest_api_hands_on_the_last_line_of_a_header_and_beside_it_all(keyed_app: App, lines: list[str]) -> None:
+    held = keyed_app.post("/evaluate", USER).headers["ETag"]
+    event = event_of(BALANCER, "POST", "/evaluate", JSON, json.dumps(USER).encode())
+    sent = [line.format(held) for line in lines]
+    headers = {**event["multiValueHeaders"], "If-None-Match": sent}
+    of_rest_api = {
+        "requestContext": {"httpMethod": "POST", "resourcePath": "/evaluate", "path": "/evaluate", "identity": {}},
+        "headers": {name: values[-1] for name, values in headers.items()},
+        "multiValueHeaders": headers,
+        "multiValueQueryStringParameters": None,
+        "pathParameters": None,
+        "stageVariables": None,
+        "body": event["body"],
+    }
+    assert call(keyed_app, of_rest_api)["statusCode"] == (304 if held in " ".join(sent) else 200)
+
+
+def test_headers_that_a_page_asks_for_in_several_lines_are_all_allowed(shared_apps: SharedApps) -> None:
+    app = shared_apps.app({"flags": {}}, BALANCER, CORS_ALLOW_ORIGIN="https://app.example.com")
+    event = event_of(BALANCER, "OPTIONS", "/evaluate", {}, b"")
+    event["multiValueHeaders"]["access-control-request-headers"] = ["x-one", "x-two"]
+    (allowed,) = call(app, event)["multiValueHeaders"]["Access-Control-Allow-Headers"]
+    assert allowed.endswith(", x-one, x-two")
+
+
 # What routes of a user's own send and are sent.
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from chalicelib.read.snapshots import Snapshots
-from tests.support.app import App, LoadApp
+from tests.support.app import HANGING, App, LoadApp
 from tests.support.app_process import ForkedApp
 from tests.support.clock import Clock
 from tests.support.network import Proxy
@@ -53,7 +53,7 @@ def reader_of(load_app: LoadApp, clock: Clock) -> ReaderOf:
     """A reader of the store at this URL, with further settings."""
 
     def reader_of(redis_url: str, **settings: str) -> Reader:
-        return Reader(load_app({"REDIS_URL": redis_url, "EVALUATE_AUTH": "none", **settings}), clock)
+        return Reader(load_app({"REDIS_URL": redis_url, "EVALUATE_AUTH": "none", **settings}, HANGING), clock)
 
     return reader_of
 

@@ -17,7 +17,7 @@ from redis.client import Pipeline
 from chalicelib.stores.redis.writer import RedisWriter
 from chalicelib.timing import Timing
 from tests.refresh.conftest import BRIEF, content
-from tests.support.app import App, Environment, LoadApp
+from tests.support.app import HANGING, App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.network import Proxy
@@ -45,7 +45,7 @@ def app_over(load_app: LoadApp, environment: Environment) -> Callable[..., App]:
 def filled_app(app_over: Callable[..., App], own_valkey: ValkeyServer, launchdarkly: FakeLaunchDarkly) -> App:
     """An app over ``own_valkey``, which holds DATA; LaunchDarkly is one version ahead."""
     launchdarkly.replace(**DATA)
-    app = app_over(own_valkey.url)
+    app = app_over(own_valkey.url, timing=HANGING)
     app.webhook()
     launchdarkly.put_flag(boolean_flag("shiny", 4))
     return app
@@ -157,7 +157,7 @@ def test_a_write_whose_reply_is_lost_was_a_write_also_when_valkey_then_stalls_fo
     launchdarkly.replace(**DATA)
     proxy = Proxy(int(redis_url.rpartition(":")[2]))
     proxy.after_write = lambda: valkey.client_pause(int(STALL_SECONDS * 1000))
-    app = app_over(proxy.url)
+    app = app_over(proxy.url, timing=Timing())
 
     proxy.on_write = lambda write: write
     answer = app.webhook()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import subprocess
-import sys
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from ldclient.client import LDClient
@@ -20,8 +18,8 @@ from chalicelib.errors import (
     LaunchDarklyUnreachable,
     SdkKeyRejected,
 )
-from chalicelib.timing import Timing
-from tests.support.data import PROJECT, boolean_flag, by_key
+from chalicelib.launchdarkly.received import ReceivedDataSet
+from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, sse
 from tests.support.streams import (
     BRIEF,
@@ -33,6 +31,7 @@ from tests.support.streams import (
     OUT_OF_REACH,
     PUT,
     SDK_KEY,
+    TIMING,
     TOO_LONG_SECONDS,
     Answer,
     Serve,
@@ -116,7 +115,7 @@ def test_the_request_is_the_sdks(serve: Serve) -> None:
     server = serve(sending(HEAD, chunk(put)))
     fetch(server.port)
     config = Config(SDK_KEY, stream_uri=f"http://127.0.0.1:{server.port}", send_events=False, diagnostic_opt_out=True)
-    LDClient(config, start_wait=5).close()
+    LDClient(config, start_wait=60).close()
     ours, the_sdks = ({line for line in request.splitlines() if line} for request in server.requests)
     others = the_sdks ^ ours
     assert [line.partition(":")[0] for line in others] == ["X-LaunchDarkly-Instance-Id"], "a new one for each client"
@@ -126,7 +125,8 @@ def test_the_request_is_the_sdks(serve: Serve) -> None:
 def test_whatever_answers_the_fetch_ends_in_time_and_says_why(
     serve: Serve, answer: Answer, error: type[LaunchDarklyUnavailable], message: str
 ) -> None:
-    assert failure(serve(answer).port) == (error, message)
+    timing = BRIEF if error is FetchTimedOut else TIMING
+    assert failure(serve(answer).port, timing) == (error, message)
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 405, 410])
@@ -171,68 +171,45 @@ def test_a_stream_that_breaks_while_a_version_is_awaited_is_opened_again(serve: 
 @pytest.mark.parametrize("then", [closing, lambda connection: connection.recv(1)], ids=["closed", "silent"])
 def test_a_version_that_never_comes_costs_no_more_than_it_may(serve: Serve, then: Answer) -> None:
     server = serve(sending(HEAD, chunk(PUT), then=then))
+    timing = TIMING._replace(announced_seconds=0.5)
     started = time.monotonic()
-    assert fetch(server.port, Announcement(FEATURES, "shiny", 4), None, timing=BRIEF) == DATA_SET
-    assert BRIEF.announced_seconds <= time.monotonic() - started < TOO_LONG_SECONDS
+    assert fetch(server.port, Announcement(FEATURES, "shiny", 4), None, timing=timing) == DATA_SET
+    assert timing.announced_seconds <= time.monotonic() - started < TOO_LONG_SECONDS
 
 
 def test_twenty_megabytes_are_read(serve: Serve) -> None:
     flags = b",".join(b'"flag-%d":%s' % (i, FLAG[:-1] + b',"x":"' + b"x" * 2000 + b'"}') for i in range(10_000))
     put = PUT.replace(b'{"shiny":' + FLAG + b"}", b"{" + flags + b"}")
     assert len(put) > 20_000_000
-    data_set = fetch(serve(sending(HEAD, chunk(put))).port, timing=Timing())
+    data_set = fetch(serve(sending(HEAD, chunk(put))).port)
     assert len(data_set[FEATURES]) == 10_000
 
 
-SLOW_FETCH = """
-import sys, time
-from chalicelib.config import load_settings
-from chalicelib.data_set import Announcement
-from chalicelib.refresh.fetch import fetch_data_set
-from chalicelib.timing import Timing
-timing = Timing(data_set_seconds=float(sys.argv[1]), fetch_limit_seconds=60)
-settings = load_settings()
-print(flush=True)
-started = time.monotonic()
-features = fetch_data_set(settings, [Announcement("features", "late", 1)], timing)["features"]
-print(len(features), "late" in features, time.monotonic() - started)
-"""
+def test_only_waiting_counts(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small function is busy with each event for longer than a fetch may wait; then it goes on waiting."""
+    worked_seconds, taken = 0.0, threading.Semaphore(0)
+    take = ReceivedDataSet.take
 
+    def take_slowly(received: ReceivedDataSet, event: str, data: str) -> None:
+        nonlocal worked_seconds
+        worked_seconds += 2 * TIMING.data_set_seconds
+        take(received, event, data)
+        taken.release()
 
-def test_only_waiting_counts(serve: Serve) -> None:
-    """With three tenths of a processor, 20,000 flags take longer than a fetch may wait; then it goes on waiting."""
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(HEAD)
+        for event in (sse("unknown", {}), PUT, sse("patch", {"path": "/flags/late", "data": {"version": 1}})):
+            connection.sendall(chunk(event))
+            taken.acquire(timeout=60)  # so that there is something to wait for, each time
 
-    def patch_later(connection: socket.socket) -> None:
-        time.sleep(0.2)
-        connection.sendall(chunk(sse("patch", {"path": "/flags/late", "data": {"version": 1}})))
-        connection.recv(1)
-
-    items = (b'"flag-%d":%s' % (i, FLAG[:-1] + b',"x":[' + b'{"y":[1,2,3]},' * 50 + b"0]}") for i in range(20_000))
-    put = PUT.replace(b'{"shiny":' + FLAG + b"}", b"{" + b",".join(items) + b"}")
-    environment = {
-        "PATH": os.environ["PATH"],
-        "REDIS_URL": "redis://unused",
-        "LAUNCHDARKLY_SDK_KEY": SDK_KEY,
-        "LAUNCHDARKLY_STREAM_URI": f"http://127.0.0.1:{serve(sending(HEAD, chunk(put), then=patch_later)).port}",
-    }
-    may_wait_seconds = 1.0
-    with subprocess.Popen(
-        [sys.executable, "-c", SLOW_FETCH, str(may_wait_seconds)],
-        cwd=PROJECT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        while process.poll() is None:
-            time.sleep(0.029)
-            process.send_signal(signal.SIGSTOP)
-            time.sleep(0.071)
-            process.send_signal(signal.SIGCONT)
-        count, came_late, seconds = process.stdout.read().split()
-    assert (count, came_late) == ("20001", "True")
-    assert float(seconds) > may_wait_seconds
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + worked_seconds, sleep=time.sleep)
+    for module in ("chalicelib.patience", "chalicelib.refresh.fetch"):
+        monkeypatch.setattr(f"{module}.time", clock)
+    monkeypatch.setattr(ReceivedDataSet, "take", take_slowly)
+    timing = TIMING._replace(fetch_limit_seconds=3600)
+    data_set = fetch(serve(answer).port, Announcement(FEATURES, "late", 1), timing=timing)
+    assert set(data_set[FEATURES]) == {"shiny", "late"}
+    assert worked_seconds == 3 * 2 * TIMING.data_set_seconds
 
 
 def test_work_must_end_some_time_too(launchdarkly: FakeLaunchDarkly) -> None:

@@ -69,8 +69,35 @@ def import_app() -> Any:
     return module
 
 
-QUICK = Timing(settle_seconds=0.05)
-"""A webhook that announces no version is over soon: most tests change LaunchDarkly before they announce it."""
+_MINUTE = 60.0
+
+QUICK = Timing(
+    settle_seconds=0.05,
+    first_exchange_seconds=_MINUTE,
+    redis_held_seconds=_MINUTE,
+    redis_reconnect_seconds=_MINUTE,
+    dynamodb_held_seconds=_MINUTE,
+    dynamodb_reconnect_seconds=_MINUTE,
+    dynamodb_query_seconds=_MINUTE,
+    big_segments_seconds=_MINUTE,
+    events_held_seconds=_MINUTE,
+    events_reconnect_seconds=_MINUTE,
+)
+"""A webhook that announces no version is over soon: most tests change LaunchDarkly before they announce it.
+
+A store has a minute to answer, in which a busy machine does.
+"""
+
+HANGING = QUICK._replace(
+    first_exchange_seconds=2.0,
+    redis_held_seconds=1.0,
+    redis_reconnect_seconds=1.0,
+    dynamodb_held_seconds=1.0,
+    dynamodb_reconnect_seconds=1.0,
+    events_held_seconds=1.0,
+    events_reconnect_seconds=1.0,
+)
+"""For a store that never answers, and is then waited for."""
 
 _OURS = (
     *("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "AWS_", "BIG_SEGMENTS_"),

@@ -12,6 +12,7 @@ from zipfile import ZipFile
 
 from chalice.test import Client
 
+from tests.support.app import QUICK
 from tests.support.app_lines import reply
 from tests.support.data import PROJECT
 from tests.support.forks import FORKS, ForkedProcess
@@ -46,7 +47,9 @@ class ForkedApp(ForkedProcess):
 
 def _answer(connection: Connection) -> None:
     import app
+    from chalicelib.wiring import wiring
 
+    wiring.timing = QUICK
     client = Client(app.app, stage_name="test")  # a stage without variables of its own
     while True:
         connection.send(reply(client, connection.recv()))

@@ -38,6 +38,14 @@ SETTINGS: list[tuple[dict[str, str | None], list[str]]] = [
         ["REDIS_URL is 'embedded', which is for development; nothing on Lambda starts that server."],
     ),
     (
+        {"REDIS_URL": "redis://cache:99999", "DYNAMODB_TABLE": None},
+        ["REDIS_URL has a port that is not a number from 1 to 65535."],
+    ),
+    (
+        {"BIG_SEGMENTS_REDIS_URL": "rediss://[::1"},
+        ["BIG_SEGMENTS_REDIS_URL cannot be parsed; expected redis://[user:password@]host:port/database."],
+    ),
+    (
         {"LOCAL_STAGE": "on"},
         ["LOCAL_STAGE is 'on', which is for development: it opens the app to everybody, and is refused on Lambda."],
     ),

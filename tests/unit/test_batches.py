@@ -74,8 +74,8 @@ def test_a_summary_with_large_values_is_divided_by_its_flags() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [float("inf"), float("nan"), object(), incompressible(2 * MOST_BYTES)],
-    ids=["infinity", "not a number", "no JSON", "too large"],
+    [object(), incompressible(2 * MOST_BYTES)],
+    ids=["no JSON", "too large"],
 )
 @pytest.mark.parametrize("dropped_before", [0, 3])
 def test_an_event_that_cannot_be_left_is_dropped_alone_and_counted(bad: object, dropped_before: int) -> None:
@@ -86,6 +86,22 @@ def test_an_event_that_cannot_be_left_is_dropped_alone_and_counted(bad: object, 
         summary({"good": feature(counter(2))}),
     ]
     assert sum(each.dropped for each in unpacked) == dropped_before + 1 + 5
+
+
+@pytest.mark.parametrize(
+    "number", [float("inf"), float("-inf"), float("nan"), 10**5000], ids=["inf", "-inf", "nan", "long"]
+)
+def test_a_number_that_json_does_not_have_is_null(number: float) -> None:
+    def events(number: float | None) -> list[Json]:
+        return [custom("a", data={"x": [number, 1.5, True]}), summary({"y": feature({**counter(5), "value": number})})]
+
+    (batch,) = pack(events(number), 0, 1)
+    assert unpack(batch) == (events(None), 0)
+
+
+def test_such_a_number_is_null_beside_an_event_that_is_no_json_too() -> None:
+    batches = pack([custom("a", data=float("inf")), custom("b", data=object())], 0, 1)
+    assert [event for batch in batches for event in unpack(batch).events] == [custom("a", data=None)]
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", zlib.compress(b"nonsense"), zlib.compress(b"[7]")])
@@ -172,7 +188,7 @@ def test_a_payload_is_cut_where_it_would_be_too_large() -> None:
 
 # What is kept between runs.
 
-STATE = State(7, 3, 1_000, 2, 2_000, "a reason", Plan(("a", "b"), (Part("id", 0, 5), Part("other", 5, 9))), ("z",))
+STATE = State(7, 3, 1_000, 2, 1, 2_000, "a reason", Plan(("a", "b"), (Part("id", 0, 5), Part("other", 5, 9))), ("z",))
 
 
 @pytest.mark.parametrize("state", [State(), STATE, STATE._replace(plan=None), STATE._replace(plan=Plan((), ()))])

@@ -19,6 +19,7 @@ from chalicelib.launchdarkly.sdk import Context
 from chalicelib.read.feature_stores import SnapshotFeatureStore
 from tests.support.clock import Clock
 from tests.support.data import Json, boolean_flag
+from tests.support.forks import in_a_fork
 from tests.support.judged_events import FLAGS
 
 ANNA = Context.create("anna")
@@ -107,6 +108,23 @@ def test_the_first_invocation_imports_nothing_of_the_pipeline(recorder: Recorder
     evaluate(recorder)
     recorder.end_invocation()
     assert recorder._pipeline is None
+
+
+def test_what_was_recorded_before_a_fork_is_left_once(recorder: Recorder, store: LeftBatches, clock: Clock) -> None:
+    def leave_what_is_due() -> Json:
+        clock.advance(10)
+        recorder.end_invocation()
+        return counts(store.events)
+
+    def evaluate_and_leave() -> Json:
+        evaluate(recorder)
+        return leave_what_is_due()
+
+    evaluate(recorder)
+    evaluate(recorder)
+    assert in_a_fork(leave_what_is_due) == {}
+    assert in_a_fork(evaluate_and_leave) == {"shiny": 1}
+    assert leave_what_is_due() == {"shiny": 2}
 
 
 def test_what_the_store_did_not_take_is_left_later_under_the_same_name(

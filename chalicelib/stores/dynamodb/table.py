@@ -7,14 +7,16 @@ Items, for the prefix ``launchdarkly``:
 - ``launchdarkly:features``, ``launchdarkly:segments`` / the item's key: ``version`` and the JSON as ``item``.
 - ``launchdarkly:$inited`` (twice, as all below): LaunchDarkly's marker of a store that was filled.
 - ``launchdarkly:$sync``: our sync record as ``item``, and what has to change with it: ``writing`` while items
-  are being replaced, the lock, and ``superseded``: earlier snapshots that somebody may still be reading.
+  are being replaced, ``writes`` (how often that began, for readers that know no snapshots), the lock, and
+  ``superseded``: earlier snapshots that somebody may still be reading.
 - ``launchdarkly:$refresh``: the webhooks, ``announced`` each as ``[ticket, announcement]`` in JSON, and of those
-  that a refresh has covered the tickets, ``met`` or ``unmet``. All three are sets of strings.
+  that a refresh has covered the tickets, ``met`` or ``unmet``. All three are sets of strings. A version
+  without snapshots counts ``tickets`` here, and ``covered`` in ``$sync``; a rollout may run both.
 - ``launchdarkly:$snapshot`` / ``<revision>/<number>``: the data set once more, in the format of
   ``stores/snapshot.py``, in parts of ``PART_BYTES`` as ``data``.
 - ``launchdarkly:$current`` (the second part with the key ``1``): the first ``CURRENT_PARTS`` parts of the snapshot that
   was written last, once more, each with its ``revision``. A cold start reads them with the sync record in one request,
-  and takes those that are the record's.
+  and takes those that are the record's. A version of the app may know the first part alone.
 - ``launchdarkly:$changes``: in the same format, what changed since the revision before.
 - ``launchdarkly:$events`` / a batch's name: events that evaluations have left, as ``data``. ``expires`` is the Unix
   time at which the table's time to live deletes it.

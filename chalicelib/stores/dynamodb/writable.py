@@ -70,9 +70,9 @@ class WritableTable(Table):
         except RequestRefused as refusal:
             if refusal.code == "ConditionalCheckFailedException":
                 return None
-            if refusal.code != "ValidationException" or not expression.startswith("ADD "):
+            if refusal.code != "ValidationException" or "ADD " not in expression:
                 raise
-            return self.update(name, re.sub(r"^ADD (\w+)", r"SET \1 =", expression), condition, **values)
+            return self.update(name, _set_instead_of_add(expression), condition, **values)
         return updated
 
     def batch_write(self, requests: list[Attributes]) -> list[Attributes]:
@@ -115,6 +115,11 @@ def number_in(item: Attributes, name: str) -> int:
     """The whole number that an item holds under this name; 0 where it holds none, or something else."""
     digits: str = item.get(name, {}).get("N", "")
     return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
+def _set_instead_of_add(expression: str) -> str:
+    """Of an expression that begins with SET, or has nothing but ADD."""
+    return re.sub(r" ADD (\w+) ", r", \1 = ", re.sub(r"^ADD (\w+) ", r"SET \1 = ", expression))
 
 
 def value_of(value: str | int | list[str]) -> Attributes:

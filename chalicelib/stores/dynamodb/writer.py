@@ -146,9 +146,10 @@ class _DynamoDbUpdate:
         if items or packed.snapshot is not None:
             superseded.add(record)  # until the record names it: should this writer die, its parts are not forgotten
             self._update_sync(
-                "SET writing = :revision, superseded = :superseded",
+                "SET writing = :revision, superseded = :superseded ADD writes :one",
                 revision=record.revision,
                 superseded=superseded.to_json(),
+                one=1,
             )
         self._write(items)
         if not self.stored.initialized:
@@ -214,7 +215,7 @@ class _DynamoDbUpdate:
                 time.sleep(random.SystemRandom().uniform(0, pause))  # the system's, as in refresh/turn.py
             pause = min(2 * pause, longest_pause) if unprocessed else first_pause
 
-    def _update_sync(self, expression: str, **values: str) -> None:
+    def _update_sync(self, expression: str, **values: str | int) -> None:
         if self._table.update("$sync", expression, "lock_owner = :owner", owner=self._owner, **values) is None:
             raise RefreshConflict(
                 "This refresh took longer than its lock; the one that has it now completes the store."
