@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from chalicelib.config import EnvironmentResource, Settings, load_settings
 from chalicelib.data_set import FEATURES, SEGMENTS, Announcement
 from chalicelib.errors import InvalidRequest, InvalidSignature
-from chalicelib.refresh import webhook
 from chalicelib.refresh.webhook import Change, change_in, verify_signature, verify_webhook
 from tests.support.webhooks import WEBHOOK_SECRET, signature_of
 
@@ -88,19 +87,6 @@ def test_the_settings_refuse_a_webhook(refusing: Settings, signature: str | None
         verify_webhook(refusing, BODY, signature)
     assert WEBHOOK_SECRET not in str(raised.value)
     assert signature_of(BODY) not in str(raised.value)
-
-
-def test_a_webhook_without_a_signature_is_no_reason_to_look_whether_the_secret_was_rotated(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def rotated_secret(source: object, known: str) -> NoReturn:
-        raise AssertionError("it asks SSM")
-
-    monkeypatch.setattr(webhook, "rotated_secret", rotated_secret)
-    with pytest.raises(InvalidSignature, match="not signed"):
-        verify_webhook(settings(WEBHOOK_SECRET), BODY, None)
-    with pytest.raises(AssertionError, match="it asks SSM"):
-        verify_webhook(settings(WEBHOOK_SECRET), BODY, "wrong")
 
 
 def test_without_a_secret_the_refusal_says_what_to_set() -> None:
