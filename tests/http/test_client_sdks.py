@@ -113,7 +113,16 @@ def test_reasons_are_there_when_they_are_asked_for_and_conceal_what_is_hidden(se
     assert without == ON_PAGES
 
 
-@pytest.mark.parametrize("query", ["?withReasons=false", "?withReasons=1", "?flags=hidden", "?clientSideOnly=false&x"])
+QUERIES_WITHOUT_EFFECT = (
+    "?withReasons=false",
+    "?withReasons=1",
+    "?withReasons=true&withReasons=false",
+    "?flags=hidden",
+    "?clientSideOnly=false&x",
+)
+
+
+@pytest.mark.parametrize("query", QUERIES_WITHOUT_EFFECT)
 def test_nothing_else_in_the_query_counts(served: App, query: str) -> None:
     assert outcome(as_page(served, query=query)) == (200, ON_PAGES)
 
