@@ -6,10 +6,12 @@ from ...events.batches import Batch, DeliveryReport
 
 
 def queued(batch: Batch) -> bytes:
+    """The batch as a value of the list."""
     return batch.name.encode() + b" " + batch.data
 
 
 def batch_of(value: bytes) -> Batch:
+    """The batch that is a value of the list; of a value that somebody else has left, one without data."""
     name, _, data = value.partition(b" ")
     return Batch(name.decode(errors="replace"), data)
 
