@@ -412,7 +412,7 @@ def test_bootstrap_is_what_the_server_side_sdk_makes_for_a_page(
 ) -> None:
     app = load_app({**settings, "EVALUATE_AUTH": "none"})
     config = Config("sdk-key", stream_uri=launchdarkly.uri, send_events=False, diagnostic_opt_out=True)
-    with LDClient(config, start_wait=30) as client:
+    with LDClient(config, start_wait=60) as client:
         state = client.all_flags_state(Context.from_dict(ANNA), with_reasons=True).to_json_dict()
     answer = app.post("/evaluate?format=bootstrap&withReasons=true", ANNA)
     assert (answer.status_code, answer.json_body) == (200, state)

@@ -221,14 +221,14 @@ def test_nobody_waits_for_a_thread_that_leaves_events(store: LeftBatches, clock:
 
     def slowly(batches: Sequence[Batch]) -> bool:
         entered.set()
-        assert leave.wait(10)
+        assert leave.wait(60)
         return store.leave(batches)
 
     recorder = Recorder(slowly, EventRules(flush_seconds=0), clock=clock)
     evaluate(recorder)
     thread = threading.Thread(target=recorder.end_invocation)
     thread.start()
-    assert entered.wait(10)
+    assert entered.wait(60)
     evaluate(recorder)
     recorder.end_invocation()
     assert store.attempts == []
