@@ -14,13 +14,22 @@ ARCHITECTURE ?= x86_64
 .PHONY: stage infrastructure monitoring preflight deploy webhook record undeploy
 .PHONY: status refresh flags explain logs rotate-sdk-key rotate-webhook-secret
 
+# What is said on the command line reaches programs as it is, whatever signs are in it: it is not expanded, and recipes
+# take it from the environment, where `make` puts it, because a line of a recipe is a shell's.
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),\
+  $(eval override $(name) := $$(value $(name)))$(eval export $(name))))
+GIVEN = $(if $(filter file,$(origin $(1))),$($(1)),"$$$(1)")
+# The same as an option, if it was said there; a shell may have variables of these names for something else.
+SAID = $(if $(filter override,$(origin $(1))),$(2)="$$$(1)")
+
 # A usable .venv is left alone, whichever Python it has, unless somebody names one: `make run PYTHON=python3.12`.
 MAKE_VENV = $(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),,--with-this-python)
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 NAMED_STAGE = test "$(origin STAGE)" != file || { echo "Which stage? For example: STAGE=dev"; exit 1; }
 
+THIS_STAGE = $(call GIVEN,STAGE)
 # Where a stage has two APIs, because it was once deployed from two clones: API=abc123 says which one is meant.
-THIS_API = $(if $(API),--rest-api $(API))
+THIS_API = $(if $(value API),--rest-api="$$API")
 
 ## help: this list
 help:
@@ -59,7 +68,7 @@ FORCE:
 
 ## run: the app on http://127.0.0.1:8000 (or PORT=), with an embedded Valkey that is filled from examples/flags.json
 run: .venv/run-installed
-	@exec $(BIN)/python -m tools.run_local --port $(PORT)
+	@exec $(BIN)/python -m tools.run_local --port $(call GIVEN,PORT)
 
 # Bytecode is kept whatever the shell says, or each of the processes would compile every test again.
 
@@ -94,9 +103,10 @@ pythons:
 ## package: the deployment package of STAGE with compiled bytecode and a template, in OUT; FORMAT=terraform for that
 package: .venv/run-installed
 	$(BIN)/python tools/build_bytecode.py
-	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(BIN)/chalice package --stage $(STAGE) --pkg-format $(FORMAT) $(OUT)
-	$(BIN)/python -m tools.mend_package $(STAGE) $(OUT)
-	$(BIN)/python tools/normalize_package.py .chalice/deployments/*.zip $(OUT)/deployment.zip
+	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(BIN)/chalice package --stage $(THIS_STAGE) \
+	  --pkg-format $(call GIVEN,FORMAT) $(call GIVEN,OUT)
+	$(BIN)/python -m tools.mend_package $(THIS_STAGE) $(call GIVEN,OUT)
+	$(BIN)/python tools/normalize_package.py .chalice/deployments/*.zip $(call GIVEN,OUT)/deployment.zip
 
 ## wheel: the package serverless_flags, with which functions of other repositories read flags, in dist/
 wheel: .venv/installed
@@ -104,92 +114,91 @@ wheel: .venv/installed
 
 ## layer: the same as a Lambda layer, in dist/, for PYTHON_VERSION=3.12 and ARCHITECTURE=x86_64 or arm64
 layer: .venv/installed
-	$(BIN)/python -m tools.build_layer dist --architecture $(ARCHITECTURE) $(addprefix --python-version ,$(PYTHON_VERSION))
+	$(BIN)/python -m tools.build_layer dist --architecture $(call GIVEN,ARCHITECTURE) \
+	  $(call SAID,PYTHON_VERSION,--python-version)
 
 ## bench: measure everything side by side, STORE=redis or dynamodb; writes docs/benchmarks*.md and the chart
 bench: .venv/emulators-installed
-	$(BIN)/python -m benchmarks --store $(STORE) --write
-
-# What somebody has said on the command line, as an option; a shell may have variables of these names for something else.
-SAID = $(if $(findstring command,$(origin $(1))),$(2) '$($(1))')
+	$(BIN)/python -m benchmarks --store $(call GIVEN,STORE) --write
 
 ## stage: write STAGE, for ENVIRONMENT=proj/default:env/production, with STORE=dynamodb or redis
 stage: .venv/run-installed
 	@$(NAMED_STAGE)
-	@$(BIN)/python -m tools.new_stage $(STAGE) $(call SAID,STORE,--store) $(call SAID,ENVIRONMENT,--environment) \
+	@$(BIN)/python -m tools.new_stage $(THIS_STAGE) $(call SAID,STORE,--store) $(call SAID,ENVIRONMENT,--environment) \
 	  $(call SAID,REDIS_URL,--redis-url) $(call SAID,PREFIX,--prefix) $(call SAID,SUBNETS,--subnets) \
-	  $(call SAID,SECURITY_GROUPS,--security-groups) $(if $(OVERWRITE),--overwrite)
+	  $(call SAID,SECURITY_GROUPS,--security-groups) $(if $(value OVERWRITE),--overwrite)
 
 ## infrastructure: deploy the table that STAGE needs, or the cache, in VPC= and SUBNETS=; IAM_USER= logs in by IAM
 infrastructure: .venv/run-installed
 	@$(NAMED_STAGE)
-	@$(BIN)/python -m tools.infrastructure $(STAGE) $(call SAID,STORE,--store) $(call SAID,VPC,--vpc) \
+	@$(BIN)/python -m tools.infrastructure $(THIS_STAGE) $(call SAID,STORE,--store) $(call SAID,VPC,--vpc) \
 	  $(call SAID,SUBNETS,--subnets) $(call SAID,IAM_USER,--iam-user)
 
 ## monitoring: deploy the alarms and the dashboard of STAGE; ALARM_EMAIL= is told
 monitoring: .venv/run-installed
 	@$(NAMED_STAGE)
-	@$(BIN)/python -m tools.infrastructure $(STAGE) --monitoring $(call SAID,ALARM_EMAIL,--alarm-email)
+	@$(BIN)/python -m tools.infrastructure $(THIS_STAGE) --monitoring $(call SAID,ALARM_EMAIL,--alarm-email)
 
 ## preflight: whether STAGE can be deployed; changes nothing. RUNTIME=python3.12 says that another Python is meant
 preflight: .venv/run-installed
 	@$(NAMED_STAGE)
-	$(BIN)/python -m tools.preflight $(STAGE) $(call SAID,RUNTIME,--runtime)
+	$(BIN)/python -m tools.preflight $(THIS_STAGE) $(call SAID,RUNTIME,--runtime) $(call SAID,FRONT,--front) \
+	  $(call SAID,LOG_DAYS,--log-days)
 
 ## deploy: check STAGE, deploy its package with `chalice deploy`, fill its store; FRONT=url adds a function URL
 deploy: preflight package
-	$(BIN)/python -m tools.deployment $(STAGE) $(THIS_API)
-	$(BIN)/chalice deploy --stage $(STAGE)
-	$(BIN)/python -m tools.after_deploy $(STAGE) --log-days $(LOG_DAYS) $(THIS_API)
-	$(BIN)/python -m tools.function_url $(STAGE) $(call SAID,FRONT,--front)
+	$(BIN)/python -m tools.deployment $(THIS_STAGE) $(THIS_API)
+	$(BIN)/chalice deploy --stage $(THIS_STAGE)
+	$(BIN)/python -m tools.after_deploy $(THIS_STAGE) --log-days $(call GIVEN,LOG_DAYS) $(THIS_API)
+	$(BIN)/python -m tools.function_url $(THIS_STAGE) $(call SAID,FRONT,--front)
 
 ## webhook: have LaunchDarkly announce changes to the deployed STAGE (needs LAUNCHDARKLY_ACCESS_TOKEN)
 webhook: .venv/run-installed
 	@$(NAMED_STAGE)
-	$(BIN)/python -m tools.register_webhook $(STAGE) $(THIS_API) $(OPTIONS)
+	$(BIN)/python -m tools.register_webhook $(THIS_STAGE) $(THIS_API) $(OPTIONS)
 
-OPERATE = $(NAMED_STAGE); $(BIN)/python -m tools.operate --port $(PORT)
+OPERATE = $(NAMED_STAGE); $(BIN)/python -m tools.operate --port $(call GIVEN,PORT)
 
 ## status: what is deployed of STAGE, and whether it can answer; STAGE=local asks the app of `make run`
 status: .venv/run-installed
-	@$(OPERATE) status $(STAGE)
+	@$(OPERATE) status $(THIS_STAGE)
 
 ## refresh: have STAGE fetch from LaunchDarkly now; FORCE=1 also on the word of an empty data set
 refresh: .venv/run-installed
-	@$(OPERATE) refresh $(STAGE) $(if $(FORCE),--force)
+	@$(OPERATE) refresh $(THIS_STAGE) $(if $(value FORCE),--force)
 
 ## flags: what is in the store of STAGE, one line a flag; FLAG=x shows it whole
 flags: .venv/run-installed
-	@$(OPERATE) flags $(STAGE) $(call SAID,FLAG,--flag) $(call SAID,REDIS_URL,--redis-url)
+	@$(OPERATE) flags $(THIS_STAGE) $(call SAID,FLAG,--flag) $(call SAID,REDIS_URL,--redis-url)
 
 ## explain: why CONTEXT='{"key": "anna"}' gets its variation of FLAG=x in STAGE, rule by rule
 explain: .venv/run-installed
-	@$(OPERATE) explain $(STAGE) --flag '$(FLAG)' --context '$(CONTEXT)' $(call SAID,REDIS_URL,--redis-url)
+	@$(OPERATE) explain $(THIS_STAGE) --flag="$$FLAG" --context="$$CONTEXT" $(call SAID,REDIS_URL,--redis-url)
 
 ## logs: what the functions of STAGE have logged in the last MINUTES=10; FILTER= is CloudWatch's pattern
 logs: .venv/run-installed
-	@$(OPERATE) logs $(STAGE) $(call SAID,MINUTES,--minutes) $(call SAID,FILTER,--filter)
+	@$(OPERATE) logs $(THIS_STAGE) $(call SAID,MINUTES,--minutes) $(call SAID,FILTER,--filter)
 
 ## rotate-sdk-key: a new SDK key for STAGE; the old one goes on for GRACE_MINUTES=60 (needs LAUNCHDARKLY_ACCESS_TOKEN)
 rotate-sdk-key: .venv/run-installed
 	@$(NAMED_STAGE)
-	@$(BIN)/python -m tools.rotate sdk-key $(STAGE) $(call SAID,GRACE_MINUTES,--grace-minutes) $(OPTIONS)
+	@$(BIN)/python -m tools.rotate sdk-key $(THIS_STAGE) $(call SAID,GRACE_MINUTES,--grace-minutes) $(OPTIONS)
 
 ## rotate-webhook-secret: a new secret for the webhook of STAGE (needs LAUNCHDARKLY_ACCESS_TOKEN)
 rotate-webhook-secret: .venv/run-installed
 	@$(NAMED_STAGE)
-	@$(BIN)/python -m tools.rotate webhook-secret $(STAGE) $(OPTIONS)
+	@$(BIN)/python -m tools.rotate webhook-secret $(THIS_STAGE) $(OPTIONS)
 
 ## record: write Chalice's record of the deployed STAGE, for `chalice invoke`, `chalice logs` and `chalice url`
 record: .venv/run-installed
 	@$(NAMED_STAGE)
-	@$(BIN)/python -m tools.deployment $(STAGE) $(THIS_API)
+	@$(BIN)/python -m tools.deployment $(THIS_STAGE) $(THIS_API)
 
 ## undeploy: delete what deploy created of STAGE, but its logs
 undeploy: .venv/run-installed
 	@$(NAMED_STAGE)
-	@$(BIN)/python -m tools.deployment $(STAGE) --to-delete $(THIS_API)
-	$(BIN)/chalice delete --stage $(STAGE)
+	@$(BIN)/python -m tools.deployment $(THIS_STAGE) --to-delete $(THIS_API)
+	$(BIN)/chalice delete --stage $(THIS_STAGE)
 	@echo "The table, the SSM parameters, the logs and LaunchDarkly's webhook are still there."
 
 ## token: a new token for the evaluation API, and its digest for the configuration

@@ -175,7 +175,7 @@ def track() -> Answer:
     return Answer({"status": "accepted"} if ignored_because is None else ignored(ignored_because), {}, 202)
 
 
-@app.answers("/status")
+@app.answers("/status", "GET", "HEAD")
 def report_status() -> Answer:
     """Whether evaluations can be answered, from where, and how old the data is; see ``STATUS_AUTH``."""
     from chalicelib.api.access import may_read_status

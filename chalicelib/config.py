@@ -146,6 +146,8 @@ def _matching(pattern: str) -> Callable[[str], str]:
 
 
 def _seconds(text: str) -> float:
+    if not text.isascii() or "_" in text:  # float() also takes 1_0, and the digits of other scripts
+        raise ValueError
     seconds = float(text)
     if not 0.0 <= seconds < float("inf"):
         raise ValueError
@@ -153,7 +155,8 @@ def _seconds(text: str) -> float:
 
 
 def _environment_resource(text: str) -> EnvironmentResource:
-    match = re.fullmatch(r"proj/([^:;/]+):env/([^:;/]+)", text)
+    """One environment: with a wildcard, no webhook would ever be about it."""
+    match = re.fullmatch(r"proj/([^:;/*~\s]+):env/([^:;/*~\s]+)", text)
     if match is None:
         raise ValueError
     return EnvironmentResource(project=match[1], environment=match[2])
@@ -199,8 +202,29 @@ def _origin(text: str) -> str:
     return text
 
 
-_http_uri = _matching(r"https?://[^\s/]\S*")
-_AN_HTTP_URI = "a URL that starts with https:// or http://"
+def _http_uri(text: str) -> str:
+    """What a path can be added to: without a query or a fragment, and with a host and a port that can be."""
+    if re.fullmatch(r"https?://[^\s/?#\\][^\s?#\\]*", text) is None:
+        raise ValueError
+    authority = text.split("/")[2].rpartition("@")[2]
+    _, bracket, rest = authority.rpartition("]")  # of an IPv6 address
+    _, colon, port = rest.partition(":")
+    if authority.startswith("[") != bool(bracket) or (colon and not (port.isdecimal() and 1 <= int(port) <= 65_535)):
+        raise ValueError
+    return text
+
+
+def _table_name(text: str) -> str:
+    """The table's name, or its ARN."""
+    name = text.rpartition(":table/")[2] if text.startswith("arn:") else text
+    letters_and_digits = name.replace("-", "").replace("_", "").replace(".", "")
+    if len(name) > 255 or not (letters_and_digits.isascii() and letters_and_digits.isalnum()):
+        raise ValueError
+    return text
+
+
+_A_TABLE_NAME = "the name of a DynamoDB table: at most 255 letters, digits, hyphens, dots and underscores"
+_AN_HTTP_URI = "a URL that starts with https:// or http://, without a query, and with a port up to 65535 if with any"
 _DIGESTS = "SHA-256 digests of 64 hexadecimal digits each, separated by commas (the digest of a token, never the token)"
 _NO_DIGESTS: frozenset[str] = frozenset()
 _NO_ATTRIBUTES: tuple[str, ...] | None = ()
@@ -267,7 +291,13 @@ class Settings:
         "How Redis is logged in to: by what its URL says, or as the URL's user by IAM, in ElastiCache.",
         expected="one of: password, iam",
     )
-    dynamodb_table = Variable("DYNAMODB_TABLE", str, None, "The store, unless it is Redis: the name of a table.")
+    dynamodb_table = Variable(
+        "DYNAMODB_TABLE",
+        _table_name,
+        None,
+        "The store, unless it is Redis: the name of a table.",
+        expected=_A_TABLE_NAME,
+    )
     store_prefix = Variable(
         "STORE_PREFIX",
         _prefix,
@@ -290,7 +320,11 @@ class Settings:
         private=True,
     )
     big_segments_table = Variable(
-        "BIG_SEGMENTS_TABLE", str, None, "The same, where they are in DynamoDB: the name of a table."
+        "BIG_SEGMENTS_TABLE",
+        _table_name,
+        None,
+        "The same, where they are in DynamoDB: the name of a table.",
+        expected=_A_TABLE_NAME,
     )
     big_segments_prefix = Variable(
         "BIG_SEGMENTS_PREFIX", _prefix, None, "What their keys begin with, if not with STORE_PREFIX; none as there."
@@ -619,36 +653,34 @@ def deployment_name(environment: Mapping[str, str] | None = None) -> str | None:
     return function.rpartition("-")[0] or function
 
 
-def evaluates_on_lambda(environment: Mapping[str, str] | None = None) -> bool:
+def evaluates_on_lambda() -> bool:
     """Whether this process is a Lambda function of the app whose events want flags, and not a refresh."""
-    variables = os.environ if environment is None else environment
-    return variables.get("_HANDLER") in (_API, "app.on_event") and "AWS_LAMBDA_FUNCTION_NAME" in variables
+    return os.environ.get("_HANDLER") in (_API, "app.on_event") and is_on_lambda()
 
 
-def is_on_lambda(environment: Mapping[str, str] | None = None) -> bool:
+def is_on_lambda() -> bool:
     """Whether this process is a Lambda function, of whatever app."""
-    return "AWS_LAMBDA_FUNCTION_NAME" in (os.environ if environment is None else environment)
+    return "AWS_LAMBDA_FUNCTION_NAME" in os.environ
 
 
-def is_to_be_restored(environment: Mapping[str, str] | None = None) -> bool:
+def is_to_be_restored() -> bool:
     """Whether Lambda keeps an image of this process before its first event, and goes on from copies (SnapStart)."""
-    variables = os.environ if environment is None else environment
-    return variables.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+    return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
 
 
-def log_level(environment: Mapping[str, str] | None = None) -> str:
+def log_level() -> str:
     """The level that the function is configured to log from, in the words of Python's logging; INFO by default.
 
     Source: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
     """
-    level = (os.environ if environment is None else environment).get("AWS_LAMBDA_LOG_LEVEL", "INFO").upper()
+    level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "INFO").upper()
     named = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL"}.get(level, level)
     return named if named in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL") else "INFO"
 
 
-def logs_json_frames(environment: Mapping[str, str] | None = None) -> bool:
+def logs_json_frames() -> bool:
     """Whether the function is configured for Lambda's JSON log format, in which Lambda itself looks at each line."""
-    return (os.environ if environment is None else environment).get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+    return os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
 
 
 def is_behind_iam(environment: Mapping[str, str] | None = None) -> bool:

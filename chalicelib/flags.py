@@ -77,7 +77,7 @@ def variation(key: str, context: AnyContext, default: Any) -> Any:
 
     As in the SDK, the flag's value is not held against the default's type: keep both of one type.
     """
-    return _answers().variation(key, context_or_invalid(context), default)
+    return _answers().variation(_name(key), context_or_invalid(context), default)
 
 
 def variation_detail(key: str, context: AnyContext, default: Any) -> EvaluationDetail:
@@ -87,7 +87,7 @@ def variation_detail(key: str, context: AnyContext, default: Any) -> EvaluationD
     ``CLIENT_NOT_READY`` without a store or before it was filled, ``FLAG_NOT_FOUND``, ``USER_NOT_SPECIFIED`` for an
     invalid context, ``MALFORMED_FLAG``, ``EXCEPTION``; or ``OFF``, for a flag without an off variation.
     """
-    return _answers().variation_detail(key, context_or_invalid(context), default)
+    return _answers().variation_detail(_name(key), context_or_invalid(context), default)
 
 
 def all_flags_state(
@@ -108,7 +108,7 @@ def all_flags_state(
 
 def migration_variation(key: str, context: AnyContext, default_stage: Stage) -> tuple[Stage, OpTracker]:
     """The stage of a migration flag, and the tracker of the operation, for ``track_migration_op``."""
-    return _answers().migration_variation(key, context_or_invalid(context), default_stage)
+    return _answers().migration_variation(_name(key), context_or_invalid(context), default_stage)
 
 
 @contextmanager
@@ -172,6 +172,11 @@ def _answers() -> Answers:
     # A handler's end is nobody's to see: what is due goes with the next call. By now it is known if the store is away.
     _wiring.wiring.end_invocation()
     return answers
+
+
+def _name(key: object) -> str:
+    """The flag's key; of what is no string a name that no flag has, because the SDK raises for some of that."""
+    return key if isinstance(key, str) else f"<{type(key).__name__}>"
 
 
 def _overridden() -> Answers | None:

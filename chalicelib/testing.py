@@ -11,11 +11,14 @@ its default value, as a flag that does not exist; with ``strict=True`` it is an 
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from . import flags as _flags
 from .launchdarkly.evaluators import evaluator_over
@@ -37,15 +40,17 @@ FlagValue = bool | int | float | str | list[Any] | dict[str, Any] | None
 """JSON (Any: JSON)."""
 
 
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
 class UnknownFlag(AssertionError):
     """A flag was asked for that the test does not override, and the override is strict."""
 
 
-@contextmanager
 def override(
     values: Mapping[str, FlagValue] | None = None, /, *, strict: bool | None = None, **named: FlagValue
-) -> Iterator[None]:
-    """In the block, flags have these values for every context. Also a decorator.
+) -> Override:
+    """In the block, flags have these values for every context. Also a decorator, of functions and of coroutines.
 
     A name stands for the flag whose key it is with whatever separates words: ``new_pricing`` for ``new-pricing``,
     ``new_pricing`` or ``new.pricing``. ``values`` has keys exactly as they are. A block within another one adds to
@@ -55,8 +60,55 @@ def override(
     the block that was entered last. Raises TypeError for a value that is no JSON. In a strict block, ``flags`` raises
     UnknownFlag, and so does the block's end for what a client was asked for.
     """
+    return Override(functools.partial(_overridden, values or {}, named, strict))
+
+
+class Override(AbstractContextManager[None]):
+    """A block, or as a decorator a block around each call."""
+
+    def __init__(self, new_block: Callable[[], AbstractContextManager[None]]) -> None:
+        self._new_block = new_block
+        self._blocks: list[AbstractContextManager[None]] = []
+
+    def __enter__(self) -> None:
+        block = self._new_block()
+        block.__enter__()
+        self._blocks.append(block)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._blocks.pop().__exit__(kind, error, trace)
+
+    def __call__(self, function: Decorated) -> Decorated:
+        """Raises TypeError for what goes on after its call, or is no function: the values would not hold there."""
+        if isinstance(function, type) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError("override decorates functions and coroutines; elsewhere, write: with override(...)")
+        around = self._around_coroutine if inspect.iscoroutinefunction(function) else self._around
+        decorated: Decorated = around(function)
+        return decorated
+
+    def _around(self, function: Callable[..., Any]) -> Any:
+        @functools.wraps(function)
+        def call(*arguments: Any, **named: Any) -> Any:
+            with self._new_block():
+                return function(*arguments, **named)
+
+        return call
+
+    def _around_coroutine(self, function: Callable[..., Any]) -> Any:
+        @functools.wraps(function)
+        async def call(*arguments: Any, **named: Any) -> Any:
+            with self._new_block():
+                return await function(*arguments, **named)
+
+        return call
+
+
+@contextmanager
+def _overridden(values: Mapping[str, FlagValue], named: Mapping[str, FlagValue], strict: bool | None) -> Iterator[None]:
     outer = _block.get()
-    block = _Block(outer, values or {}, named, strict)
+    block = _Block(outer, values, named, strict)
     _flags._overrides = _current_answers
     _block.set(block)
     _entered.append(block)
@@ -84,14 +136,14 @@ class _Block:
     def __init__(
         self, outer: _Block | None, values: Mapping[str, FlagValue], named: Mapping[str, FlagValue], strict: bool | None
     ) -> None:
-        self._texts: dict[str, bytes] = {}
-        self._names: dict[str, str] = {}
-        if outer is not None:
-            self._texts.update({key: text for key, text in outer._texts.items() if _name_of(key) not in named})
-            self._names.update(outer._names)
-        self._names.update({name: name.replace("_", "-") for name in named})
-        self._texts.update({self._names[name]: _flag(self._names[name], value) for name, value in named.items()})
-        self._texts.update({key: _flag(key, value) for key, value in values.items()})
+        keys = {name: name.replace("_", "-") for name in named}
+        inherited = {} if outer is None else outer._texts
+        self._keys_by_name: dict[str, str] = {**({} if outer is None else outer._keys_by_name), **keys}
+        self._texts: dict[str, bytes] = {
+            **{key: text for key, text in inherited.items() if _name_of(key) not in named},
+            **{keys[name]: _flag(keys[name], value) for name, value in named.items()},
+            **{key: _flag(key, value) for key, value in values.items()},
+        }
         self._is_strict: bool = (outer is not None and outer._is_strict) if strict is None else strict
         self.unknown: dict[str, None] = {}
         """What a strict block was asked for by a client, which keeps exceptions to itself."""
@@ -99,7 +151,7 @@ class _Block:
 
     def key_of(self, asked: str) -> str:
         """The key under which there is such a flag, if there is one."""
-        return asked if asked in self._texts else self._names.get(_name_of(asked), asked)
+        return asked if asked in self._texts else self._keys_by_name.get(_name_of(asked), asked)
 
     def refuses(self, asked: str) -> bool:
         """Whether it is an error to ask for this flag."""

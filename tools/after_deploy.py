@@ -19,11 +19,16 @@ from tools.gateway_responses import put_gateway_responses
 from tools.invocations import invoke
 from tools.stages import Stage, StageError
 
+LOG_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
+"""Source: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html"""
+
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="after_deploy", description="Finish the deployment of a stage.")
     parser.add_argument("stage", help="a stage of .chalice/config.json")
-    parser.add_argument("--log-days", type=int, default=30, help="how long the functions' logs are kept")
+    parser.add_argument(
+        "--log-days", type=int, choices=LOG_DAYS, default=30, help="how long the functions' logs are kept"
+    )
     parser.add_argument("--rest-api", help="the ID of the API that is the stage's, where there are several")
     options = parser.parse_args(arguments)
 

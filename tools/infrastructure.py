@@ -17,6 +17,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError, WaiterError
 
+from chalicelib.config import Settings
 from tools.command_line import run
 from tools.stages import PROJECT, Stage, StageError, read_config
 
@@ -38,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _deploy(options: argparse.Namespace) -> None:
     name = stack_name(options.stage)
+    if Settings.is_local.name in _variables(options.stage):
+        raise StageError(f"Stage {options.stage!r} is for development, on this machine: it needs nothing in AWS.")
     if options.monitoring:
         stage = Stage(options.stage)
         parameters = {"Deployment": stage.deployment, "ApiName": stage.app, "ApiStage": stage.api_stage}

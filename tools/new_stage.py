@@ -11,6 +11,7 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,8 +69,9 @@ def _write(options: argparse.Namespace) -> None:
         raise StageError(f"There is a stage {name!r} already. OVERWRITE=1 writes it anew and keeps what is yours.")
     variables = before.get("environment_variables", {})
     kind = options.store or ("redis" if options.redis_url or "REDIS_URL" in variables else "dynamodb")
-    store = _table(name) if kind == "dynamodb" else _cache(options)
+    store = _table(options, variables) if kind == "dynamodb" else _cache(options, variables)
     environment = _environment(options.environment or variables.get("LAUNCHDARKLY_ENVIRONMENT"))
+    load_settings({**store.variables, "LAUNCHDARKLY_ENVIRONMENT": environment})
     config["stages"][name] = _merged(before, stage_settings(name, store, environment))
     _write_json(path, config)
     for file, policy in policies(name, store).items():
@@ -155,12 +157,21 @@ def _allow(sid: str, actions: list[str], *resources: str) -> Json:
     return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": list(resources)}
 
 
-def _table(name: str) -> Store:
-    return Store({"DYNAMODB_TABLE": f"{APP}-{name}"}, {})
+def _table(options: argparse.Namespace, before: Mapping[str, str]) -> Store:
+    """As the options say, or else the stage ``before``, if that had a table."""
+    if options.redis_url or options.subnets or options.security_groups:
+        raise StageError("REDIS_URL, SUBNETS and SECURITY_GROUPS are for STORE=redis; a table needs none of them.")
+    table = before.get("DYNAMODB_TABLE")
+    prefix = options.prefix or (before.get("STORE_PREFIX") if table else None)
+    return Store({"DYNAMODB_TABLE": table or f"{APP}-{options.stage}", **_prefix(prefix)}, {})
 
 
-def _cache(options: argparse.Namespace) -> Store:
-    """As the options say, or else the stack of the stage."""
+def _prefix(prefix: str | None) -> dict[str, str]:
+    return {"STORE_PREFIX": prefix} if prefix else {}
+
+
+def _cache(options: argparse.Namespace, before: Mapping[str, str]) -> Store:
+    """As the options say, or else the stack of the stage; the prefix before that as the stage ``before`` had it."""
     said = {"RedisUrl": options.redis_url, "SubnetIds": options.subnets, "SecurityGroupIds": options.security_groups}
     if options.redis_url is None:
         said = outputs_of(stack_name(options.stage))
@@ -170,23 +181,27 @@ def _cache(options: argparse.Namespace) -> Store:
             "STORE=redis VPC=vpc-... SUBNETS=subnet-...,subnet-... or, for a cache of your own, say REDIS_URL=..., "
             "SUBNETS=... and SECURITY_GROUPS=..."
         )
-    prefix = options.prefix or said.get("StorePrefix")
+    parse_address(said["RedisUrl"])
+    prefix = before.get("STORE_PREFIX") if "REDIS_URL" in before else None
     network = {"subnet_ids": said["SubnetIds"], "security_group_ids": said["SecurityGroupIds"]}
     return Store(
         {
             "REDIS_URL": said["RedisUrl"],
             **({"REDIS_AUTH": "iam"} if said.get("RedisAuth") == "iam" else {}),
-            **({"STORE_PREFIX": prefix} if prefix else {}),
+            **_prefix(options.prefix or prefix or said.get("StorePrefix")),
         },
-        {key: [each.strip() for each in ids.split(",")] for key, ids in network.items() if ids},
+        {key: listed for key, ids in network.items() if (listed := _listed(ids))},
     )
 
 
+def _listed(ids: str) -> list[str]:
+    return [each.strip() for each in ids.split(",") if each.strip()]
+
+
 def _environment(said: str | None) -> str:
-    """Raises StageError where nobody says it, and ConfigurationError where it is none."""
+    """Raises StageError where nobody says it."""
     if not said:
         raise StageError("Which LaunchDarkly environment? For example: ENVIRONMENT=proj/default:env/production")
-    load_settings({"LAUNCHDARKLY_ENVIRONMENT": said, "DYNAMODB_TABLE": "any"})
     return said
 
 

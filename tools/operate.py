@@ -93,7 +93,9 @@ def _refresh(stage: Stage, options: argparse.Namespace) -> None:
     if stage.name != LOCAL:
         outcome = invoke(find(stage).function_name("reconcile"), {"force": True} if options.force else {})
     elif options.force:
-        raise StageError("FORCE is for a deployed stage; locally, what the flag file says is taken as it is.")
+        raise StageError(
+            "FORCE is for a deployed stage; locally, what the flag file says is taken as it is, unless it is empty."
+        )
     else:
         status, outcome = _ask_local(options.port, "POST", "/webhook", {"kind": "flag"})
         if status != 200:
@@ -113,7 +115,7 @@ def _ask_local(port: int, method: str, path: str, body: Json | None = None) -> t
     try:
         answer = requests.request(method, f"http://127.0.0.1:{port}{path}", json=body, timeout=30)
         return answer.status_code, answer.json()
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.exceptions.InvalidURL):
         raise StageError(f"Nothing listens on port {port} here: make run, or say PORT=...") from None
     except requests.JSONDecodeError:
         raise StageError(f"What listens on port {port} here is not this app; say PORT=...") from None
@@ -268,6 +270,8 @@ def _footer(stored: StoredDataSet, flags: int) -> str:
 def _logs(stage: Stage, options: argparse.Namespace) -> None:
     if stage.name == LOCAL:
         raise StageError("The local stage logs where `make run` was started.")
+    if not 0 < options.minutes <= time.time() / 60:
+        raise StageError(f"MINUTES is {options.minutes:g}; expected how far back to look, such as 60.")
     deployment = find(stage)
     since_ms = int((time.time() - options.minutes * 60) * 1000)
     names = [function["FunctionName"] for function in deployment.functions.values()]

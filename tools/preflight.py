@@ -20,7 +20,9 @@ from chalicelib.errors import ConfigurationError
 from chalicelib.secrets import checked_secret
 from chalicelib.stores.redis.address import address_of, parse_address
 from chalicelib.stores.redis.iam import cache_at
+from tools.after_deploy import LOG_DAYS
 from tools.deployment import deployed_runtime
+from tools.function_url import FRONTS
 from tools.functions import Function, functions_of
 from tools.network import problems_of_address, problems_of_reach, types_of_network
 from tools.policies import Needed, Policy
@@ -46,6 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--runtime", help="the runtime to deploy, such as python3.12, where the deployed one is another"
     )
+    # What comes after `chalice deploy`, and would be refused too late there.
+    parser.add_argument("--front", choices=FRONTS)
+    parser.add_argument("--log-days", type=int, choices=LOG_DAYS)
     options = parser.parse_args(arguments)
     try:
         stage = Stage(options.stage)
@@ -75,7 +80,7 @@ def problems(stage: Stage) -> list[str]:
     if found:
         return found
     settings = load_settings(environments[0])
-    found = list(_of_login(settings))
+    found = list(_of_addresses(settings))
     if found:
         return found
     return [
@@ -211,14 +216,14 @@ def _of_secrets(settings: Settings) -> Iterator[str]:
             yield f"{secret.variable}_PARAMETER is not set; it names the SSM parameter that holds the secret."
 
 
-def _of_login(settings: Settings) -> Iterator[str]:
-    """By IAM, for which a URL needs more than to be one."""
+def _of_addresses(settings: Settings) -> Iterator[str]:
+    """Of a URL more is expected than that it is one, and for a login by IAM more still."""
     on_lambda = dict.fromkeys(("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "as Lambda has it")
     for row in (Settings.redis_url, Settings.big_segments_redis_url):
         url = settings.values[row.attribute]
-        if url is not None and settings.iam_for_redis is not None:
+        if url is not None:
             try:
-                address_of(url, row.name, on_lambda)
+                address_of(url, row.name, None if settings.iam_for_redis is None else on_lambda)
             except ConfigurationError as error:
                 yield str(error)
 
@@ -264,7 +269,7 @@ def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]
     if function in ("api_handler", "on_event"):
         yield from _needed_for_big_segments(settings)
     if function in ("api_handler", "reconcile") and settings.dynamodb_table is not None:
-        yield Needed(("dynamodb:BatchWriteItem", "dynamodb:UpdateItem"), f"table/{settings.dynamodb_table}")
+        yield Needed(("dynamodb:BatchWriteItem", "dynamodb:UpdateItem"), _resource_of_table(settings.dynamodb_table))
     for secret in secrets.get(function, ()):
         yield from _needed_for_secret(secret)
     if stage.setting("subnet_ids", function):
@@ -276,11 +281,18 @@ def _needed(function: str, stage: Stage, settings: Settings) -> Iterator[Needed]
 def _needed_of_table(function: str, settings: Settings) -> Iterator[Needed]:
     if function == "deliver_events":
         if settings.records_events and settings.dynamodb_table is not None:
-            yield Needed((*_READS, "dynamodb:DeleteItem", "dynamodb:UpdateItem"), f"table/{settings.dynamodb_table}")
+            yield Needed(
+                (*_READS, "dynamodb:DeleteItem", "dynamodb:UpdateItem"), _resource_of_table(settings.dynamodb_table)
+            )
     elif function == "reconcile":
         yield from _needed_to_read(settings, adds_events=False)
     elif function in FUNCTIONS:
         yield from _needed_to_read(settings)
+
+
+def _resource_of_table(table: str) -> str:
+    """``table`` is the table's name, or its ARN."""
+    return f"table/{table.rpartition('/')[2]}"
 
 
 _READS = ("dynamodb:GetItem", "dynamodb:Query")
@@ -289,14 +301,14 @@ _READS = ("dynamodb:GetItem", "dynamodb:Query")
 def _needed_to_read(settings: Settings, *, adds_events: bool = True) -> Iterator[Needed]:
     if settings.dynamodb_table is not None:
         adds = ("dynamodb:PutItem",) if adds_events and settings.records_events else ()
-        yield Needed((*_READS, *adds), f"table/{settings.dynamodb_table}")
+        yield Needed((*_READS, *adds), _resource_of_table(settings.dynamodb_table))
     if settings.direct_mode:
         yield from _needed_for_secret(settings.sdk_key)
 
 
 def _needed_for_big_segments(settings: Settings) -> Iterator[Needed]:
     if settings.big_segments_table is not None:
-        yield Needed(("dynamodb:BatchGetItem",), f"table/{settings.big_segments_table}")
+        yield Needed(("dynamodb:BatchGetItem",), _resource_of_table(settings.big_segments_table))
 
 
 def _needed_to_log_in(settings: Settings) -> Iterator[Needed]:

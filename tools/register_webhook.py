@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 import boto3
 import requests
 
-from chalicelib.config import EnvironmentResource, load_settings
+from chalicelib.config import EnvironmentResource, SecretSource, load_settings
+from chalicelib.secrets import checked_secret
 from tools.command_line import run
 from tools.deployment import find
 from tools.stages import Stage, StageError
@@ -65,9 +66,11 @@ def _take(found: list[Step], *, dry_run: bool) -> None:
 
 def access_token() -> str:
     """LaunchDarkly's, of whoever runs this. Raises StageError."""
-    token = os.environ.get("LAUNCHDARKLY_ACCESS_TOKEN")
+    token = os.environ.get("LAUNCHDARKLY_ACCESS_TOKEN", "").strip()
     if not token:
         raise StageError("LAUNCHDARKLY_ACCESS_TOKEN is not set; create an API access token in LaunchDarkly.")
+    if not (token.isascii() and token.isprintable()):
+        raise StageError("LAUNCHDARKLY_ACCESS_TOKEN holds no access token; expected ASCII characters on one line.")
     return token
 
 
@@ -148,10 +151,9 @@ class LaunchDarkly:
             raise StageError(f"{self._api} cannot be reached: {type(error).__name__}.") from error
         if not answer.ok:
             raise StageError(f"{method} /api/v2{path}: HTTP {answer.status_code}. {_meaning(answer)}")
-        try:
-            content: Json = answer.json()
-        except requests.JSONDecodeError:
-            raise StageError(f"{self._api} answers, but not as LaunchDarkly's API does.") from None
+        content = _object_in(answer)
+        if content is None:
+            raise StageError(f"{self._api} answers, but not as LaunchDarkly's API does.")
         return content
 
 
@@ -202,11 +204,13 @@ def _comparable(value: Any) -> Any:
 
 
 def _read_secret(parameter: str) -> str | None:
+    """As the app reads it, or signatures would differ. None where there is none. Raises ConfigurationError."""
     ssm = boto3.client("ssm")
     try:
-        return str(ssm.get_parameter(Name=parameter, WithDecryption=True)["Parameter"]["Value"])
+        text = str(ssm.get_parameter(Name=parameter, WithDecryption=True)["Parameter"]["Value"])
     except ssm.exceptions.ParameterNotFound:
         return None
+    return checked_secret(SecretSource("LAUNCHDARKLY_WEBHOOK_SECRET"), text, f"The SSM parameter {parameter}")
 
 
 def _put_secret(parameter: str, secret: str) -> None:
@@ -218,11 +222,17 @@ def _meaning(answer: requests.Response) -> str:
         return f"LaunchDarkly's rate limit is reached; try again in {_seconds_to_wait(answer)} seconds."
     if answer.status_code >= 500:
         return "LaunchDarkly has a problem; try again later."
-    try:
-        said = answer.json().get("message", "")
-    except requests.JSONDecodeError:
-        said = ""
+    said = str((_object_in(answer) or {}).get("message") or "")
     return " ".join(filter(None, [_MEANINGS.get(answer.status_code, "LaunchDarkly refuses this."), said]))
+
+
+def _object_in(answer: requests.Response) -> Json | None:
+    """The JSON object; None where it holds none."""
+    try:
+        content = answer.json()
+    except requests.JSONDecodeError:
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _seconds_to_wait(answer: requests.Response) -> int:

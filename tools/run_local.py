@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -60,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(host: str, port: int) -> None:
+    if not 1 <= port <= 65_535:
+        raise CannotStart(f"There is no port {port}; choose one from 1 to 65535: make run PORT=8001")
     print("Starting; this takes a few seconds.", flush=True)
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")  # as `chalice local` does
     _set_environment()
@@ -100,8 +103,6 @@ def _make_server(host: str, port: int) -> tuple[Any, Any]:
     validate_routes(chalice_app.routes)
     try:
         server = factory.create_local_server(chalice_app, factory.create_config_obj(STAGE), host, port)
-    except OverflowError:
-        raise CannotStart(f"There is no port {port}; choose one from 1 to 65535: make run PORT=8001") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise CannotStart(f"Port {port} is in use; choose another one: make run PORT={port + 1}") from None
@@ -182,12 +183,11 @@ def _data_line(wiring: Wiring) -> str:
 
 def _what_to_try(wiring: Wiring, url: str) -> list[str]:
     settings = wiring.settings
-    token = "" if settings.evaluate_auth == "none" else " -H 'Authorization: Bearer <token>'"
-    post = f"-H 'Content-Type: application/json'{token} -d"
-    lines = ["Try:"]
-    if settings.has_explorer:
-        lines.append(f"  {url}  in a browser: every flag, and why it has its value")
-    lines.append(f"  curl -s {url}evaluate/{_some_flag(wiring)} {post} '{_USER}'")
+    refused = _why_all_are_refused(settings)
+    if refused is not None:
+        lines = [f"Every evaluation is refused: {refused}", "Try:", f"  curl -s {url}status"]
+    else:
+        lines = ["Try:", *_evaluations_to_try(wiring, url)]
     if settings.flag_file is not None and not settings.direct_mode:
         webhook = f"curl -s {url}webhook -H 'Content-Type: application/json' -d '{{\"kind\": \"flag\"}}'"
         lines.append(f"  edit {settings.flag_file}, then: {webhook}")
@@ -195,7 +195,28 @@ def _what_to_try(wiring: Wiring, url: str) -> list[str]:
     return lines
 
 
+def _why_all_are_refused(settings: Settings) -> str | None:
+    """And what to set instead; None where some caller may evaluate."""
+    if settings.evaluate_auth == "iam":
+        return "EVALUATE_AUTH is 'iam', and nobody checks signatures here. Leave it unset, or set it to none."
+    digests = settings.token_digests or settings.client_token_digests or settings.mobile_token_digests
+    if settings.evaluate_auth == "token" and not digests:
+        return (
+            "EVALUATE_AUTH is 'token', and there is no digest of a token. make token prints a token and its digest; "
+            "then: EVALUATE_TOKEN_SHA256=<digest> make run"
+        )
+    return None
+
+
 _USER = '{"key": "anna", "email": "anna@example.com"}'
+
+
+def _evaluations_to_try(wiring: Wiring, url: str) -> Iterator[str]:
+    if wiring.settings.has_explorer:
+        yield f"  {url}  in a browser: every flag, and why it has its value"
+    token = "" if wiring.settings.evaluate_auth == "none" else " -H 'Authorization: Bearer <token>'"
+    post = f"-H 'Content-Type: application/json'{token} -d"
+    yield f"  curl -s {url}evaluate/{_some_flag(wiring)} {post} '{_USER}'"
 
 
 def _some_flag(wiring: Wiring) -> str:

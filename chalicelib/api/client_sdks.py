@@ -89,7 +89,7 @@ def _ask(incoming: Incoming, settings: Settings) -> Asked:
         conceal=True,
         mobile=environment_id is None,
     )
-    return Asked(context, options, body, incoming.headers.get("if-none-match"))
+    return Asked(context, options, body, incoming.if_none_match)
 
 
 def _decoded(encoded: str) -> bytes:

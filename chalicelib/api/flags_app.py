@@ -23,7 +23,7 @@ from ..wiring import Wiring
 from .access import check_full_access
 from .answers import Answer, Json, error_answer, with_what_to_send
 from .cors import cors_headers, preflight_headers
-from .gateway import incoming, is_of_rest_api
+from .gateway import incoming, is_of_rest_api, list_header
 from .request import Asked, Incoming, Query, take_apart
 
 if TYPE_CHECKING:
@@ -67,8 +67,11 @@ class FlagsApp(Chalice):
         call = functools.partial(super().__call__, context=context)
         return answer_at_the_door(event, self.routes, checked_by_app=self._authorizer, call=call)
 
-    def answers(self, path: str, method: str = "GET", **options: Any) -> Callable[[Callable[..., Answer]], View]:
-        """``route`` for a view that returns an Answer, and raises our errors; it takes the flag key of the path."""
+    def answers(self, path: str, *methods: str, **options: Any) -> Callable[[Callable[..., Answer]], View]:
+        """``route`` for a view that returns an Answer, and raises our errors; it takes the flag key of the path.
+
+        GET where no method is named. The answer to HEAD has no body.
+        """
 
         def decorate(view: Callable[..., Answer]) -> View:
             @functools.wraps(view)
@@ -82,9 +85,10 @@ class FlagsApp(Chalice):
                         from .ofrep import error_body
 
                         given = given._replace(body=error_body(error, key))
-                return Response(given.body, dict(given.headers), given.status)
+                body = "" if self.request.method == "HEAD" else given.body
+                return Response(body, dict(given.headers), given.status)
 
-            self.route(path, methods=[method], **options)(answer)
+            self.route(path, methods=list(methods or ("GET",)), **options)(answer)
             return view
 
         return decorate
@@ -104,7 +108,7 @@ class FlagsApp(Chalice):
         self._open_to_pages[path] = method
 
         def preflight(_key: str | None = None) -> Answer:
-            asked_headers = self.request.headers.get("access-control-request-headers", "")
+            asked_headers = list_header(self.request, "access-control-request-headers") or ""
             headers = preflight_headers(self._wiring.settings.cors_allow_origin, asked_headers, method)
             return Answer("", {"Allow": f"{method}, OPTIONS", **headers}, 204)
 
@@ -161,7 +165,7 @@ class FlagsApp(Chalice):
         self, options_of: Callable[[Query], Options], context_of: Callable[[Any], Context] = parse_context
     ) -> Asked:
         """What this request asks about flags. Raises InvalidToken and InvalidRequest."""
-        return take_apart(incoming(_request.get()), self._wiring.settings, options_of, context_of)
+        return take_apart(self.incoming(), self._wiring.settings, options_of, context_of)
 
     def note_flag(self, key: str) -> None:
         """The flag that this request is about goes into the log line."""

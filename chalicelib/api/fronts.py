@@ -75,7 +75,7 @@ def _answer(
 ) -> Json:
     match = _match(request, routes)
     if match is None:  # as a REST API has it
-        return _own_answer(403, {"message": "Missing Authentication Token"})
+        return _forbidden({"message": "Missing Authentication Token"})
     route, parameters = match
     methods = routes[route]
     if request.method == "OPTIONS" and "OPTIONS" not in methods and (headers := _preflight_headers(methods)):
@@ -83,7 +83,7 @@ def _answer(
     entry = methods.get(request.method)
     if entry is not None and (entry.api_key_required or entry.authorizer not in (None, checked_by_app)):
         message = "Who calls this route is checked by API Gateway's REST API alone; call it there."
-        return _own_answer(403, {"Code": "ForbiddenError", "Message": message})
+        return _forbidden({"Code": "ForbiddenError", "Message": message})
     return call(_rest_api_event(event, request, route, parameters))
 
 
@@ -95,8 +95,8 @@ def _headers_of(answer: Json) -> dict[str, list[str]]:
     return headers
 
 
-def _own_answer(status: int, body: Json) -> Json:
-    return {"statusCode": status, "headers": {}, "multiValueHeaders": {}, "body": json.dumps(body)}
+def _forbidden(body: Json) -> Json:
+    return {"statusCode": 403, "headers": {}, "multiValueHeaders": {}, "body": json.dumps(body)}
 
 
 def _preflight_headers(methods: Mapping[str, Any]) -> dict[str, str]:
@@ -122,7 +122,7 @@ def _rest_api_event(event: Json, request: _Request, route: str, parameters: dict
         "path": request.path,
         "httpMethod": request.method,
         "headers": request.headers,
-        "multiValueHeaders": {name: [value] for name, value in request.headers.items()},
+        "multiValueHeaders": event.get("multiValueHeaders") or {name: [each] for name, each in request.headers.items()},
         "multiValueQueryStringParameters": request.query or None,
         "pathParameters": parameters,
         "stageVariables": event.get("stageVariables"),

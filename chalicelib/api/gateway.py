@@ -24,7 +24,20 @@ def incoming(request: Request) -> Incoming:
     query = request.query_params
     values = {} if query is None else {name: query.getlist(name) for name in query}
     path = {name: unquote(value) for name, value in (request.uri_params or {}).items()}
-    return Incoming(request.headers, values, partial(_raw_body, request), request.context, path)
+    if_none_match = list_header(request, "if-none-match")
+    return Incoming(request.headers, values, partial(_raw_body, request), request.context, path, if_none_match)
+
+
+def list_header(request: Request, name: str) -> str | None:
+    """A header that holds a list, of which several lines are one (RFC 9110, section 5.3); Chalice keeps the last.
+
+    ``name`` is in lower case. None where the request has no such header.
+    """
+    if name not in request.headers:
+        return None
+    of_all = request.to_original_event().get("multiValueHeaders") or {}
+    lines = [line for each, lines in of_all.items() if each.lower() == name for line in lines]
+    return ", ".join(lines) if lines else request.headers[name]
 
 
 def _raw_body(request: Request) -> bytes:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, NoReturn
 from ..config import Settings
 from ..errors import InvalidRequest, InvalidToken
 from ..launchdarkly.sdk import Context
-from ..read.contexts import parse_context
 from ..read.evaluation import Options
 from .access import Access, check_access
 
@@ -27,7 +26,8 @@ class Incoming(NamedTuple):
 
     ``headers`` are case-insensitive. ``read_body`` gives the raw bytes, and raises InvalidRequest when there
     are none. ``gateway`` is API Gateway's request context, which a caller cannot forge. ``path`` holds the
-    parameters in the path, decoded.
+    parameters in the path, decoded. ``if_none_match`` is the header of that name, which says what answers the caller
+    holds.
     """
 
     headers: Mapping[str, str]
@@ -35,6 +35,7 @@ class Incoming(NamedTuple):
     read_body: Callable[[], bytes]
     gateway: Mapping[str, Any]
     path: Mapping[str, str] = {}
+    if_none_match: str | None = None
 
     @property
     def arrived_at(self) -> float | None:
@@ -49,8 +50,7 @@ class Incoming(NamedTuple):
 class Asked(NamedTuple):
     """What a request for evaluations asks: for which context, with which options. ``body`` is its JSON.
 
-    ``if_none_match`` is the header of that name, which says what answers the caller holds. ``arrived_at`` as of
-    the request.
+    ``if_none_match`` and ``arrived_at`` as of the request.
     """
 
     context: Context
@@ -113,7 +113,7 @@ def take_apart(
     incoming: Incoming,
     settings: Settings,
     options_of: Callable[[Query], Options],
-    context_of: Callable[[Any], Context] = parse_context,
+    context_of: Callable[[Any], Context],
 ) -> Asked:
     """What the request asks, narrowed to what its caller may see.
 
@@ -127,7 +127,7 @@ def take_apart(
             raise InvalidToken("The token sees no targeting rules: an explanation needs one of EVALUATE_TOKEN_SHA256.")
         options = options._replace(client_side_only=True, mobile=access is Access.MOBILE_FLAGS, conceal=True)
     body = parse_json(checked_size(incoming.read_body(), settings.max_body_bytes))
-    return Asked(context_of(body), options, body, incoming.headers.get("if-none-match"), incoming.arrived_at)
+    return Asked(context_of(body), options, body, incoming.if_none_match, incoming.arrived_at)
 
 
 def parse_json(body: bytes, what: str = "The body") -> Any:

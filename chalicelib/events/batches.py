@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 Json = dict[str, Any]
-"""An event (Any: JSON)."""
+"""A JSON object, such as an event (Any: JSON)."""
 
 MOST_BYTES = 300_000
 """Of the data of a batch: a DynamoDB item may have 400 KB."""
@@ -48,7 +49,8 @@ def packed_at_ms(name: str) -> int:
 def pack(events: Sequence[Json], dropped: int, now_ms: int) -> list[Batch]:
     """The events in as few batches as they fit into, with a note of how many were ``dropped`` before.
 
-    An event that no batch can hold, or that is no JSON, is dropped and noted as well.
+    An event that no batch can hold, or that is no JSON, is dropped and noted as well. A number beyond 64-bit floating
+    point is none: a caller's 1e999 becomes null, as it does in JavaScript.
     """
     parts, lost = _parts(events)
     if dropped + lost:
@@ -61,10 +63,7 @@ def _parts(events: Sequence[Json]) -> tuple[list[bytes], int]:
     """The data of batches, and how much had to be dropped."""
     if not events:
         return [], 0
-    try:
-        data = zlib.compress(json.dumps(events, separators=(",", ":"), allow_nan=False).encode())
-    except (TypeError, ValueError, RecursionError):
-        data = None  # some of them cannot be written as JSON: an infinite number, say
+    data = _compressed(events)
     if data is not None and len(data) <= MOST_BYTES:
         return [data], 0
     halves = _halves(events)
@@ -72,6 +71,29 @@ def _parts(events: Sequence[Json]) -> tuple[list[bytes], int]:
         return [], weight(events)
     (first, lost_of_first), (second, lost_of_second) = map(_parts, halves)
     return first + second, lost_of_first + lost_of_second
+
+
+def _compressed(events: Sequence[Json]) -> bytes | None:
+    """None when some of them cannot be written as JSON."""
+    try:
+        try:
+            text = json.dumps(events, separators=(",", ":"), allow_nan=False)
+        except ValueError:
+            text = json.dumps(_finite(events), separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return zlib.compress(text.encode())
+
+
+def _finite(value: Any) -> Any:
+    """The same JSON (hence Any), with null for what is no number of LaunchDarkly's."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    if isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max:
+        return None
+    return value
 
 
 def _halves(events: Sequence[Json]) -> tuple[Sequence[Json], Sequence[Json]] | None:

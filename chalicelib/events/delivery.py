@@ -3,6 +3,9 @@
 What is sent is planned first, and the plan is in the store before anything leaves: a run that is killed, at whatever
 point, is followed by one that sends the same payloads under the same payload ids, of which LaunchDarkly drops what it
 has. Batches go once LaunchDarkly has accepted them.
+
+A payload that LaunchDarkly refuses again and again, while it takes another one, is divided until the event that is the
+cause is alone; that one is dropped, and what is behind it goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from ..stores.outbox import EventQueue
 from ..stores.port import QUEUED_SECONDS, new_ticket
 from ..timing import Timing
 from .batches import Batch, Json, unpack, weight
-from .payloads import MOST_BYTES, cut, merged, to_json
+from .payloads import MOST_BYTES, cut, merged, nothing, to_json
 from .state import Part, Plan, State, oldest_seconds
 
 logger = logging.getLogger(__name__)
@@ -30,6 +33,9 @@ _REMEMBERED = 100
 """Names of batches that were delivered: the same batch may come again soon."""
 _OLDEST_SECONDS = QUEUED_SECONDS - 86_400
 """What is older is dropped, a day before DynamoDB would do it unseen."""
+_OLD = "they are a week old"
+_REFUSALS = 4
+"""After so many a payload is at fault, minutes after the first: a trouble of LaunchDarkly's may look like one."""
 
 
 class Sender(Protocol):
@@ -162,8 +168,11 @@ class _Run:
             return self._plan_next()
         batches = self._queue.read_named(plan.names)
         if {batch.name for batch in batches} == set(plan.names):
-            return batches
-        self._finish(batches)  # some are gone: LaunchDarkly has accepted all, or the store has lost them
+            if not all(self._is_old(batch) for batch in batches):
+                return batches
+            events = _events(batches)
+            self._drop(sum(weight(events[part.start : part.end]) for part in plan.parts), _OLD)
+        self._finish(batches)  # or some are gone: LaunchDarkly has accepted all, or the store has lost them
         return self._plan_next()
 
     def _plan_next(self) -> list[Batch]:
@@ -185,9 +194,9 @@ class _Run:
         useful: dict[str, Batch] = {}
         useless = []
         for batch in batches:
-            is_old = self._clock() - batch.packed_at_ms / 1000 > _OLDEST_SECONDS
+            is_old = self._is_old(batch)
             if is_old:
-                self._drop(weight(unpack(batch).events), "they are a week old")
+                self._drop(weight(unpack(batch).events), _OLD)
             if is_old or batch.name in useful or batch.name in self._state.recent:
                 useless.append(batch)
             else:
@@ -196,13 +205,17 @@ class _Run:
             self._queue.remove(self._owner, useless, self._state.to_json())
         return list(useful.values())
 
+    def _is_old(self, batch: Batch) -> bool:
+        return self._clock() - batch.packed_at_ms / 1000 > _OLDEST_SECONDS
+
     def _finish(self, batches: Sequence[Batch]) -> None:
         """Delete what was sent, and with it the plan."""
         lost = sum(unpack(batch).dropped for batch in batches)
         if lost:
             self._drop(lost, "whoever has recorded them had no room for them, or they are no JSON")
         recent = (*self._state.recent, *(batch.name for batch in batches))[-_REMEMBERED:]
-        self._state = self._state._replace(plan=None, recent=recent)
+        refusals = max(0, self._state.refusals - 1)
+        self._state = self._state._replace(plan=None, recent=recent, refusals=refusals)
         self._queue.remove(self._owner, batches, self._state.to_json())
 
     # Sending it.
@@ -215,16 +228,28 @@ class _Run:
                 return None
             part = self._parts[0]
             of_part = events[part.start : part.end]
-            reply = sender.send(part.payload_id, to_json(of_part))
+            reply = self._judged(sender, sender.send(part.payload_id, to_json(of_part)))
             if reply.verdict is Verdict.ACCEPTED:
                 self._accepted(weight(of_part))
-            elif reply.verdict is Verdict.TOO_LARGE:
-                self._too_large(part, of_part)
+            elif reply.verdict in (Verdict.TOO_LARGE, Verdict.UNFIT):
+                self._divide(part, of_part, reply.words)
             else:
                 self._failed(reply)
                 return reply
         self._finish(batches)
         return None
+
+    def _judged(self, sender: Sender, reply: Reply) -> Reply:
+        """The same, unless LaunchDarkly refuses this payload alone: it is asked to take one that counts nothing."""
+        if not reply.may_be_payload or self._is_over():
+            return reply
+        other = sender.send(str(uuid.uuid4()), to_json(nothing(int(self._clock() * 1000))))
+        if other.verdict is not Verdict.ACCEPTED:
+            self._state = self._state._replace(refusals=0)
+            return reply
+        refusals = min(self._state.refusals + 1, _REFUSALS)
+        self._state = self._state._replace(refusals=refusals, failures=refusals - 1, retry_at_ms=0, refused=None)
+        return reply._replace(verdict=Verdict.UNFIT if refusals == _REFUSALS else Verdict.LATER)
 
     @property
     def _parts(self) -> tuple[Part, ...]:
@@ -241,10 +266,10 @@ class _Run:
         )
         self._replace_first_part()
 
-    def _too_large(self, part: Part, events: Sequence[Json]) -> None:
+    def _divide(self, part: Part, events: Sequence[Json], words: str) -> None:
         """Two halves, under ids of their own; of one event there are none, and LaunchDarkly will never take it."""
         if len(events) == 1:
-            self._drop(weight(events), "LaunchDarkly does not take an event of this size")
+            self._drop(weight(events), f"in one event of kind {events[0]['kind']!r}, which is not taken. {words}")
             self._replace_first_part()
             return
         middle = (part.start + part.end) // 2

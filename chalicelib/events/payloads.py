@@ -53,7 +53,13 @@ def _identity(counter: Json) -> tuple[Any, Any]:
     return counter.get("variation"), counter.get("version")
 
 
+def nothing(now_ms: int) -> list[Json]:
+    """The events of a payload that counts nothing: whether LaunchDarkly takes it tells whether it takes any."""
+    return [{"kind": "summary", "startDate": now_ms, "endDate": now_ms, "features": {}}]
+
+
 def to_json(events: Sequence[Json]) -> bytes:
+    """The body of a payload, before it is compressed."""
     return json.dumps(events, separators=(",", ":")).encode()
 
 

@@ -7,6 +7,7 @@ the first batch is due, events are only kept as they come: a cold start imports 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -54,6 +55,12 @@ class Recorder:
         self._rules = rules
         self._timing = timing
         self._clock = clock or AgeingClock()
+        self._events = EventFactory(with_reasons=False)
+        self._begin()
+
+    def _begin(self) -> None:
+        """With nothing. A fork does so too: what was recorded before it is left in the store by the other process."""
+        self._process_id = os.getpid()
         self._lock = threading.Lock()
         """Of all below but ``_waiting``. Nobody waits for it."""
         self._waiting: deque[Any] = deque()
@@ -64,10 +71,11 @@ class Recorder:
         """Packed, and not yet known to be in the store."""
         self._left_at = self._contexts_at = self._clock()
         self._retry_at = 0.0
-        self._events = EventFactory(with_reasons=False)
 
     def record(self, event: Any) -> None:
         """Keep an event of the SDK's (which exports no type)."""
+        if self._process_id != os.getpid():
+            self._begin()
         if len(self._waiting) >= _MOST:
             self._overflow += 1
             return
@@ -81,6 +89,8 @@ class Recorder:
 
     def end_invocation(self, *, is_store_away: bool = False) -> None:
         """Leave in the store what is there, if that is due; not in a store that has just failed this request."""
+        if self._process_id != os.getpid():
+            self._begin()
         self._unless_busy(self._leave_what_is_due, is_store_away)
 
     def _unless_busy(self, work: Callable[..., None], *arguments: object) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from .batches import DeliveryReport, packed_at_ms
-
-Json = dict[str, Any]
-"""A JSON object (Any: JSON)."""
+from .batches import DeliveryReport, Json, packed_at_ms
 
 
 class Part(NamedTuple):
@@ -33,14 +30,16 @@ class Plan(NamedTuple):
 class State(NamedTuple):
     """``delivered`` and ``dropped``: evaluations that are counted, and full events, ever. Times are Unix ms.
 
-    ``failures``: how often in a row LaunchDarkly has not taken a payload. ``refused``: why a person has to act.
-    ``recent``: the last names that were delivered, because a batch may come twice.
+    ``failures``: how often in a row LaunchDarkly has not taken a payload. ``refusals``: how often it took another one
+    right then; each plan that is finished takes one off. ``refused``: why a person has to act. ``recent``: the last
+    names that were delivered, because a batch may come twice.
     """
 
     delivered: int = 0
     dropped: int = 0
     delivered_at_ms: int = 0
     failures: int = 0
+    refusals: int = 0
     retry_at_ms: int = 0
     refused: str | None = None
     plan: Plan | None = None
@@ -66,7 +65,7 @@ class State(NamedTuple):
             return State()
 
 
-_NUMBERS = ("delivered", "dropped", "delivered_at_ms", "failures", "retry_at_ms")
+_NUMBERS = ("delivered", "dropped", "delivered_at_ms", "failures", "refusals", "retry_at_ms")
 
 
 def events_status(report: DeliveryReport, now_seconds: float) -> Json:

@@ -70,10 +70,10 @@ def _holds(text: str, expected: object) -> bool:
 
 
 def _name_of(document: Document, key: str) -> str:
-    """What the flag is called in its section, which may be something else than its key."""
+    """What the flag is called in its section, which may be something else than its key. One that is deleted is none."""
     sections = document.value if isinstance(document.value, dict) else {}
     for name, fields in (sections.get("flags") or {}).items():
-        if isinstance(fields, dict) and fields.get("key") == key:
+        if isinstance(fields, dict) and fields.get("key") == key and fields.get("deleted") is not True:
             return str(name)
     if key in (sections.get("flagValues") or {}):
         raise InvalidRequest(f"The flag {key[:100]!r} is one of flagValues, which have one value; edit it in the file.")

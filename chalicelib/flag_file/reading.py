@@ -43,7 +43,8 @@ def read_text(path: str) -> str:
 
 def data_set_of(document: Document) -> DataSet:
     """Raises FlagFileError."""
-    if not isinstance(document.value, dict):
+    # An object that has none of them is another file, or a misspelt one. An empty one is an environment without flags.
+    if not isinstance(document.value, dict) or (document.value and _SECTIONS.keys().isdisjoint(document.value)):
         raise FlagFileError('expected an object with "flags", "flagValues" or "segments"', document.root.begin)
     data_set: dict[str, dict[str, Item]] = {FEATURES: {}, SEGMENTS: {}}
     for section, name, fields in _items(document):

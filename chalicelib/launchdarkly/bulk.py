@@ -28,15 +28,20 @@ class Verdict(Enum):
     ACCEPTED = "LaunchDarkly has it"
     LATER = "worth another try"
     TOO_LARGE = "worth another try in parts"
+    UNFIT = "the same, because of something in it"
     REFUSED = "a person has to do something"
 
 
 class Reply(NamedTuple):
-    """``words`` say what LaunchDarkly answered, for the log. ``is_key``: the SDK key is what it refuses."""
+    """``words`` say what LaunchDarkly answered, for the log. ``is_key``: the SDK key is what it refuses.
+
+    ``may_be_payload``: the answer does not tell whether it is this payload that LaunchDarkly refuses, or every one.
+    """
 
     verdict: Verdict
     words: str
     is_key: bool = False
+    may_be_payload: bool = False
 
 
 class BulkSender:
@@ -103,7 +108,7 @@ def _reply(status: int) -> Reply:
     if status == 413:
         return Reply(Verdict.TOO_LARGE, words)
     if status in _WORTH_ANOTHER_TRY or status >= 500 or status < 400:
-        return Reply(Verdict.LATER, words)
+        return Reply(Verdict.LATER, words, may_be_payload=status == 400)
     if status in (401, 403):
         return Reply(Verdict.REFUSED, f"LaunchDarkly rejected the SDK key (HTTP {status}).", is_key=True)
-    return Reply(Verdict.REFUSED, words)
+    return Reply(Verdict.REFUSED, words, may_be_payload=True)

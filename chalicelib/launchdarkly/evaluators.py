@@ -183,9 +183,9 @@ class ClientEvaluator(NamedTuple):
                 return self.client.variation_detail(key, context, default)
             state = self.client.all_flags_state(context, with_reasons=True)
         if not state.valid:
-            return _failed("CLIENT_NOT_READY", default)
+            return failed("CLIENT_NOT_READY", default)
         if state.get_flag_reason(key) is None:
-            return _failed("FLAG_NOT_FOUND", default)
+            return failed("FLAG_NOT_FOUND", default)
         metadata = state.to_json_dict()["$flagsState"][key]
         detail = EvaluationDetail(state.get_flag_value(key), metadata.get("variation"), metadata["reason"])
         return _or_default(detail, default)
@@ -299,7 +299,7 @@ class BareEvaluator:
         self, error_kind: str, key: str, context: Context, events: EventFactory, default: Any = None
     ) -> EvaluationDetail:
         """What an evaluation says where there is no flag that can be read (Any: JSON)."""
-        failure = _failed(error_kind, default)
+        failure = failed(error_kind, default)
         if self._record is not None:
             self._record(events.new_unknown_flag_event(key, context, failure.value, failure.reason))
         return failure
@@ -322,18 +322,18 @@ class BareEvaluator:
         except Exception as error:  # as wide as in the SDK's client: one flag fails, and no other
             if not isinstance(error, UnreadableItem):  # which the feature store has logged
                 logger.exception("flag %r cannot be evaluated", flag.key)
-            failure = _failed("EXCEPTION", default)
+            failure = failed("EXCEPTION", default)
             if record is not None:
                 record(events.new_default_event(flag, context, default, failure.reason))
             return failure, []
         return detail, result.prerequisites
 
 
-if Evaluator is not None:
-    _WITH_REASONS, _WITHOUT_REASONS = EventFactory(with_reasons=True), EventFactory(with_reasons=False)
+_WITH_REASONS, _WITHOUT_REASONS = EventFactory(with_reasons=True), EventFactory(with_reasons=False)
 
 
-def _failed(error_kind: str, default: Any = None) -> EvaluationDetail:
+def failed(error_kind: str, default: Any = None) -> EvaluationDetail:
+    """What the SDK says of a flag that cannot be evaluated (Any: JSON)."""
     return EvaluationDetail(default, None, {"kind": "ERROR", "errorKind": error_kind})
 
 

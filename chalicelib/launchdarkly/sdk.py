@@ -50,12 +50,12 @@ with (
 ):
     from ldclient.context import Context
     from ldclient.evaluation import BigSegmentsStatus, EvaluationDetail, FeatureFlagsState
+    from ldclient.impl.events.types import EventFactory
     from ldclient.versioned_data_kind import FEATURES, SEGMENTS, VersionedDataKind
 
     try:
         from ldclient.impl.evaluator import Evaluator
-        from ldclient.impl.events.types import EventFactory
-    except ImportError:  # an SDK that has moved them
+    except ImportError:  # an SDK that has moved it
         Evaluator = None  # type: ignore[assignment, misc]
 
 give("ldclient", Context=Context)  # what functions import that evaluate flags, which need no more of it

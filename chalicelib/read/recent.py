@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import FlagsError, StoreNotInitialized
-from ..launchdarkly.evaluators import Memberships, evaluator_over
+from ..launchdarkly.evaluators import Memberships, evaluator_over, failed
 from ..launchdarkly.sdk import FEATURES, Context, EvaluationDetail, FeatureFlagsState
 from ..runtime.clock import AgeingClock
 from ..runtime.logs import gate_evaluator
@@ -75,12 +75,12 @@ class StoredFlags:
     def _evaluate(self, key: str, context: Context, default: Any, *, with_reasons: bool) -> EvaluationDetail:
         if not context.valid:
             logger.warning("the flag %r has its default value: %s", key, context.error)
-            return _failed(default, "USER_NOT_SPECIFIED")
+            return failed("USER_NOT_SPECIFIED", default)
         try:
             return self._evaluator.evaluate_flag(key, context, default, with_reasons=with_reasons)
         except Exception:  # as wide as in the SDK's client
             logger.exception("the flag %r cannot be evaluated", key)
-            return _failed(default, "EXCEPTION")
+            return failed("EXCEPTION", default)
 
     def all_flags_state(self, context: Context, **options: bool) -> FeatureFlagsState:
         if not context.valid:
@@ -150,7 +150,7 @@ class NoFlags:
 
     def variation_detail(self, key: str, context: Context, default: Any) -> EvaluationDetail:
         self._serve()
-        return _failed(default, self._error_kind)
+        return failed(self._error_kind, default)
 
     def all_flags_state(self, context: Context, **options: bool) -> FeatureFlagsState:
         self._serve()
@@ -260,7 +260,3 @@ class RecentFlags:
         if isinstance(held, StoredFlags) and held.feature_store is source.feature_store:
             return held
         return StoredFlags(source.feature_store, source.evaluator, source.record_event, self._timing)
-
-
-def _failed(default: Any, error_kind: str) -> EvaluationDetail:
-    return EvaluationDetail(default, None, {"kind": "ERROR", "errorKind": error_kind})

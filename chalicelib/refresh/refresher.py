@@ -185,8 +185,9 @@ class Refresher:
                 '{"force": true} to replace what the store holds.'
             )
         if item_count(fetched) == 0 and item_count(stored) > 0:
+            sent = "The flag file holds" if self._source == "file" else "LaunchDarkly sent"
             raise RefreshRefused(
-                f"LaunchDarkly sent an empty data set; the store keeps its {len(stored[FEATURES])} flags and "
+                f"{sent} an empty data set; the store keeps its {len(stored[FEATURES])} flags and "
                 f'{len(stored[SEGMENTS])} segments. Invoke reconcile with {{"force": true}} to empty it.'
             )
 

@@ -41,7 +41,8 @@ def client_context(ca_file: str | None, ca_folder: str | None = None) -> TlsCont
     """What ``ssl.create_default_context`` makes: certificates are required, and host names checked.
 
     The roots that are trusted are in a PEM file, or in a folder of such files that OpenSSL finds by their names;
-    where neither is given, the system's are. Raises OSError.
+    where neither is given, the system's are. The keys of connections are written nowhere: ``SSLKEYLOGFILE`` is not
+    followed, because stores know no environment. Raises OSError.
     """
     context: TlsContext = _ssl._SSLContext(_ssl.PROTOCOL_TLS_CLIENT)
     if sys.version_info >= (3, 13):

@@ -75,6 +75,7 @@ class Stream:
         self._raw = _RawStream(connected, patience)
         self._buffered = io.BufferedReader(self._raw, buffer_size=1 << 18)
         self._opened_at = time.time()
+        self._opened_by = os.getpid()
         self.is_new = True
         """Nothing was sent yet."""
         self.is_spent = False
@@ -96,6 +97,11 @@ class Stream:
     def is_older_than(self, seconds: float) -> bool:
         """By the wall clock, which goes on while a function is frozen. One that was set back makes it old."""
         return not 0 <= time.time() - self._opened_at < seconds
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether this process is a fork of the one that opened it, and may read what the other one has asked for."""
+        return self._opened_by != os.getpid()
 
     def sendall(self, data: bytes) -> None:
         """Of a server that has hung up, reading tells: it may have said why."""
@@ -247,7 +253,9 @@ class Line:
 
     def _kept(self) -> Stream | None:
         stream = self._stream
-        if stream is not None and (stream.is_spent or stream.is_older_than(self._timing.connection_seconds)):
+        if stream is not None and (
+            stream.is_spent or stream.is_shared or stream.is_older_than(self._timing.connection_seconds)
+        ):
             self.close()
         return self._stream
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 from ldclient.context import Context
 
 from chalicelib.events.batches import pack
@@ -74,16 +76,17 @@ def test_several_batches_of_summaries_are_one_summary(app: App, launchdarkly: Fa
 def test_what_launchdarkly_does_not_take_for_a_while_is_sent_later_under_the_same_id_in_order_of_age(
     app: App, launchdarkly: FakeLaunchDarkly, status: int
 ) -> None:
-    launchdarkly.event_statuses = [status] * 3
+    tries = 2 if status == 400 else 1  # the second asks whether LaunchDarkly takes anything
+    launchdarkly.event_statuses = [status] * 3 * tries
     for number in range(3):
         leave(app, custom(f"event-{number}"))
         postponed = app.invoke("deliver_events", {"force": True})
         assert (postponed["status"], postponed["delivered"], postponed["dropped"]) == ("postponed", 0, 0)
     waiting = app.invoke("deliver_events", {})
-    assert (waiting["status"], len(launchdarkly.posts)) == ("postponed", 3)  # not before the pause is over
+    assert (waiting["status"], len(launchdarkly.posts)) == ("postponed", 3 * tries)  # not before the pause is over
     assert app.invoke("deliver_events", {"force": True}) == delivered(3)
     assert keys_sent(launchdarkly) == ["event-0", "event-1", "event-2"]
-    assert len({post.payload_id for post in launchdarkly.posts[:4]}) == 1
+    assert len({post.payload_id for post in launchdarkly.posts[: 3 * tries + 1 : tries]}) == 1
     assert app.module.wiring.reader.read_delivery().oldest is None
 
 
@@ -92,21 +95,14 @@ def test_launchdarkly_away_costs_nothing_and_pauses_grow(environment: Environmen
     wiring = wiring_of({**environment, "EVENTS": "full"})
     clock, sent, tried = Clock(NOW_MS / 1000), list[bytes](), list[int]()
 
-    class Away:
-        def __enter__(self) -> Away:
-            return self
+    def answer(body: bytes) -> Reply:
+        tried.append(minute)
+        if minute < 60:
+            return Reply(Verdict.LATER, "away")
+        sent.append(body)
+        return Reply(Verdict.ACCEPTED, "here again")
 
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def send(self, payload_id: str, body: bytes) -> Reply:
-            tried.append(minute)
-            if minute < 60:
-                return Reply(Verdict.LATER, "away")
-            sent.append(body)
-            return Reply(Verdict.ACCEPTED, "here again")
-
-    delivery = Delivery(wiring._event_queue, Away, Timing(), clock)
+    delivery = Delivery(wiring._event_queue, lambda: Answering(answer), Timing(), clock)
     for minute in range(71):
         wiring.reader.leave_events(pack([custom(f"{minute:02d}")], 0, int(clock() * 1000)))
         delivery.deliver(40)
@@ -132,12 +128,13 @@ def test_what_a_person_has_to_mend_stops_the_delivery_with_an_error_and_keeps_ev
     app: App, launchdarkly: FakeLaunchDarkly, status: int
 ) -> None:
     leave(app, custom("a"))
-    launchdarkly.event_statuses = [status]
+    tries = 2 if status == 404 else 1  # the second asks whether LaunchDarkly takes anything
+    launchdarkly.event_statuses = [status] * tries
     words = f"rejected the SDK key \\(HTTP {status}\\)" if status < 404 else "answered HTTP 404"
     for _ in range(2):  # the second run does not ask LaunchDarkly, and fails all the same
         with pytest.raises(app.module.errors.EventsRefused, match=f"^LaunchDarkly {words}. The events stay in the"):
             app.invoke("deliver_events", {})
-    assert len(launchdarkly.posts) == 1
+    assert len(launchdarkly.posts) == tries
     report = app.client.http.get("/status").json_body["events"]
     assert report["refused"] is not None
     assert app.invoke("deliver_events", {"force": True}) == delivered(1)
@@ -161,6 +158,89 @@ def test_a_payload_that_is_too_large_is_sent_in_parts_and_an_event_that_is_too_l
     assert {post.status for post in launchdarkly.posts} == {202, 413}
 
 
+def refused_thrice(app: App) -> None:
+    """Three runs; the next one that LaunchDarkly refuses something in has seen enough of it."""
+    for _ in range(3):
+        postponed = app.invoke("deliver_events", {"force": True})
+        assert (postponed["status"], postponed["delivered"], postponed["dropped"]) == ("postponed", 0, 0)
+
+
+def test_an_event_that_launchdarkly_never_takes_is_dropped_alone_and_holds_up_nothing_for_long(
+    app: App, launchdarkly: FakeLaunchDarkly, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = [custom(f"event-{number}") for number in range(40)]
+    launchdarkly.unfit_keys = {"event-7", "event-23"}
+    leave(app, *events)
+    refused_thrice(app)
+    leave(app, custom("behind it"))
+    assert app.invoke("deliver_events", {"force": True}) == delivered(39, dropped=2)
+    taken = [f"event-{number}" for number in range(40) if number not in (7, 23)]
+    assert keys_sent(launchdarkly) == [*taken, "behind it"]
+    assert app.client.http.get("/status").json_body["events"]["dropped"] == 2
+    assert "1 analytics events were dropped: in one event of kind 'custom', which is not taken." in caplog.text
+    assert len(launchdarkly.posts) < 50
+
+
+def test_such_an_event_holds_up_what_is_behind_it_for_some_minutes(environment: Environment) -> None:
+    """By a clock that the test has in its hand: one run a minute."""
+    wiring = wiring_of({**environment, "EVENTS": "full"})
+    wiring.reader.leave_events(pack([custom("unfit")], 0, NOW_MS))
+    clock, tried = Clock(NOW_MS / 1000), list[int]()
+
+    def answer(body: bytes) -> Reply:
+        if b"unfit" not in body:
+            return Reply(Verdict.ACCEPTED, "taken")
+        tried.append(minute)
+        return Reply(Verdict.LATER, "refused", may_be_payload=True)
+
+    delivery = Delivery(wiring._event_queue, lambda: Answering(answer), Timing(), clock)
+    for minute in range(9):
+        last = delivery.deliver(40)
+        clock.now += 60
+        wiring.reader.leave_events(pack([custom(f"other-{minute}")], 0, int(clock() * 1000)))
+    assert tried == [0, 1, 3, 7]
+    assert last == ("delivered", 1, 0, 0, None)
+
+
+def test_the_next_payload_with_such_an_event_is_not_waited_for_again(app: App, launchdarkly: FakeLaunchDarkly) -> None:
+    launchdarkly.unfit_keys = {"unfit"}
+    leave(app, custom("unfit"))
+    refused_thrice(app)
+    assert app.invoke("deliver_events", {"force": True}) == delivered(0, dropped=1)
+    leave(app, custom("a"), custom("unfit"))
+    assert app.invoke("deliver_events", {}) == delivered(1, dropped=1)
+    for number in range(4):
+        leave(app, custom(f"b-{number}"))
+        assert app.invoke("deliver_events", {}) == delivered(1)
+    leave(app, custom("unfit"))
+    refused_thrice(app)  # by now it may be a trouble of LaunchDarkly's again
+
+
+def test_while_launchdarkly_refuses_all_events_none_is_dropped_however_long(
+    app: App, launchdarkly: FakeLaunchDarkly
+) -> None:
+    leave(app, custom("a"))
+    launchdarkly.event_statuses = [400] * 40
+    for _ in range(20):
+        assert app.invoke("deliver_events", {"force": True})["status"] == "postponed"
+    assert app.invoke("deliver_events", {"force": True}) == delivered(1)
+
+
+def test_what_asks_whether_launchdarkly_takes_anything_counts_nothing(app: App, launchdarkly: FakeLaunchDarkly) -> None:
+    leave(app, custom("a"))
+    launchdarkly.event_statuses = [400]
+    assert app.invoke("deliver_events", {})["delivered"] == 0
+    (asked,) = launchdarkly.accepted
+    (event,) = asked.events
+    assert event == {
+        **summary("shiny", 1),
+        "startDate": event["startDate"],
+        "endDate": event["endDate"],
+        "features": {},
+    }
+    assert app.client.http.get("/status").json_body["events"]["delivered"] == 0
+
+
 def test_a_batch_that_was_left_twice_is_sent_once(app: App, launchdarkly: FakeLaunchDarkly) -> None:
     reader = app.module.wiring.reader
     twice, other = (pack([custom(key)], 0, NOW_MS) for key in ("twice", "other"))
@@ -177,6 +257,64 @@ def test_events_of_a_week_ago_are_dropped_and_counted(app: App, launchdarkly: Fa
     leave(app, custom("new"))
     assert app.invoke("deliver_events", {}) == delivered(1, dropped=2)
     assert keys_sent(launchdarkly) == ["new"]
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"x y", b"\xff", b"\xff y"])
+def test_what_is_no_batch_holds_nothing_up(
+    app: App, launchdarkly: FakeLaunchDarkly, valkey: redis.Redis, value: bytes
+) -> None:
+    valkey.rpush("launchdarkly:$events", value)
+    leave(app, custom("a"))
+    answer = app.invoke("deliver_events", {})
+    assert (answer["status"], answer["delivered"], keys_sent(launchdarkly)) == ("delivered", 1, ["a"])
+    assert valkey.exists("launchdarkly:$events", "launchdarkly:$events_bytes") == 0
+
+
+def test_a_payload_that_nobody_has_taken_for_a_week_is_dropped_and_counted(environment: Environment) -> None:
+    wiring = wiring_of({**environment, "EVENTS": "full"})
+    wiring.reader.leave_events(pack([custom("a"), custom("b")], 0, NOW_MS))
+    clock, answers = Clock(NOW_MS / 1000), [Reply(Verdict.LATER, "away"), Reply(Verdict.ACCEPTED, "here again")]
+    delivery = Delivery(wiring._event_queue, lambda: Answering(lambda _: answers.pop(0)), Timing(), clock)
+    assert delivery.deliver(40).status == "postponed"
+    clock.now += 6.9 * 86_400
+    wiring.reader.leave_events(pack([custom("c")], 0, int(clock() * 1000)))
+    clock.now += 0.2 * 86_400
+    assert delivery.deliver(40) == ("delivered", 1, 2, 0, None)
+
+
+class Answering:
+    """A LaunchDarkly that answers to a payload what the test says."""
+
+    def __init__(self, answer: Callable[[bytes], Reply]) -> None:
+        self._answer = answer
+
+    def __enter__(self) -> Answering:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def send(self, payload_id: str, body: bytes) -> Reply:
+        return self._answer(body)
+
+
+ODD: list[tuple[str, object]] = [
+    ('"odd": 1e999', {"odd": None}),
+    ('"odd": -1e999, "private": 1e999, "_meta": {"privateAttributes": ["private"]}', {"odd": None}),
+    ('"odd": [1e999, {"deep": 1e999, "even": 1e308}]', {"odd": [None, {"deep": None, "even": 1e308}]}),
+]
+
+
+@pytest.mark.parametrize(("attributes", "told"), ODD, ids=["a number", "a private one", "deep within"])
+def test_a_number_that_json_does_not_have_costs_no_event(
+    app: App, launchdarkly: FakeLaunchDarkly, attributes: str, told: dict[str, Any]
+) -> None:
+    body = f'{{"kind": "user", "key": "anna", {attributes}}}'.encode()
+    assert app.post("/evaluate/tracked", body).json_body["value"] is True
+    assert app.invoke("deliver_events", {})["dropped"] == 0
+    (index,), (feature,) = (launchdarkly.events(kind) for kind in ("index", "feature"))
+    for event in (index, feature):
+        assert {name: value for name, value in event["context"].items() if name in ("odd", "private")} == told
 
 
 def test_what_functions_had_no_room_for_is_told(
@@ -210,17 +348,18 @@ def test_one_delivery_at_a_time(app: App, launchdarkly: FakeLaunchDarkly) -> Non
     assert app.invoke("deliver_events", {}) == delivered(1)
 
 
+@pytest.mark.parametrize("order", ["abcda", "aabcd"])
 def test_a_batch_that_was_left_twice_costs_none_of_its_neighbours_when_launchdarkly_takes_it_later(
-    app: App, launchdarkly: FakeLaunchDarkly
+    app: App, launchdarkly: FakeLaunchDarkly, order: str
 ) -> None:
     reader = app.module.wiring.reader
-    twice, *others = (pack([custom(key)], 0, NOW_MS + number) for number, key in enumerate(("twice", "b", "c", "d")))
-    for batches in (twice, *others, twice):
-        reader.leave_events(batches)
+    batches = {key: pack([custom(key)], 0, NOW_MS + number) for number, key in enumerate("abcd")}
+    for key in order:
+        reader.leave_events(batches[key])
     launchdarkly.event_statuses = [503]
     assert app.invoke("deliver_events", {})["status"] == "postponed"
     assert app.invoke("deliver_events", {"force": True}) == delivered(4)
-    assert keys_sent(launchdarkly) == ["twice", "b", "c", "d"]
+    assert keys_sent(launchdarkly) == ["a", "b", "c", "d"]
 
 
 def test_many_batches_are_delivered_in_one_run(app: App, launchdarkly: FakeLaunchDarkly) -> None:

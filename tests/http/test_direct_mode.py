@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from ldclient.context import Context
+from ldclient.migrations import Stage
 
 from chalicelib import flags
 from chalicelib.errors import FetchTimedOut
@@ -258,3 +259,15 @@ def test_flags_have_their_defaults_before_launchdarkly_has_delivered(
     with flags.one_revision() as client:
         assert client.variation("shiny", VIP, "default") == "default"
     assert launchdarkly.stream_count == 1
+
+
+@pytest.mark.parametrize("key", [None, 7, ["shiny"]])
+def test_a_key_that_is_no_string_has_the_default(
+    load_direct_app: LoadApp, direct: Environment, launchdarkly: FakeLaunchDarkly, key: Any
+) -> None:
+    launchdarkly.replace(by_key(boolean_flag("shiny")))
+    load_direct_app(direct)
+    assert flags.variation("shiny", USER, default=False) is True
+    assert flags.variation(key, USER, "default") == "default"
+    assert flags.variation_detail(key, USER, "default").reason == {"kind": "ERROR", "errorKind": "FLAG_NOT_FOUND"}
+    assert flags.migration_variation(key, USER, Stage.SHADOW)[0] is Stage.SHADOW

@@ -124,14 +124,17 @@ def test_a_file_of_plain_values_is_served_in_both_modes(
         app.module.wiring.direct_flags.client.close()
 
 
+@pytest.mark.parametrize("how", ["webhook", "reconcile"])
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 2), (3, 2)])
-def test_an_edit_shows_whatever_became_of_the_version(file_app: App, file: Path, before: int, after: int) -> None:
+def test_an_edit_shows_whatever_became_of_the_version(
+    file_app: App, file: Path, before: int, after: int, how: str
+) -> None:
     file.write_text(json.dumps(flags(before, value=False)))
     file_app.webhook()
     assert file_app.evaluate(USER) == {"shiny": {"value": False, "variation": 1, "version": before}}
 
     file.write_text(json.dumps(flags(after, value=True)))
-    answer = file_app.webhook()
+    answer = file_app.webhook() if how == "webhook" else file_app.invoke("reconcile", {})
 
     assert (answer["status"], answer["changed"], answer["held_back"]) == ("refreshed", True, 0)
     assert file_app.evaluate(USER) == {"shiny": {"value": True, "variation": 0, "version": after}}
@@ -140,6 +143,7 @@ def test_an_edit_shows_whatever_became_of_the_version(file_app: App, file: Path,
 BROKEN = {
     "cut off": ('{"flags": {\n"shiny": {"key": "shiny", ', ", line 2: not valid JSON: "),
     "no object": ("[]", ', line 1: expected an object with "flags", "flagValues" or "segments".'),
+    "other names": ('{"Flags": {}}', ', line 1: expected an object with "flags", "flagValues" or "segments".'),
     "empty": ("", ', line 1: expected an object with "flags", "flagValues" or "segments".'),
     "a flag that is no object": (
         '{"flags":\n\n{"shiny": true}}',
@@ -164,6 +168,18 @@ BROKEN = {
     "not UTF-8": (b'{"flagValues": {"\xff": 1}}', " cannot be read: it is not UTF-8 at byte 17."),
     "missing": (None, " cannot be read: No such file or directory."),
 }
+
+
+def test_a_file_without_flags_empties_the_store_only_by_force(file_app: App, file: Path) -> None:
+    file.write_text(json.dumps(flags(1, value=True)))
+    file_app.webhook()
+    file.write_text("{}")
+    refused = file_app.post("/webhook", {"kind": "flag"})
+    assert refused.status_code == 503
+    assert refused.json_body["Message"].startswith("The flag file holds an empty data set; the store keeps its 1 flags")
+    assert file_app.evaluate(USER) != {}
+    assert file_app.invoke("reconcile", {"force": True})["flags"] == 0
+    assert file_app.evaluate(USER) == {}
 
 
 @pytest.mark.parametrize(("content", "message"), BROKEN.values(), ids=BROKEN)

@@ -127,6 +127,46 @@ def test_a_load_balancer_without_multi_value_headers_answers_in_its_own_shape(ke
     assert all(isinstance(value, str) for value in answer["headers"].values())
 
 
+# Headers in several lines.
+
+
+@pytest.mark.parametrize("front", DOORS)
+@pytest.mark.parametrize("lines", [["{}", '"other"'], ['"other"', "{}"], ['"x", W/{}', '"y"', '"z"']])
+def test_if_none_match_in_several_lines_is_one_list(keyed_app: App, front: str, lines: list[str]) -> None:
+    held = keyed_app.post("/evaluate", USER).headers["ETag"]
+    sent = [line.format(held) for line in lines]
+    event = event_of(front, "POST", "/evaluate", {**JSON, "If-None-Match": ", ".join(sent)}, json.dumps(USER).encode())
+    if front == BALANCER:
+        event["multiValueHeaders"]["if-none-match"] = sent
+    assert call(keyed_app, event)["statusCode"] == 304
+
+
+@pytest.mark.parametrize("lines", [["{}", '"other"'], ['"other"', "{}"], ['"x", W/{}', '"y"', '"z"'], ['"x"', '"y"']])
+def test_a_rest_api_hands_on_the_last_line_of_a_header_and_beside_it_all(keyed_app: App, lines: list[str]) -> None:
+    held = keyed_app.post("/evaluate", USER).headers["ETag"]
+    event = event_of(BALANCER, "POST", "/evaluate", JSON, json.dumps(USER).encode())
+    sent = [line.format(held) for line in lines]
+    headers = {**event["multiValueHeaders"], "If-None-Match": sent}
+    of_rest_api = {
+        "requestContext": {"httpMethod": "POST", "resourcePath": "/evaluate", "path": "/evaluate", "identity": {}},
+        "headers": {name: values[-1] for name, values in headers.items()},
+        "multiValueHeaders": headers,
+        "multiValueQueryStringParameters": None,
+        "pathParameters": None,
+        "stageVariables": None,
+        "body": event["body"],
+    }
+    assert call(keyed_app, of_rest_api)["statusCode"] == (304 if held in " ".join(sent) else 200)
+
+
+def test_headers_that_a_page_asks_for_in_several_lines_are_all_allowed(shared_apps: SharedApps) -> None:
+    app = shared_apps.app({"flags": {}}, BALANCER, CORS_ALLOW_ORIGIN="https://app.example.com")
+    event = event_of(BALANCER, "OPTIONS", "/evaluate", {}, b"")
+    event["multiValueHeaders"]["access-control-request-headers"] = ["x-one", "x-two"]
+    (allowed,) = call(app, event)["multiValueHeaders"]["Access-Control-Allow-Headers"]
+    assert allowed.endswith(", x-one, x-two")
+
+
 # What routes of a user's own send and are sent.
 
 
@@ -173,6 +213,17 @@ def test_cookies_and_bytes_get_through_in_both_directions(app: App, front: str) 
         headers = answer["headers"]
         assert (answer["cookies"], headers["Vary"]) == (["a=1; Secure", "b=2"], "Origin, Accept")
         assert (headers["X-Cookie"], headers["X-Ip"]) == ("x=1; y=2", "192.0.2.1")
+
+
+def test_what_came_to_a_load_balancer_in_several_lines_is_put_together(app: App) -> None:
+    event = event_of(BALANCER, "POST", "/jar", COOKIE, b"\xfe")
+    lines = {"Cookie": ["x=1", "y=2"], "Accept": ["text/html", "application/octet-stream"]}
+    event["multiValueHeaders"] |= {**lines, "x-forwarded-for": ["10.0.0.1, 192.0.2.7"]}
+    answer = call(with_a_jar(app), event)
+    assert answer["isBase64Encoded"] is True, "of a header that is no list the last line counts, as with a REST API"
+    headers = answer["multiValueHeaders"]
+    assert headers["X-Cookie"] == ["x=1; y=2"]
+    assert headers["X-Ip"] == ["192.0.2.7"], "the last address is the load balancer's word"
 
 
 def test_two_cookies_leave_a_load_balancer_that_takes_one_value_a_header(app: App) -> None:

@@ -139,14 +139,23 @@ def test_another_content_type_is_a_415(example_app: App, path: str, content_type
 @pytest.mark.parametrize("path", SEND)
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"])
 def test_another_method_is_a_405_that_names_the_right_one(example_app: App, path: str, method: str) -> None:
-    if SEND[path].startswith(method):
+    if SEND[path].startswith(method) or (path, method) == ("/status", "HEAD"):
         return
     answer = example_app.client.http.request(method, path)
     assert (answer.status_code, answer.json_body, answer.headers["Allow"]) == (
         405,
         {"Code": "MethodNotAllowedError", "Message": f"Unsupported method: {method}. Send {SEND[path]}."},
-        {"/webhook": "POST", "/status": "GET"}.get(path, "POST, OPTIONS"),
+        {"/webhook": "POST", "/status": "GET, HEAD"}.get(path, "POST, OPTIONS"),
     )
+
+
+def test_head_of_the_status_is_as_get_without_a_body(example_app: App, app: App) -> None:
+    """``app`` is one over an empty store."""
+    for each, status in ((example_app, 200), (app, 503)):
+        got, head = (each.client.http.request(method, "/status") for method in ("GET", "HEAD"))
+        assert (head.status_code, head.body) == (status, b"")
+        assert (head.status_code, head.headers) == (got.status_code, got.headers)
+        assert got.json_body["status"] == ("healthy" if status == 200 else "empty")
 
 
 def test_every_route_says_what_to_send_instead(app: App) -> None:
@@ -254,6 +263,7 @@ NOT_CONFIGURED = {
 WRONG_SETTINGS = [
     ({"REDIS_URL": ""}, "Neither REDIS_URL nor DYNAMODB_TABLE is set; daemon mode needs exactly one of them."),
     ({"LAUNCHDARKLY_BASE_URI": "hunter2"}, "LAUNCHDARKLY_BASE_URI"),
+    ({"LAUNCHDARKLY_STREAM_URI": "https://u:hunter2@relay:80300"}, "LAUNCHDARKLY_STREAM_URI"),
     ({"EVALUATION_MODE": "hunter2"}, "EVALUATION_MODE"),
     ({"CORS_ALLOW_ORIGIN": "hunter2"}, "CORS_ALLOW_ORIGIN"),
     ({"EVALUATE_TOKEN_SHA256": "hunter2"}, "EVALUATE_TOKEN_SHA256"),

@@ -22,7 +22,7 @@ from tests.support.ports import free_port
 from tests.support.processes import BIN, OwnProcess
 from tests.support.stores import data_set, refresh_store
 from tests.support.waiting import eventually
-from tools.run_local import reconcile_forever
+from tools.run_local import main, reconcile_forever
 
 
 def value_of(stage: LocalStage, key: str) -> object:
@@ -74,6 +74,15 @@ def test_it_says_what_it_serves_and_what_to_try(tmp_path: Path) -> None:
         assert [line for line in rest if not line.startswith(('{"timestamp"', "127.0.0.1 - - "))] == []
 
 
+@pytest.mark.parametrize("port", ["0", "-1", "65536"])
+def test_a_port_that_cannot_be_is_told_at_once(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--port", port]) == 1
+    assert capsys.readouterr() == (
+        "",
+        f"There is no port {port}; choose one from 1 to 65535: make run PORT=8001\n",
+    )
+
+
 def test_an_sdk_key_is_the_source_and_is_asked_every_minute(launchdarkly: FakeLaunchDarkly) -> None:
     launchdarkly.replace(flags=by_key(boolean_flag("mine")))
     with local_stage({"LAUNCHDARKLY_SDK_KEY": "sdk-key", "LAUNCHDARKLY_STREAM_URI": launchdarkly.uri}) as stage:
@@ -104,6 +113,28 @@ def test_an_empty_store_of_ones_own_gets_the_examples(valkey: redis.Redis, redis
         assert "Source: examples/flags.json." in stage.said
         assert value_of(stage, "new-checkout") in (True, False)
     assert valkey.hlen("launchdarkly:features") > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"EVALUATE_AUTH": "token"}, "there is no digest of a token. make token prints a token and its digest; then"),
+        ({"EVALUATE_AUTH": "iam"}, "nobody checks signatures here. Leave it unset, or set it to none."),
+    ],
+    ids=["token", "iam"],
+)
+def test_it_says_so_where_no_caller_can_evaluate(redis_url: str, settings: dict[str, str], said: str) -> None:
+    with local_stage({"REDIS_URL": redis_url, **settings}) as stage:
+        (refused,) = (line for line in stage.said if line.startswith("Every evaluation is refused: EVALUATE_AUTH is "))
+        assert said in refused
+        assert not any("<token>" in line or "in a browser" in line for line in stage.said)
+        assert requests.post(f"{stage.url}evaluate/new-checkout", json={"key": "anna"}, timeout=60).status_code == 401
+
+
+def test_a_token_is_asked_for_where_one_can_exist(redis_url: str) -> None:
+    with local_stage({"REDIS_URL": redis_url, "EVALUATE_CLIENT_TOKEN_SHA256": "ab" * 32}) as stage:
+        assert any("-H 'Authorization: Bearer <token>'" in line for line in stage.said)
+        assert not any("refused" in line for line in stage.said)
 
 
 def refusals(tmp_path: Path, launchdarkly: FakeLaunchDarkly) -> dict[str, tuple[dict[str, str], str]]:

@@ -70,10 +70,16 @@ def test_an_http_api_leaves_open_with_iam_what_nobody_can_sign(app: App) -> None
         "$default": signed,
         "POST /webhook": "NONE",
         "GET /status": "NONE",
+        "HEAD /status": "NONE",
         "OPTIONS /{proxy+}": "NONE",
     }
     assert resources["Integration"]["Properties"]["PayloadFormatVersion"] == "2.0"
-    for key, status in (("POST /webhook", 400), ("GET /status", 503), ("OPTIONS /{proxy+}", 204)):
+    for key, status in (
+        ("POST /webhook", 400),
+        ("GET /status", 503),
+        ("HEAD /status", 503),
+        ("OPTIONS /{proxy+}", 204),
+    ):
         method, _, path = key.replace("{proxy+}", "evaluate").partition(" ")
         event = event_of(HTTP, method, path, {}, b"")
         event.update(routeKey=key, pathParameters={"proxy": "evaluate"} if "proxy" in key else None)

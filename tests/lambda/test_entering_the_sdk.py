@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -192,6 +194,32 @@ def test_every_module_of_the_sdk_can_be_the_first_that_is_imported() -> None:
         assert entered[name] == usual[name], name
 
 
+def test_a_client_answers_where_the_sdk_has_moved_its_evaluator(tmp_path: Path) -> None:
+    import ldclient
+
+    folder = shutil.copytree(ldclient.__path__[0], tmp_path / "ldclient")
+    (folder / "impl" / "evaluator.py").rename(folder / "impl" / "moved.py")
+    for path in folder.rglob("*.py"):
+        text = path.read_text()
+        path.write_text(re.sub(r"from ldclient\.impl\.evaluator import", "from ldclient.impl.moved import", text))
+    evaluate = """
+        import json
+        from chalicelib.events.recorder import EventRules, Recorder
+        from chalicelib.launchdarkly.evaluators import evaluator_over
+        from chalicelib.launchdarkly.sdk import Context
+        from chalicelib.read.feature_stores import SnapshotFeatureStore
+        left = []
+        recorder = Recorder(lambda batches: left.extend(batches) or True, EventRules(flush_seconds=0.0))
+        flag = {"key": "shiny", "version": 1, "on": True, "variations": [True], "fallthrough": {"variation": 0}}
+        store = SnapshotFeatureStore({"features": {"shiny": json.dumps(flag).encode()}, "segments": {}})
+        evaluator = evaluator_over(store, record=recorder.record)
+        detail = evaluator.evaluate_flag("shiny", Context.create("anna"))
+        recorder.end_invocation()
+        print(json.dumps([type(evaluator).__name__, detail.value, detail.reason, len(left)]))"""
+    ran = _run(_dedented(evaluate), PYTHONPATH=str(tmp_path))
+    assert ran == ["ClientEvaluator", True, {"kind": "FALLTHROUGH"}, 1]
+
+
 def _modules_of_the_sdk() -> list[str]:
     import ldclient
 
@@ -204,12 +232,12 @@ def _dedented(code: str) -> str:
     return "\n".join(line.removeprefix("        ") for line in code.strip("\n").splitlines())
 
 
-def _run(program: str) -> Any:
+def _run(program: str, **environment: str) -> Any:
     """What it prints, as JSON; it must not fail."""
     ran = subprocess.run(
         [sys.executable, "-c", program],
         cwd=PROJECT,
-        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **environment},
         capture_output=True,
         text=True,
         check=False,

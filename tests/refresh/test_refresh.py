@@ -276,7 +276,10 @@ def test_a_webhook_that_gets_no_turn_in_its_time_says_so(
     assert stored(valkey) == {}
 
 
-def test_a_reconcile_covers_the_webhooks_that_arrived_before_it(valkey: redis.Redis, redis_url: str) -> None:
+@pytest.mark.parametrize("announcement", [Announcement("features", "shiny", 2), None])
+def test_a_reconcile_covers_the_webhooks_that_arrived_before_it(
+    valkey: redis.Redis, redis_url: str, announcement: Announcement | None
+) -> None:
     """This one is left no time for a refresh of its own, once it has had to wait, but enough to be covered."""
     store = open_store({"REDIS_URL": redis_url})
     seen: list[Announcement | None] = []
@@ -286,7 +289,6 @@ def test_a_reconcile_covers_the_webhooks_that_arrived_before_it(valkey: redis.Re
         return flags(shiny=2)
 
     refresher = Refresher(store.writer, fetch, "launchdarkly")
-    announcement = Announcement("features", "shiny", 2)
     assert store.writer.try_lock("somebody else", 60)
     with ThreadPoolExecutor(1) as threads:
         webhook = threads.submit(refresher.refresh, announcement, within_seconds=Timing().turn_seconds - 1)

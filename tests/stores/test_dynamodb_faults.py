@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -17,7 +18,9 @@ from ldclient.versioned_data_kind import FEATURES, SEGMENTS
 from chalicelib.data_set import KINDS
 from chalicelib.errors import StoreUnavailable
 from chalicelib.read.snapshots import Snapshot, Snapshots
-from chalicelib.stores.dynamodb.writer import WritableTable
+from chalicelib.stores.dynamodb.sdk import sdk_read_call
+from chalicelib.stores.dynamodb.table import Table
+from chalicelib.stores.dynamodb.writable import WritableTable
 from chalicelib.timing import Timing
 from tests.stores.conftest import OpenSdk, OpenStore, evaluated_by, over_store
 from tests.stores.test_store_contract import LOCK_SECONDS, NOTHING, data_set, record_of, whole, write
@@ -26,6 +29,7 @@ from tests.support.data import PROJECT, boolean_flag, by_key, segment
 from tests.support.dynamodb import Answer, DynamoDb, Fault, Json, error
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.forks import ForkedProcess
+from tests.support.network import Proxy
 from tests.support.refreshing import reconcile_once
 from tests.support.stores import Store
 from tests.support.waiting import eventually
@@ -464,6 +468,17 @@ def test_the_aws_sdk_reads_where_access_is_not_plain(
     assert fresh == {"shiny": {"value": True, "variation": 0, "version": 1}}
     dynamodb.stop()
     assert app.post("/evaluate", USER).headers["X-Flags-Stale"] == "true"
+
+
+def test_the_aws_sdk_keeps_its_connection_for_a_minute_and_no_longer(
+    environment: Environment, dynamodb: DynamoDb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for timing, opened in ((Timing(), 1), (Timing(connection_seconds=0.0), 3)):
+        with contextlib.closing(Proxy(dynamodb.port)) as proxy:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+            table = Table(sdk_read_call(timing), environment["DYNAMODB_TABLE"], "launchdarkly")
+            assert [table.has("$inited") for _ in range(3)] == [False] * 3
+            assert proxy.connections == opened
 
 
 @pytest.mark.parametrize("missing", ["AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID"])

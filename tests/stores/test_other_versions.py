@@ -13,7 +13,7 @@ from chalicelib.timing import Timing
 from tests.stores.conftest import over_store
 from tests.support.app import App, Environment, LoadApp
 from tests.support.data import ANNA, boolean_flag, by_key
-from tests.support.dynamodb import DynamoDb
+from tests.support.dynamodb import Answer, DynamoDb
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.stores import wiring_of
 from tests.support.webhooks import flag_entry
@@ -191,6 +191,29 @@ def test_an_attribute_in_dynamodb(
         ExpressionAttributeValues={f":{each}": value for each, value in attributes.items()},
     )
     assert_refreshes(dynamodb_app, launchdarkly)
+
+
+def test_a_reader_that_knows_no_snapshots_sees_in_a_number_that_items_are_being_replaced(
+    dynamodb_app: App, launchdarkly: FakeLaunchDarkly, dynamodb: DynamoDb, dynamodb_environment: Environment
+) -> None:
+    key = {"S": "launchdarkly:$sync"}
+
+    def writes() -> int:
+        client = dynamodb.client()
+        found = client.get_item(TableName=dynamodb_environment["DYNAMODB_TABLE"], Key={"namespace": key, "key": key})
+        return int(found["Item"]["writes"]["N"])
+
+    before, during = writes(), set()
+
+    def watch(asked: str, request: Json, forward: Callable[[Json], Answer]) -> Answer:
+        if asked == "BatchWriteItem":
+            during.add(writes())
+        return forward(request)
+
+    dynamodb.fault = watch
+    launchdarkly.put_flag(boolean_flag("shiny", 2))
+    dynamodb_app.webhook(**flag_entry("shiny", 2))
+    assert during == {before + 1}
 
 
 @pytest.mark.parametrize("expires", [{"S": "tomorrow"}, {"N": "1.5"}, {"N": str(FAR_AWAY)}])

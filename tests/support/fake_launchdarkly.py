@@ -67,6 +67,8 @@ class FakeLaunchDarkly:
         """What the events service answers to the next posts, and then 202; 0 closes the connection."""
         self.most_event_bytes: int | None = None
         """What the events service takes at most of a payload: 413 for more."""
+        self.unfit_keys: set[str] = set()
+        """Keys of custom events of which the events service takes none: 400 for the payload."""
         self._lock = threading.RLock()
         self._put: bytes | None = None
         """The event with the whole data set, which takes long to write out, while nothing changes."""
@@ -222,6 +224,8 @@ class _StreamHandler(BaseHTTPRequestHandler):
                 status = 401
             elif launchdarkly.most_event_bytes is not None and len(text) > launchdarkly.most_event_bytes:
                 status = 413
+            elif any(event.get("key") in launchdarkly.unfit_keys for event in json.loads(text)):
+                status = 400
             launchdarkly.posts.append(Post(self.path, headers, json.loads(text), status))
         if not status:
             self.close_connection = True

@@ -69,6 +69,13 @@ def test_without_a_stage_the_store_has_to_be_told(aws: Aws, capsys: pytest.Captu
     assert outputs_of("serverless-flags-eu")["DynamodbTable"] == "serverless-flags-eu"
 
 
+@pytest.mark.parametrize("option", ["--store=dynamodb", "--monitoring"])
+def test_the_local_stage_needs_none(aws: Aws, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    assert infrastructure.main(["local", option]) == 1
+    assert capsys.readouterr().err == ("Stage 'local' is for development, on this machine: it needs nothing in AWS.\n")
+    assert aws.client("cloudformation").describe_stacks()["Stacks"] == []
+
+
 def test_a_cache_without_a_network_is_told_in_the_words_of_cloudformation(
     aws: Aws, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -135,11 +135,39 @@ def test_a_cache_that_is_logged_in_to_by_iam_has_its_place_in_every_policy(aws: 
 
 
 def test_a_cache_of_ones_own_is_told(aws: Aws, folder: Path) -> None:
-    own = ["--redis-url", "redis://10.0.0.7:6379", "--subnets", "subnet-1, subnet-2", "--security-groups", "sg-1"]
+    own = ["--redis-url", "redis://10.0.0.7:6379", "--subnets", "subnet-1, subnet-2,", "--security-groups", "sg-1"]
     assert command(*own) == 0
     stage = written(folder)
     assert "STORE_PREFIX" not in stage["environment_variables"]
     assert (stage["subnet_ids"], stage["security_group_ids"]) == (["subnet-1", "subnet-2"], ["sg-1"])
+
+
+def test_a_table_has_the_prefix_that_is_said(aws: Aws, folder: Path) -> None:
+    assert command("--prefix", "team-a") == 0
+    variables = written(folder)["environment_variables"]
+    assert (variables["DYNAMODB_TABLE"], variables["STORE_PREFIX"]) == ("serverless-flags-eu", "team-a")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "store"),
+    [
+        ([], {"DYNAMODB_TABLE": "shared"}),
+        (["--redis-url", "rediss://cache.example.com"], {"REDIS_URL": "rediss://cache.example.com"}),
+    ],
+)
+def test_a_stage_that_is_written_anew_keeps_its_place_in_the_store(
+    aws: Aws, folder: Path, arguments: list[str], store: dict[str, str]
+) -> None:
+    assert command(*arguments) == 0
+    for name, value in {**store, "STORE_PREFIX": "team-a"}.items():
+        set_variable(folder, name, value)
+    assert command(*arguments, "--overwrite") == 0
+    variables = written(folder)["environment_variables"]
+    assert {name: variables[name] for name in (*store, "STORE_PREFIX")} == {**store, "STORE_PREFIX": "team-a"}
+    policy = (folder / ".chalice" / "policy-eu.json").read_text()
+    assert ("table/shared" in policy) is ("DYNAMODB_TABLE" in store)
+    assert command(*arguments, "--overwrite", "--prefix", "team-b") == 0
+    assert written(folder)["environment_variables"]["STORE_PREFIX"] == "team-b"
 
 
 def test_a_cache_on_the_internet_needs_no_network(aws: Aws, folder: Path) -> None:
@@ -149,10 +177,17 @@ def test_a_cache_on_the_internet_needs_no_network(aws: Aws, folder: Path) -> Non
     assert [each["Sid"] for each in policy["Statement"]] == ["WriteLogs"]
 
 
+FOR_REDIS = "REDIS_URL, SUBNETS and SECURITY_GROUPS are for STORE=redis; "
 REFUSED: list[tuple[list[str], str]] = [
     (["eu", "--store", "redis", "--environment", ENVIRONMENT], "There is no stack serverless-flags-eu with a cache: "),
     (["eu"], "Which LaunchDarkly environment? For example: ENVIRONMENT=proj/default:env/production"),
     (["eu", "--environment", "production"], "LAUNCHDARKLY_ENVIRONMENT is 'production'; expected a LaunchDarkly "),
+    (["eu", "--environment", "proj/default:env/*"], "LAUNCHDARKLY_ENVIRONMENT is 'proj/default:env/*'; expected "),
+    (["eu", "--environment", ENVIRONMENT, "--redis-url", "https://cache"], "REDIS_URL must start with redis://, "),
+    (["eu", "--environment", ENVIRONMENT, "--redis-url", "redis://cache:99999"], "REDIS_URL has a port that is not "),
+    (["eu", "--environment", ENVIRONMENT, "--redis-url", "embedded"], "REDIS_URL must start with redis://, "),
+    (["eu", "--environment", ENVIRONMENT, "--store", "dynamodb", "--redis-url", "redis://cache"], FOR_REDIS),
+    (["eu", "--environment", ENVIRONMENT, "--subnets", "subnet-1"], FOR_REDIS),
     (["EU", "--environment", ENVIRONMENT], "'EU' cannot be a stage: 2 to 23 small letters, digits and hyphens"),
     (["eu-", "--environment", ENVIRONMENT], "'eu-' cannot be a stage: "),
     (["a" * 24, "--environment", ENVIRONMENT], f"'{'a' * 24}' cannot be a stage: "),

@@ -255,12 +255,21 @@ def test_what_does_not_go_locally_is_told(stage: Stage, capsys: pytest.CaptureFi
         mock.get(STATUS, [{"exc": requests.ConnectionError}, {"text": "<html>"}])
         assert operate.main(["status", "local"]) == 1
         assert operate.main(["status", "local"]) == 1
+    assert operate.main(["--port", "99999", "status", "local"]) == 1
     assert capsys.readouterr().err.splitlines() == [
-        "FORCE is for a deployed stage; locally, what the flag file says is taken as it is.",
+        "FORCE is for a deployed stage; locally, what the flag file says is taken as it is, unless it is empty.",
         "The local stage logs where `make run` was started.",
         "Nothing listens on port 8000 here: make run, or say PORT=...",
         "What listens on port 8000 here is not this app; say PORT=...",
+        "Nothing listens on port 99999 here: make run, or say PORT=...",
     ]
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "1e12"])
+def test_minutes_that_cannot_be_are_told(stage: Stage, capsys: pytest.CaptureFixture[str], minutes: str) -> None:
+    assert operate.main(["logs", "production", "--minutes", minutes]) == 1
+    expected = f"MINUTES is {float(minutes):g}; expected how far back to look, such as 60.\n"
+    assert capsys.readouterr().err == expected
 
 
 @pytest.mark.parametrize("command", ["status", "refresh", "logs"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import boto3
 import pytest
 
 from tests.support.aws import Aws
+from tests.support.data import PROJECT
 from tests.tools.conftest import Configure
 from tools import after_deploy, deployment, preflight, register_webhook
 from tools.preflight import problems, problems_of_runtime, warnings
@@ -36,6 +38,14 @@ SETTINGS: list[tuple[dict[str, str | None], list[str]]] = [
     (
         {"REDIS_URL": "embedded", "DYNAMODB_TABLE": None},
         ["REDIS_URL is 'embedded', which is for development; nothing on Lambda starts that server."],
+    ),
+    (
+        {"REDIS_URL": "redis://cache:99999", "DYNAMODB_TABLE": None},
+        ["REDIS_URL has a port that is not a number from 1 to 65535."],
+    ),
+    (
+        {"BIG_SEGMENTS_REDIS_URL": "rediss://[::1"},
+        ["BIG_SEGMENTS_REDIS_URL cannot be parsed; expected redis://[user:password@]host:port/database."],
     ),
     (
         {"LOCAL_STAGE": "on"},
@@ -295,6 +305,13 @@ def test_a_table_that_the_policies_do_not_name_is_told_for_every_function(config
     ]
 
 
+def test_a_table_may_be_named_by_its_arn(configure: Configure, aws: Aws) -> None:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    aws.create_table("serverless-flags-production")
+    arn = "arn:aws:dynamodb:eu-central-1:123456789012:table/serverless-flags-production"
+    assert problems(configure(DYNAMODB_TABLE=arn)) == []
+
+
 def test_a_table_of_big_segments_needs_its_own_place_in_the_policies_of_evaluations(
     configure: Configure, aws: Aws
 ) -> None:
@@ -366,6 +383,29 @@ def test_the_command_prints_the_lines_and_fails(aws: Aws, capsys: pytest.Capture
         "",
         "There is no stage 'staging' in .chalice/config.json; it has: local, dev, production.\n",
     )
+
+
+@pytest.mark.parametrize("option", ["--front=uri", "--log-days=45", "--log-days=month"])
+def test_what_would_be_refused_after_the_deployment_is_refused_before_it(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        preflight.main(["production", option])
+    name = option.partition("=")[0]
+    assert f"argument {name}: invalid" in capsys.readouterr().err
+
+
+def test_make_deploy_has_them_looked_at_before_the_deployment() -> None:
+    planned = subprocess.run(
+        ["make", "--dry-run", "deploy", "STAGE=dev", "FRONT=uri", "LOG_DAYS=45"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    looked_at = planned[planned.index("tools.preflight") : planned.index("chalice package")]
+    assert "--front=" in looked_at
+    assert "--log-days=" in looked_at
 
 
 def test_a_function_without_a_policy_file_is_told(configure: Configure, aws: Aws, tmp_path: Path) -> None:

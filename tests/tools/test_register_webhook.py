@@ -130,6 +130,26 @@ def test_a_secret_that_is_gone_from_ssm_is_replaced_on_both_sides(aws: Aws, acco
     assert account.changes() == [("PATCH", [{"op": "replace", "path": "/secret", "value": secret_in_ssm(aws)}])]
 
 
+def test_white_space_around_the_secret_in_ssm_is_no_part_of_it(aws: Aws, account: Account) -> None:
+    """The app leaves it out as well: what was written with an editor ends with a line."""
+    aws.put_secret(PARAMETER, "of-an-editor\n")
+    assert register() == 0
+    ((_, created),) = account.changes()
+    assert created["secret"] == "of-an-editor"
+    account.mock.reset_mock()
+    assert register() == 0
+    assert account.changes() == []
+
+
+def test_a_parameter_that_holds_no_secret_is_told(
+    aws: Aws, account: Account, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.put_secret(PARAMETER, "two\nlines")
+    assert register() == 1
+    assert account.changes() == []
+    assert capsys.readouterr().err == f"The SSM parameter {PARAMETER} holds no secret; expected one line of text.\n"
+
+
 def test_a_secret_that_was_rotated_in_ssm_goes_to_launchdarkly(aws: Aws, account: Account) -> None:
     register()
     aws.put_secret(PARAMETER, "rotated")
@@ -216,6 +236,36 @@ def test_an_address_that_is_not_launchdarklys_api_is_told(
     account.mock.get("https://example.com/api/v2/projects/default/environments/production", text="<html>")
     assert register("--api", "https://example.com") == 1
     assert capsys.readouterr().err == "https://example.com answers, but not as LaunchDarkly's API does.\n"
+
+
+@pytest.mark.parametrize(("status", "line"), [(200, "answers, but not as LaunchDarkly's API does."), (400, "HTTP 400")])
+def test_json_that_is_no_object_is_told(
+    aws: Aws, account: Account, capsys: pytest.CaptureFixture[str], status: int, line: str
+) -> None:
+    account.mock.get(f"{API}/api/v2/projects/default/environments/production", json=["x"], status_code=status)
+    assert register() == 1
+    told = capsys.readouterr().err
+    assert line in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("token", ["api-…", "api-\ntoken"])
+def test_what_cannot_be_an_access_token_is_told(
+    aws: Aws, account: Account, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], token: str
+) -> None:
+    monkeypatch.setenv("LAUNCHDARKLY_ACCESS_TOKEN", token)
+    assert register() == 1
+    assert capsys.readouterr().err == (
+        "LAUNCHDARKLY_ACCESS_TOKEN holds no access token; expected ASCII characters on one line.\n"
+    )
+
+
+def test_white_space_around_an_access_token_is_no_part_of_it(
+    aws: Aws, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUNCHDARKLY_ACCESS_TOKEN", " api-token\n")
+    assert register() == 0
+    assert {each.headers["Authorization"] for each in account.mock.request_history} == {"api-token"}
 
 
 def test_without_a_connection_it_says_so(aws: Aws, account: Account, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,23 +74,40 @@ def test_a_summary_with_large_values_is_divided_by_its_flags() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [float("inf"), float("nan"), object(), incompressible(2 * MOST_BYTES)],
-    ids=["infinity", "not a number", "no JSON", "too large"],
+    [object(), incompressible(2 * MOST_BYTES)],
+    ids=["no JSON", "too large"],
 )
-def test_an_event_that_cannot_be_left_is_dropped_alone_and_counted(bad: object) -> None:
+@pytest.mark.parametrize("dropped_before", [0, 3])
+def test_an_event_that_cannot_be_left_is_dropped_alone_and_counted(bad: object, dropped_before: int) -> None:
     features = {"good": feature(counter(2)), "bad": feature({**counter(5), "value": bad})}
-    unpacked = list(map(unpack, pack([custom("a"), custom("b", data=bad), summary(features)], 3, 1)))
+    unpacked = list(map(unpack, pack([custom("a"), custom("b", data=bad), summary(features)], dropped_before, 1)))
     assert [event for each in unpacked for event in each.events] == [
         custom("a"),
         summary({"good": feature(counter(2))}),
     ]
-    assert sum(each.dropped for each in unpacked) == 3 + 1 + 5
+    assert sum(each.dropped for each in unpacked) == dropped_before + 1 + 5
+
+
+@pytest.mark.parametrize(
+    "number", [float("inf"), float("-inf"), float("nan"), 10**5000], ids=["inf", "-inf", "nan", "long"]
+)
+def test_a_number_that_json_does_not_have_is_null(number: float) -> None:
+    def events(number: float | None) -> list[Json]:
+        return [custom("a", data={"x": [number, 1.5, True]}), summary({"y": feature({**counter(5), "value": number})})]
+
+    (batch,) = pack(events(number), 0, 1)
+    assert unpack(batch) == (events(None), 0)
+
+
+def test_such_a_number_is_null_beside_an_event_that_is_no_json_too() -> None:
+    batches = pack([custom("a", data=float("inf")), custom("b", data=object())], 0, 1)
+    assert [event for batch in batches for event in unpack(batch).events] == [custom("a", data=None)]
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", zlib.compress(b"nonsense"), zlib.compress(b"[7]")])
 def test_a_batch_that_cannot_be_read_is_one_that_was_dropped(data: bytes) -> None:
     assert unpack(Batch("left-by-somebody", data)) == ([], 1)
-    assert Batch("left-by-somebody", data).packed_at_ms == 0
+    assert Batch("left-by-somebody", data).packed_at_ms == Batch("²-by-somebody", data).packed_at_ms == 0
 
 
 @pytest.mark.parametrize(
@@ -171,7 +188,7 @@ def test_a_payload_is_cut_where_it_would_be_too_large() -> None:
 
 # What is kept between runs.
 
-STATE = State(7, 3, 1_000, 2, 2_000, "a reason", Plan(("a", "b"), (Part("id", 0, 5), Part("other", 5, 9))), ("z",))
+STATE = State(7, 3, 1_000, 2, 1, 2_000, "a reason", Plan(("a", "b"), (Part("id", 0, 5), Part("other", 5, 9))), ("z",))
 
 
 @pytest.mark.parametrize("state", [State(), STATE, STATE._replace(plan=None), STATE._replace(plan=Plan((), ()))])
@@ -196,3 +213,4 @@ def test_the_status_tells_how_old_the_oldest_events_are() -> None:
         "refused": "a reason",
     }
     assert events_status(DeliveryReport(None, None), 25.0)["oldestUndeliveredSeconds"] == 0
+    assert events_status(report, 5.0)["oldestUndeliveredSeconds"] == 0, "by another clock, from the future"

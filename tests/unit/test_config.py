@@ -146,6 +146,20 @@ VALID: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"STORE_CACHE_SECONDS": "2.5"}, {"store_cache_seconds": 2.5}),
     ({"BIG_SEGMENTS_REDIS_URL": "rediss://u:pw@big"}, {"big_segments_redis_url": "rediss://u:pw@big"}),
     ({"BIG_SEGMENTS_TABLE": "big"}, {"big_segments_table": "big"}),
+    *(
+        ({"REDIS_URL": "", "DYNAMODB_TABLE": table}, {"redis_url": None, "dynamodb_table": table})
+        for table in ("My_flags.v2-eu", "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/flags")
+    ),
+    *(
+        ({"LAUNCHDARKLY_STREAM_URI": uri}, {"stream_uri": uri})
+        for uri in (
+            "http://[::1]:8030",
+            "https://grün.example:443/relay/",
+            "http://u:p@relay:65535",
+            "http://127.0.0.1",
+        )
+    ),
+    *(({"FLAGS_MAX_AGE_SECONDS": text}, {"flags_max_age_seconds": 0.5}) for text in (".5", "5e-1", "+0.50")),
     ({"BIG_SEGMENTS_PREFIX": "{big}"}, {"big_segments_prefix": "{big}"}),
     ({"BIG_SEGMENTS_PREFIX": "none"}, {"big_segments_prefix": ""}),
     ({"BIG_SEGMENTS_CACHE_SECONDS": "0"}, {"big_segments_cache_seconds": 0.0}),
@@ -208,6 +222,8 @@ def test_the_mode_has_a_name() -> None:
 _NOT_A_RESOURCE = (
     "LAUNCHDARKLY_ENVIRONMENT is {!r}; expected a LaunchDarkly resource such as proj/default:env/production."
 )
+_A_URL = "a URL that starts with https:// or http://, without a query, and with a port up to 65535 if with any"
+_A_TABLE = "the name of a DynamoDB table: at most 255 letters, digits, hyphens, dots and underscores"
 _NOT_SHOWN = "malformed (and not shown: it may hold a secret)"
 _NOT_A_DIGEST = (
     f"EVALUATE_TOKEN_SHA256 is {_NOT_SHOWN}; expected SHA-256 digests of 64 hexadecimal digits each, "
@@ -283,15 +299,43 @@ INVALID: list[tuple[dict[str, str], str]] = [
     ),
     *(
         ({"LAUNCHDARKLY_ENVIRONMENT": resource}, _NOT_A_RESOURCE.format(resource))
-        for resource in ("production", "proj/default", "proj/:env/production", "proj/a:env/b:flag/c", "proj/a;t:env/b")
+        for resource in (
+            "production",
+            "proj/default",
+            "proj/:env/production",
+            "proj/a:env/b:flag/c",
+            "proj/a;t:env/b",
+            "proj/a:env/*",
+            "proj/*:env/b",
+            "proj/a:env/~",
+            "proj/a: env/b",
+            "proj/a:env/b c",
+        )
     ),
     *(
-        ({name: uri}, f"{name} is {uri!r}; expected a URL that starts with https:// or http://.")
+        ({name: uri}, f"{name} is {uri!r}; expected {_A_URL}.")
         for name in ("LAUNCHDARKLY_BASE_URI", "LAUNCHDARKLY_STREAM_URI", "LAUNCHDARKLY_EVENTS_URI")
-        for uri in ("relay:8030", "ftp://relay", "https://", "http:///path", "https://a relay")
+        for uri in (
+            "relay:8030",
+            "ftp://relay",
+            "https://",
+            "http:///path",
+            "https://a relay",
+            "https://relay:65536",
+            "https://relay:0",
+            "https://relay:port",
+            "https://relay:8030:8031",
+            "https://[::1",
+            "https://[relay",
+            "https://relay]",
+            "https://::1",
+            "https://relay?env=a",
+            "https://relay/#a",
+            "https://relay\\all",
+        )
     ),
     *(
-        ({name: uri}, f"{name} is {_NOT_SHOWN}; expected a URL that starts with https:// or http://.")
+        ({name: uri}, f"{name} is {_NOT_SHOWN}; expected {_A_URL}.")
         for name in ("LAUNCHDARKLY_BASE_URI", "LAUNCHDARKLY_STREAM_URI", "LAUNCHDARKLY_EVENTS_URI")
         for uri in (f"u:{PASSWORD}@relay", f"ftp://u:{PASSWORD}@relay", f"https://u:{PASSWORD}@a relay")
     ),
@@ -308,11 +352,25 @@ INVALID: list[tuple[dict[str, str], str]] = [
             {"STORE_CACHE_SECONDS": seconds},
             f"STORE_CACHE_SECONDS is {seconds!r}; expected a number of seconds, 0 or more.",
         )
-        for seconds in ("-1", "soon", "nan", "inf", "1e999", "15s")
+        for seconds in ("-1", "soon", "nan", "inf", "1e999", "15s", "1_0", "१५", "1-", "1e3e3")
     ),
     (
         {"FLAGS_MAX_AGE_SECONDS": "-1"},
         "FLAGS_MAX_AGE_SECONDS is '-1'; expected a number of seconds, 0 or more.",
+    ),
+    *(
+        (
+            {"REDIS_URL": "", "DYNAMODB_TABLE": "flags", name: table},
+            f"{name} is {table!r}; expected {_A_TABLE}.",
+        )
+        for name in ("DYNAMODB_TABLE", "BIG_SEGMENTS_TABLE")
+        for table in (
+            "my flags",
+            "flags/index/a",
+            "flägs",
+            "arn:aws:dynamodb:eu-central-1:123456789012:table/a/b",
+            "f" * 256,
+        )
     ),
     *(
         ({"EVALUATE_TOKEN_SHA256": digests}, _NOT_A_DIGEST)

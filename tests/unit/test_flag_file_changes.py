@@ -117,8 +117,20 @@ def test_a_flag_is_found_by_its_key() -> None:
         with_change(text, "a", OFF)
 
 
+def test_a_flag_that_is_deleted_is_not_the_one_of_its_key() -> None:
+    text = '{"flags": {"a": {"key": "shiny", "deleted": true, "on": true}, "b": {"key": "shiny", "on": true}}}'
+    changed = json.loads(with_change(text, "shiny", OFF))["flags"]
+    assert {name: flag["on"] for name, flag in changed.items()} == {"a": True, "b": False}
+
+
 REFUSED: dict[str, tuple[str, FlagChange, type[Exception], str]] = {
     "no such flag": ("flagValues: {}", OFF, FlagNotFound, "There is no flag 'shiny' in the file."),
+    "a deleted flag": (
+        '{"flags": {"shiny": {"key": "shiny", "deleted": true}}}',
+        OFF,
+        FlagNotFound,
+        "There is no flag 'shiny' in the file.",
+    ),
     "a plain value": ("flagValues: {shiny: 1}", OFF, InvalidRequest, "one of flagValues"),
     "no such variation": (JSON, FlagChange(fallthrough=2), InvalidRequest, "There is no variation 2; the flag has 2"),
     "a negative one": (JSON, FlagChange(off_variation=-1), InvalidRequest, "There is no variation -1"),

@@ -172,7 +172,10 @@ def test_an_unknown_flag_has_the_default(function: OwnFunction) -> None:
 
 @pytest.mark.parametrize("key", [None, 7, ["shiny"]])
 def test_a_key_that_is_no_string_has_the_default(key: Any, function: OwnFunction) -> None:
+    reason = {"kind": "ERROR", "errorKind": "FLAG_NOT_FOUND"}
     assert flags.variation(key, ANNA, "default") == "default"
+    assert flags.variation_detail(key, ANNA, "default") == EvaluationDetail("default", None, reason)
+    assert flags.migration_variation(key, ANNA, Stage.SHADOW)[0] is Stage.SHADOW
 
 
 def test_a_flag_that_cannot_be_read_has_the_default_and_no_other_flag_suffers(function: OwnFunction) -> None:
@@ -233,6 +236,54 @@ def test_with_a_maximum_age_of_zero_each_flag_asks(start: Start) -> None:
         assert flags.variation("shiny", ANNA, default=None) is (version % 2 == 0)
 
 
+def test_an_answer_is_as_old_as_the_question_to_the_store(
+    function: OwnFunction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_items = function.store.read_items
+
+    def read_slowly() -> StoredDataSet:
+        function.clock.advance(0.5)
+        return read_items()
+
+    monkeypatch.setattr(function.store, "read_items", read_slowly)
+    assert flags.variation("shiny", ANNA, default=False) is True
+    function.store.put(boolean_flag("shiny", 2, value=False))
+    function.clock.advance(0.5)
+    assert flags.variation("shiny", ANNA, default=True) is False
+
+
+@pytest.mark.parametrize(("max_age_seconds", "again_after_seconds"), [("0", 0.0), ("0.5", 0.5), ("60", 1.0)])
+def test_a_store_that_was_never_filled_is_asked_again_after_the_shorter_of_the_maximum_age_and_a_second(
+    start: Start, max_age_seconds: str, again_after_seconds: float
+) -> None:
+    function = start(FLAGS_MAX_AGE_SECONDS=max_age_seconds)
+    for _ in range(2):
+        asked = function.reads.count
+        assert flags.variation("shiny", ANNA, default=None) is None
+        assert function.reads.count > asked
+        if again_after_seconds:
+            asked = function.reads.count
+            function.clock.advance(again_after_seconds - 0.01)
+            assert flags.variation("shiny", ANNA, default=None) is None
+            assert function.reads.count == asked
+            function.clock.advance(0.01)
+
+
+def test_a_store_that_is_back_is_seen_at_once_with_a_maximum_age_of_zero(start: Start) -> None:
+    """Somebody else in the process has found out that it was away, so it is asked again a second after that."""
+    function = start(FLAGS_MAX_AGE_SECONDS="0")
+    function.store.put(boolean_flag("shiny"))
+    function.wiring.current_flags()
+    function.store.failure = StoreUnavailable("away")
+    function.wiring.current_flags()
+    function.clock.advance(0.9)
+    assert flags.variation("shiny", ANNA, default=False) is True, "of memory"
+    function.store.failure = None
+    function.store.put(boolean_flag("shiny", 2, value=False))
+    function.clock.advance(0.1)
+    assert flags.variation("shiny", ANNA, default=True) is False
+
+
 def test_a_longer_maximum_age_is_for_what_the_store_has_confirmed(start: Start) -> None:
     function = start(FLAGS_MAX_AGE_SECONDS="60")
     function.store.failure = StoreUnavailable("away")
@@ -290,6 +341,16 @@ def test_a_block_is_one_check_and_one_revision_whatever_happens_meanwhile(functi
     assert asked_by_the_block > asked, "fresh, however young the last answer is"
     assert client.variation("shiny", ANNA, True) is False, "after the block"
     assert flags.variation("shiny", ANNA, default=False) is True
+
+
+def test_an_item_that_cannot_be_read_is_logged_once_however_often_a_client_meets_it(
+    function: OwnFunction, caplog: pytest.LogCaptureFixture
+) -> None:
+    function.store.texts = {"features": {"bad": b"{"}, "segments": {}}
+    with flags.one_revision() as client:
+        assert [client.variation("bad", ANNA, "default") for _ in range(3)] == ["default"] * 3
+    (record,) = caplog.records
+    assert record.getMessage().startswith("stored item features/bad cannot be read: JSONDecodeError")
 
 
 def test_a_client_that_is_closed_or_changed_is_nobody_elses(function: OwnFunction) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -172,6 +173,59 @@ def test_what_the_document_has_somebody_make_can_be_made(document: str) -> None:
     text = (PROJECT / document).read_text()
     named = set(re.findall(r"(?:run: |\$ |`|&& |… )make\s+([\w-]+)", text))
     assert {"deploy", "status"} <= named <= phony
+
+
+HANDED_ON: list[tuple[str, tuple[str, ...]]] = [
+    ("run", ("PORT",)),
+    ("package", ("STAGE", "FORMAT", "OUT")),
+    ("layer", ("ARCHITECTURE", "PYTHON_VERSION")),
+    ("bench", ("STORE",)),
+    ("stage", ("STAGE", "STORE", "ENVIRONMENT", "REDIS_URL", "PREFIX", "SUBNETS", "SECURITY_GROUPS")),
+    ("infrastructure", ("STAGE", "STORE", "VPC", "SUBNETS", "IAM_USER")),
+    ("monitoring", ("STAGE", "ALARM_EMAIL")),
+    ("deploy", ("STAGE", "OUT", "RUNTIME", "API", "LOG_DAYS", "FRONT")),
+    ("webhook", ("STAGE", "API")),
+    ("status", ("STAGE", "PORT")),
+    ("refresh", ("STAGE",)),
+    ("flags", ("STAGE", "FLAG", "REDIS_URL")),
+    ("explain", ("STAGE", "FLAG", "CONTEXT", "REDIS_URL")),
+    ("logs", ("STAGE", "MINUTES", "FILTER")),
+    ("rotate-sdk-key", ("STAGE", "GRACE_MINUTES")),
+    ("rotate-webhook-secret", ("STAGE",)),
+    ("record", ("STAGE", "API")),
+    ("undeploy", ("STAGE", "API")),
+]
+HARMFUL = """O'Neil "x" \\ # $x $$ $(error expanded) `false` two  spaces; false
+{another line}: \'\\"""
+
+
+def test_make_hands_on_what_is_said_as_it_is(tmp_path: Path) -> None:
+    program = f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n"
+    for name in ("python", "chalice"):
+        (tmp_path / name).write_text(program)
+        (tmp_path / name).chmod(0o755)
+    for target, names in HANDED_ON:
+        values = {name: f"-{name}: {HARMFUL}" for name in names}
+        handed_on = [word for words in programs_of(target, tmp_path, values) for word in words]
+        for name, value in values.items():
+            assert any(
+                word == value or word.endswith((f"={value}", f"{value}/deployment.zip")) for word in handed_on
+            ), name
+        assert [
+            word for word in handed_on if "O'Neil" in word and not any(each in word for each in values.values())
+        ] == []
+
+
+def programs_of(target: str, programs: Path, variables: dict[str, str]) -> list[list[str]]:
+    """The arguments of each program that `make` starts; the programs are said to be in ``programs``."""
+    said = [f"{name}={value}" for name, value in {"BIN": str(programs), **variables}.items()]
+    installed = [f".venv/{name}installed" for name in ("run-", "", "emulators-")]
+    old = [option for file in installed for option in ("--old-file", file)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "--silent", *old, target, *said]
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
 
 
 def test_the_app_runs_without_the_packages_of_the_tests() -> None:

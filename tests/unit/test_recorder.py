@@ -19,6 +19,7 @@ from chalicelib.launchdarkly.sdk import Context
 from chalicelib.read.feature_stores import SnapshotFeatureStore
 from tests.support.clock import Clock
 from tests.support.data import Json, boolean_flag
+from tests.support.forks import in_a_fork
 from tests.support.judged_events import FLAGS
 
 ANNA = Context.create("anna")
@@ -109,6 +110,23 @@ def test_the_first_invocation_imports_nothing_of_the_pipeline(recorder: Recorder
     assert recorder._pipeline is None
 
 
+def test_what_was_recorded_before_a_fork_is_left_once(recorder: Recorder, store: LeftBatches, clock: Clock) -> None:
+    def leave_what_is_due() -> Json:
+        clock.advance(10)
+        recorder.end_invocation()
+        return counts(store.events)
+
+    def evaluate_and_leave() -> Json:
+        evaluate(recorder)
+        return leave_what_is_due()
+
+    evaluate(recorder)
+    evaluate(recorder)
+    assert in_a_fork(leave_what_is_due) == {}
+    assert in_a_fork(evaluate_and_leave) == {"shiny": 1}
+    assert leave_what_is_due() == {"shiny": 2}
+
+
 def test_what_the_store_did_not_take_is_left_later_under_the_same_name(
     recorder: Recorder, store: LeftBatches, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -153,6 +171,31 @@ def test_what_a_full_store_does_not_take_is_dropped_logged_and_counted(
     clock.advance(10)
     recorder.end_invocation()
     assert (store.events, store.dropped) == ([], 4)  # the context's index event is one of them
+
+
+def test_what_was_dropped_is_told_once_however_often_the_store_was_full(
+    recorder: Recorder, store: LeftBatches, clock: Clock
+) -> None:
+    for is_left in (False, False, True, True):
+        store.does = is_left
+        evaluate(recorder)
+        clock.advance(10)
+        recorder.end_invocation()
+    assert (counts(store.events), store.dropped) == ({"shiny": 1}, 3)  # two evaluations, and the context's index event
+
+
+@pytest.mark.parametrize(("flush_seconds", "pause_seconds"), [(0.0, 1.0), (10.0, 10.0)])
+def test_a_store_that_has_failed_is_asked_again_after_the_longer_of_a_second_and_the_time_between_two_batches(
+    store: LeftBatches, clock: Clock, flush_seconds: float, pause_seconds: float
+) -> None:
+    recorder = Recorder(store.leave, EventRules(flush_seconds=flush_seconds), clock=clock)
+    store.does = StoreUnavailable("away")
+    evaluate(recorder)
+    clock.advance(flush_seconds)
+    for seconds, attempts in ((0.0, 1), (pause_seconds - 0.01, 1), (0.01, 2)):
+        clock.advance(seconds)
+        recorder.end_invocation()
+        assert len(store.attempts) == attempts
 
 
 def test_whatever_goes_wrong_costs_events_and_nothing_else(
@@ -233,12 +276,12 @@ def test_a_context_is_told_once_and_after_a_while_once_more(
     recorder: Recorder, store: LeftBatches, clock: Clock
 ) -> None:
     indexed = []
-    for seconds in (10, 10, 300):
+    for seconds in (10, 10, 300, 10):
         evaluate(recorder)
         clock.advance(seconds)
         recorder.end_invocation()
         indexed.append(sum(event["kind"] == "index" for event in store.events))
-    assert indexed == [1, 1, 2]
+    assert indexed == [1, 1, 2, 2]
 
 
 def test_counts_alone_are_left_where_summaries_are_asked_for(store: LeftBatches, clock: Clock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -96,6 +97,33 @@ def test_an_inner_block_adds_and_wins_and_ends() -> None:
 @override(shiny=True)
 def test_it_is_a_decorator_too() -> None:
     assert shiny() is True
+
+
+def test_it_decorates_coroutines_as_well_and_holds_until_they_end() -> None:
+    @override(shiny=True)
+    async def ask() -> Any:
+        await asyncio.sleep(0)
+        return shiny()
+
+    assert asyncio.run(ask()) is True
+    assert asyncio.run(ask()) is True
+    with override(strict=True), pytest.raises(UnknownFlag):
+        shiny()
+
+
+def test_what_it_would_not_hold_in_cannot_be_decorated() -> None:
+    def generator() -> Iterator[Any]:
+        yield shiny()
+
+    async def asynchronous_generator() -> AsyncIterator[Any]:
+        yield shiny()
+
+    class TestOfAClass:
+        pass
+
+    for each in (generator, asynchronous_generator, TestOfAClass):
+        with pytest.raises(TypeError, match=r"decorates functions and coroutines; elsewhere, write: with override"):
+            override(shiny=True)(each)
 
 
 def test_what_is_not_overridden_has_its_default_or_is_an_error() -> None:

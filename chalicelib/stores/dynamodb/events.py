@@ -14,7 +14,7 @@ from ...events.batches import Batch, DeliveryReport
 from ...timing import Timing
 from .access import write_call
 from .queued import batches, read_report
-from .writer import WritableTable
+from .writable import WritableTable
 
 
 class DynamoDbEventQueue:

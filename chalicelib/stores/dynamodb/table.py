@@ -7,11 +7,11 @@ Items, for the prefix ``launchdarkly``:
 - ``launchdarkly:features``, ``launchdarkly:segments`` / the item's key: ``version`` and the JSON as ``item``.
 - ``launchdarkly:$inited`` (twice, as all below): LaunchDarkly's marker of a store that was filled.
 - ``launchdarkly:$sync``: our sync record as ``item``, and what has to change with it: ``writing`` while items
-  are being replaced, ``writes`` (how often that began, for readers of version 1.0), the lock, and
+  are being replaced, ``writes`` (how often that began, for readers that know no snapshots), the lock, and
   ``superseded``: earlier snapshots that somebody may still be reading.
 - ``launchdarkly:$refresh``: the webhooks, ``announced`` each as ``[ticket, announcement]`` in JSON, and of those
-  that a refresh has covered the tickets, ``met`` or ``unmet``. All three are sets of strings. Version 1.0
-  counts ``tickets`` here, and ``covered`` in ``$sync``; a rollout may run both.
+  that a refresh has covered the tickets, ``met`` or ``unmet``. All three are sets of strings. A version
+  without snapshots counts ``tickets`` here, and ``covered`` in ``$sync``; a rollout may run both.
 - ``launchdarkly:$snapshot`` / ``<revision>/<number>``: the data set once more, in the format of
   ``stores/snapshot.py``, in parts of ``PART_BYTES`` as ``data``.
 - ``launchdarkly:$current`` (the second part with the key ``1``): the first ``CURRENT_PARTS`` parts of the snapshot that

@@ -16,9 +16,8 @@ from ...events.batches import Batch, DeliveryReport
 from ...timing import Timing
 from .address import address_of
 from .layout import Keys
-from .pool import redis_client
+from .pool import errors_in_our_words, redis_client, transaction
 from .queued import batch_of, queued, report_of
-from .writer import errors_in_our_words
 
 _PAGE = 100
 """So many batches are read at once."""
@@ -66,6 +65,8 @@ class RedisEventQueue:
         def remove(pipeline: Pipeline) -> None:
             for value in values:  # of one that is there twice the second: the first keeps its place in a plan
                 pipeline.lrem(events, -1, value)  # type: ignore[arg-type]  # redis-py's types know of text only
+                if value.endswith(b" "):  # no batch of ours, and perhaps without the space
+                    pipeline.lrem(events, -1, value[:-1])  # type: ignore[arg-type]
             pipeline.decrby(size, sum(map(len, values)))
             pipeline.set(self._key("$delivery"), state)
 
@@ -79,7 +80,7 @@ class RedisEventQueue:
 
     def _as_owner(self, owner: str, queue: Callable[[Pipeline], object]) -> None:
         """What ``queue`` adds to a transaction, which does nothing if the lock has another owner by then."""
-        with errors_in_our_words(DeliveryConflict(_CONFLICT)), self._redis.pipeline(transaction=True) as pipeline:
+        with transaction(self._redis, DeliveryConflict(_CONFLICT)) as pipeline:
             pipeline.watch(self._key("$delivery_lock"))
             (holder,) = pipeline.mget(self._key("$delivery_lock"))
             if holder != owner.encode():
@@ -92,11 +93,7 @@ class RedisEventQueue:
         """An empty list has no bytes, whatever has become of it: a count that was wrong would not let it fill again."""
         events, size = self._key("$events"), self._key("$events_bytes")
         changed = DeliveryConflict("Events were added meanwhile.")
-        with (
-            suppress(DeliveryConflict),
-            errors_in_our_words(changed),
-            self._redis.pipeline(transaction=True) as pipeline,
-        ):
+        with suppress(DeliveryConflict), transaction(self._redis, changed) as pipeline:
             pipeline.watch(events)
             if pipeline.exists(events):
                 return

@@ -13,7 +13,7 @@ Keys, for the prefix ``launchdarkly``:
   data. ``launchdarkly:$events_bytes`` counts their bytes.
 - ``launchdarkly:$delivery``: what the delivery of events keeps between its runs. ``$delivery_lock``: who delivers.
 
-Version 1.0 used ``$tickets``, ``$covered`` and ``$announced`` instead; a rollout may run both.
+A version without snapshots uses ``$tickets``, ``$covered`` and ``$announced`` instead; a rollout may run both.
 
 Redis Cluster and ElastiCache Serverless refuse a MULTI over several slots: there the prefix has to be a
 hash tag such as ``{launchdarkly}``.

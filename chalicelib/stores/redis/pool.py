@@ -1,4 +1,5 @@
-"""redis-py for the writer, over the connections that the reader has: one URL, one way to connect, one budget of waits.
+"""redis-py for what writes, over the connections that the reader has: one URL, one way to connect, one budget of waits,
+and the same words for what goes wrong.
 
 redis-py's own time-outs are for each wait, so a server that trickles its reply could hold a refresh for ever.
 ``connection_class`` is redis-py's way to bring one's own connection, of which ``_connect`` and ``_host_error``
@@ -7,17 +8,22 @@ are the abstract methods.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.connection import AbstractConnection
 from redis.retry import Retry
 
+from ...errors import FlagsError, StoreUnavailable
 from ...timing import Timing
 from ..wire import ExchangePatience, Peer, Stream
 from .address import Address
-from .protocol import execute, peer_of
+from .protocol import ServerError, execute, peer_of
+from .refusals import meaning, out_of_reach
 
 
 def redis_client(address: Address, timing: Timing) -> redis.Redis:
@@ -114,3 +120,41 @@ class _Socket:
 
     def close(self) -> None:
         self._stream.close()
+
+
+@contextmanager
+def transaction(client: redis.Redis, conflict: FlagsError) -> Iterator[Pipeline]:
+    """A pipeline to watch keys with and then to queue commands in; raises as :func:`errors_in_our_words`."""
+    with errors_in_our_words(conflict), client.pipeline(transaction=True) as pipeline:
+        yield pipeline
+
+
+@contextmanager
+def errors_in_our_words(conflict: FlagsError | None = None) -> Iterator[None]:
+    """``conflict`` is raised where a watched key has changed; all else is a StoreUnavailable."""
+    try:
+        yield
+    except (redis.RedisError, ServerError) as error:
+        cause = cause_of(error)
+        if conflict is not None and isinstance(cause, redis.WatchError):
+            raise conflict from error
+        raise StoreUnavailable(_what_is_wrong(cause)) from error
+
+
+def cause_of(error: Exception) -> BaseException:
+    """Of a connection that is lost while watching redis-py makes a WatchError too, with the cause as its context."""
+    return error.__context__ or error if isinstance(error, redis.WatchError) else error
+
+
+def _what_is_wrong(error: BaseException) -> str:
+    """In the reader's words."""
+    if isinstance(error, ServerError):
+        return meaning(str(error))
+    # In a pipeline redis-py puts the command before the server's words, and so the beginning of a flag.
+    words = str(error).rpartition("of pipeline caused error: ")[2]
+    code = getattr(error, "status_code", None)
+    if code is not None or isinstance(error, redis.ResponseError):
+        return meaning(words if code is None else f"{code} {words}")
+    if isinstance(error, redis.TimeoutError):
+        return "The flag store did not answer in time."
+    return out_of_reach(error.__cause__ or error.__context__)

@@ -6,12 +6,14 @@ from ...events.batches import Batch, DeliveryReport
 
 
 def queued(batch: Batch) -> bytes:
-    return batch.name.encode() + b" " + batch.data
+    """The batch as a value of the list."""
+    return batch.name.encode(errors="surrogateescape") + b" " + batch.data
 
 
 def batch_of(value: bytes) -> Batch:
+    """Of whatever is in the list: ``queued`` makes the same of it, but for a space at the end where there is none."""
     name, _, data = value.partition(b" ")
-    return Batch(name.decode(errors="replace"), data)
+    return Batch(name.decode(errors="surrogateescape"), data)
 
 
 def report_of(state: bytes | None, oldest: bytes | None) -> DeliveryReport:

@@ -27,15 +27,13 @@ from ...data_set import (
     is_text,
     texts_of,
 )
-from ...errors import FlagsError, RefreshConflict, StoreUnavailable
+from ...errors import RefreshConflict
 from ...timing import Timing
 from ..packing import Packed, pack
 from ..port import REMEMBERED, Backlog, Covered, new_ticket
 from .address import address_of
 from .layout import Keys, stored_data_set
-from .pool import redis_client
-from .protocol import ServerError
-from .refusals import meaning, out_of_reach
+from .pool import cause_of, errors_in_our_words, redis_client, transaction
 
 _CONFLICT = "Another refresh wrote to the store meanwhile; nothing was written."
 
@@ -101,7 +99,7 @@ class RedisWriter:
 
     def unlock(self, owner: str) -> None:
         # A conflict says that the lock is no longer the owner's.
-        with suppress(RefreshConflict), errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
+        with suppress(RefreshConflict), transaction(self._redis, RefreshConflict(_CONFLICT)) as pipeline:
             if self._watch_lock(pipeline, owner):
                 pipeline.multi()
                 pipeline.delete(self._key("$lock"))
@@ -109,7 +107,7 @@ class RedisWriter:
 
     @contextmanager
     def update(self, owner: str, seconds: float) -> Iterator[_RedisUpdate]:
-        with errors_in_our_words(), self._redis.pipeline(transaction=True) as pipeline:
+        with transaction(self._redis, RefreshConflict(_CONFLICT)) as pipeline:
             if self._watch_lock(pipeline, owner):
                 pipeline.multi()
                 pipeline.pexpire(self._key("$lock"), int(seconds * 1000))
@@ -155,7 +153,7 @@ class _RedisUpdate:
         self._pipeline.set(key("$inited"), key("$inited"))  # the SDKs store the key's own name
         self._pipeline.set(key("$sync"), record.to_json())
         self._queue_outcomes(backlog, in_vain)
-        with errors_in_our_words():
+        with errors_in_our_words(RefreshConflict(_CONFLICT)):
             self._execute(record)
 
     def _queue_snapshot(self, packed: Packed) -> None:
@@ -191,7 +189,7 @@ class _RedisUpdate:
             self._pipeline.execute()
         except redis.RedisError as error:
             # The reply may be lost, but was the write? The store knows.
-            if not isinstance(_cause(error), (redis.ConnectionError, redis.TimeoutError)):
+            if not isinstance(cause_of(error), (redis.ConnectionError, redis.TimeoutError)):
                 raise
             (text,) = self._redis.mget(self._key("$sync"))
             if text is None or SyncRecord.from_json(text) != record:
@@ -203,34 +201,3 @@ def _announcement(text: bytes) -> Announcement | None:
         return Announcement.from_json(json.loads(text))
     except (ValueError, RecursionError):
         return None
-
-
-@contextmanager
-def errors_in_our_words(conflict: FlagsError | None = None) -> Iterator[None]:
-    """``conflict`` is raised where a watched key has changed; by default that another refresh has written."""
-    try:
-        yield
-    except (redis.RedisError, ServerError) as error:
-        cause = _cause(error)
-        if isinstance(cause, redis.WatchError):
-            raise conflict or RefreshConflict(_CONFLICT) from error
-        raise StoreUnavailable(_what_is_wrong(cause)) from error
-
-
-def _cause(error: Exception) -> BaseException:
-    """Of a connection that is lost while watching redis-py makes a WatchError too, with the cause as its context."""
-    return error.__context__ or error if isinstance(error, redis.WatchError) else error
-
-
-def _what_is_wrong(error: BaseException) -> str:
-    """In the reader's words."""
-    if isinstance(error, ServerError):
-        return meaning(str(error))
-    # In a pipeline redis-py puts the command before the server's words, and so the beginning of a flag.
-    words = str(error).rpartition("of pipeline caused error: ")[2]
-    code = getattr(error, "status_code", None)
-    if code is not None or isinstance(error, redis.ResponseError):
-        return meaning(words if code is None else f"{code} {words}")
-    if isinstance(error, redis.TimeoutError):
-        return "The flag store did not answer in time."
-    return out_of_reach(error.__cause__ or error.__context__)
