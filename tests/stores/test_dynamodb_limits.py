@@ -135,7 +135,7 @@ def sized_flag(size: int) -> dict[str, Any]:
     ("key", "fits"), [("x" * 1024, True), ("x" * 1025, False), ("ü" * 512, True), ("ü" * 513, False), ("", False)]
 )
 def test_a_key_that_dynamodb_refuses_is_left_out(key: str, fits: bool) -> None:
-    keys = {name: "testing" for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    keys = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "testing")
     nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_DEFAULT_REGION": "eu-central-1", **keys}
     writer = DynamoDbWriter("table", "launchdarkly", nowhere, PATIENT)
     assert writer.can_hold(SEGMENTS, key, fetched_item(boolean_flag(key))) is fits
