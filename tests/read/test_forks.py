@@ -8,6 +8,7 @@ from tests.support.data import boolean_flag
 from tests.support.forks import in_a_fork
 from tests.support.stores import data_set, refresh_store
 from tests.support.valkey import ValkeyServer
+from tests.support.waiting import eventually
 
 
 def shiny() -> bool:
@@ -33,4 +34,4 @@ def test_a_fork_asks_over_a_connection_of_its_own(reader_of: ReaderOf, server: V
     assert len(known) == 2
     assert of_parent in known
     assert shiny() is True
-    assert connections(server) == [of_parent]
+    eventually(lambda: connections(server) == [of_parent])  # once the server knows that the fork has ended

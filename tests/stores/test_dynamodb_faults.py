@@ -32,6 +32,7 @@ from tests.support.forks import ForkedProcess
 from tests.support.network import Proxy
 from tests.support.refreshing import reconcile_once
 from tests.support.stores import Store
+from tests.support.timings import PATIENT
 from tests.support.waiting import eventually
 
 USER = {"kind": "user", "key": "anna"}
@@ -473,7 +474,7 @@ def test_the_aws_sdk_reads_where_access_is_not_plain(
 def test_the_aws_sdk_keeps_its_connection_for_a_minute_and_no_longer(
     environment: Environment, dynamodb: DynamoDb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for timing, opened in ((Timing(), 1), (Timing(connection_seconds=0.0), 3)):
+    for timing, opened in ((PATIENT, 1), (PATIENT._replace(connection_seconds=0.0), 3)):
         with contextlib.closing(Proxy(dynamodb.port)) as proxy:
             monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
             table = Table(sdk_read_call(timing), environment["DYNAMODB_TABLE"], "launchdarkly")

@@ -79,6 +79,7 @@ def in_a_fork(work: Callable[[], object]) -> Any:
     reading, writing = os.pipe()
     process = os.fork()
     if process == 0:
+        signal.alarm(60)  # it has no thread of this process, but what these had locked at that moment
         try:
             os.write(writing, json.dumps(work()).encode())
         finally:
