@@ -12,7 +12,7 @@ from ldclient.migrations import Stage
 from chalicelib import flags
 from chalicelib.errors import FetchTimedOut
 from chalicelib.timing import Timing
-from tests.support.app import App, Environment, LoadApp
+from tests.support.app import QUICK, App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key, example_data
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
 from tests.support.waiting import eventually
@@ -39,7 +39,7 @@ def load_direct_app(load_app: LoadApp) -> Iterator[LoadApp]:
     """Loads apps whose SDK clients are closed when the test is over."""
     apps: list[App] = []
 
-    def load(environment: Environment, timing: Timing = Timing()) -> App:
+    def load(environment: Environment, timing: Timing = QUICK) -> App:
         apps.append(load_app(environment, timing))
         return apps[-1]
 
@@ -258,6 +258,7 @@ def test_flags_have_their_defaults_before_launchdarkly_has_delivered(
     assert flags.all_flags_state(USER).valid is False
     with flags.one_revision() as client:
         assert client.variation("shiny", VIP, "default") == "default"
+    eventually(lambda: launchdarkly.stream_count)
     assert launchdarkly.stream_count == 1
 
 

@@ -14,8 +14,7 @@ from chalice.local import LambdaContext
 
 from chalicelib import flags
 from chalicelib.config import deployment_name
-from chalicelib.timing import Timing
-from tests.support.app import App, Environment, LoadApp
+from tests.support.app import QUICK, App, Environment, LoadApp
 from tests.support.data import PROJECT, boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
 from tests.support.fronts import HTTP, event_of
@@ -23,7 +22,7 @@ from tests.support.valkey import ValkeyServer
 
 INFRASTRUCTURE = PROJECT / "infrastructure"
 CFN_LINT = Path(sys.executable).with_name("cfn-lint")
-IMPATIENT = Timing(data_set_seconds=1.0, settle_seconds=0.05)
+IMPATIENT = QUICK._replace(data_set_seconds=2.0)
 USER = {"kind": "user", "key": "anna"}
 
 

@@ -17,5 +17,6 @@ PATIENT = Timing(
     events_reconnect_seconds=30,
     silence_seconds=60,
     exchange_seconds=120,
+    direct_start_seconds=60,
 )
 """The read path gives up within a second otherwise. A test whose store keeps silent has the app wait by `Timing()`."""
