@@ -58,12 +58,13 @@ def test_killed_while_fetching(
     app.invoke("reconcile", {})
     launchdarkly.replace(**generation(2))
     launchdarkly.fault = Fault.SILENT
-    with RefreshingProcess(environment, LOCK_SECONDS) as process:
+    with RefreshingProcess(environment, lock_seconds=60) as process:
         eventually(lambda: launchdarkly.stream_count == 2)
         assert valkey.get("launchdarkly:$lock") is not None
         process.kill()
     assert stored_generation(redis_url) == 1
 
+    valkey.delete("launchdarkly:$lock")  # as its end would
     launchdarkly.fault = None
     assert app.invoke("reconcile", {})["changed"] is True
     assert stored_generation(redis_url) == 2
