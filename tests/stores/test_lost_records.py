@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from chalicelib.data_set import FEATURES, Announcement, DataSet
-from chalicelib.errors import RefreshConflict
+from chalicelib.errors import RefreshConflict, StoreUnavailable
 from chalicelib.refresh.refresher import Coalesced, Refreshed, Refresher
 from chalicelib.timing import Timing
 from tests.stores.conftest import OpenStore
@@ -118,13 +118,14 @@ def test_a_webhook_after_a_loss_is_a_refresh(
 
 
 def refreshed(refresher: Refresher, announcement: Announcement | None) -> Refreshed | Coalesced:
-    """Not by a refresh that took longer than its lock, on a busy machine, but by the next one."""
+    """Not by a refresh that took longer than its lock or a request may, on a busy machine, but by the next one."""
+    shortest_seconds = min(refresher._timing.lock_seconds, refresher._timing.dynamodb_request_seconds)
     while True:
         begun = time.monotonic()
         try:
             return refresher.refresh(announcement)
-        except RefreshConflict:
-            if time.monotonic() - begun < refresher._timing.lock_seconds:
+        except (RefreshConflict, StoreUnavailable):
+            if time.monotonic() - begun < shortest_seconds:
                 raise
 
 
@@ -149,7 +150,7 @@ def test_a_webhook_that_arrives_after_a_loss_during_a_refresh_is_not_covered_by_
             eventually(lambda: waiting.done() or set(watcher.read_backlog().announcements) > known)  # noqa: B023
             go_on.set()
             assert isinstance(waiting.result(), Refreshed)
-            assert under_way.exception() is None or isinstance(under_way.exception(), RefreshConflict)
+            assert isinstance(under_way.exception(), RefreshConflict | StoreUnavailable | None)
 
 
 def test_a_store_that_evicts_never_covers_a_webhook_falsely(own_valkey: ValkeyServer, own_client: redis.Redis) -> None:
