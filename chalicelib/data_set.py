@@ -236,6 +236,7 @@ def _known_item(known: DataSet | None, kind: str, key: str, text: bytes) -> Item
 
 
 def stored_item(text: bytes) -> Item:
+    """An item from its JSON text; its version is UNREADABLE where the text does not parse."""
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
@@ -267,6 +268,7 @@ def changes(texts: Texts, data_set: DataSet) -> tuple[dict[str, dict[str, Item]]
 
 
 def texts_of(data_set: DataSet) -> dict[str, dict[str, bytes]]:
+    """The items without their versions."""
     return {kind: {key: item.text for key, item in data_set[kind].items()} for kind in KINDS}
 
 

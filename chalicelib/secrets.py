@@ -9,6 +9,7 @@ frozen. A clock that was set back makes everything old.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 import time
@@ -34,7 +35,7 @@ class _Known(NamedTuple):
 
     secret: str
     read_at: float
-    looked_again_at: float | None = None
+    looked_again_at: float = -math.inf
 
 
 _lock = threading.Lock()
@@ -68,13 +69,11 @@ def rotated_secret(source: SecretSource, known: str, timing: Timing = Timing()) 
         return None
     with _lock:
         held = _known.get(source.parameter)
-        looked_again_at = None if held is None else held.looked_again_at
-        if held is None or looked_again_at is None or not _is_within(timing.secret_again_seconds, looked_again_at):
+        if held is None or not _is_within(timing.secret_again_seconds, held.looked_again_at):
             now = time.time()
             if held is not None:  # an attempt that fails is a look, too
                 _known[source.parameter] = held._replace(looked_again_at=now)
-            held = _Known(_read_parameter(source, source.parameter, timing), now, now)
-            _known[source.parameter] = held
+            held = _known[source.parameter] = _Known(_read_parameter(source, source.parameter, timing), now, now)
         return None if held.secret == known else held.secret
 
 

@@ -2,7 +2,7 @@
 
 One :class:`Timing` is passed to each part that waits. What has to fit into what:
 
-- The read path: all that a request waits for the store is less than a second.
+- The read path: all that a request waits for a store that is away is less than a second.
 - A refresh: gathering and fetching end before the lock does; so does the write, for which the lock is
   renewed. A webhook waits for its turn longer than the lock of an instance that died lasts, and then still
   answers before API Gateway gives up.
@@ -32,7 +32,7 @@ class Timing(NamedTuple):
     dynamodb_reconnect_seconds: float = 0.4
     """Over the connection that replaces the open one."""
     dynamodb_query_seconds: float = 1.5
-    """Both together for a page of the data set, until it begins to come."""
+    """Both together for a page of the items, until it begins to come. A store with a snapshot is asked for none."""
     dynamodb_read_attempts: int = 2
     """The second follows a first throttling."""
     dynamodb_read_pause_seconds: float = 0.05

@@ -16,7 +16,7 @@ import redis
 from hypothesis import settings
 
 from chalicelib.timing import Timing
-from tests.support.app import QUICK, App, Environment, LoadApp, import_app_in, open_environment
+from tests.support.app import OURS, QUICK, App, Environment, LoadApp, import_app_in, open_environment
 from tests.support.aws import Aws
 from tests.support.browser import MISSING, find_chromium, running_browser
 from tests.support.data import example_data
@@ -40,9 +40,18 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    forget_the_shell()
     coverage = config.pluginmanager.get_plugin("_cov")
     if coverage and coverage.cov_controller:  # it has none with --no-cov
         config.pluginmanager.register(Measured(coverage))
+
+
+def forget_the_shell() -> None:
+    """A profile of AWS's, a store or a proxy of whoever runs the tests is not for what they start on this machine."""
+    for name in [name for name in os.environ if name.startswith(OURS)]:
+        del os.environ[name]
+    no_proxy = ",".join(filter(None, (os.environ.get("no_proxy"), "127.0.0.1", "localhost")))
+    os.environ.update(no_proxy=no_proxy, NO_PROXY=no_proxy)
 
 
 def pytest_report_header() -> list[str]:

@@ -59,6 +59,7 @@ def nothing(now_ms: int) -> list[Json]:
 
 
 def to_json(events: Sequence[Json]) -> bytes:
+    """The body of a payload, before it is compressed."""
     return json.dumps(events, separators=(",", ":")).encode()
 
 

@@ -163,6 +163,10 @@ def proxy_for(url: str, proxies: Mapping[str, str]) -> str | None:
 
 
 def pool_manager(proxy: str | None, patience: Patience) -> urllib3.PoolManager:
+    """Connections that wait no longer than ``patience`` allows, through ``proxy`` if there is one (its URL).
+
+    Raises ConfigurationError for a proxy that is no URL.
+    """
     options: dict[str, Any] = {"cert_reqs": "CERT_REQUIRED", "ca_certs": certifi.where()}
     if proxy is None:
         manager = urllib3.PoolManager(**options)

@@ -171,21 +171,21 @@ class _Explanation:
 
     def _rule(self, index: int, rule: FlagRule, *, is_reached: bool) -> Json:
         name = f"Rule {index + 1}" + (f" ({rule.id})" if rule.id else "")
-        if not is_reached:
-            return _step("rule", "not reached", f"{name} was not reached.", index=index, id=rule.id, clauses=[])
-        clauses = [self._probes.clause(clause) for clause in rule.clauses]
+        clauses = [self._probes.clause(clause) for clause in rule.clauses] if is_reached else []
+        outcome, what = self._outcome(index, rule, clauses) if is_reached else ("not reached", "was not reached")
+        return _step("rule", outcome, f"{name} {what}.", index=index, id=rule.id, clauses=clauses)
+
+    def _outcome(self, index: int, rule: FlagRule, clauses: Sequence[Json]) -> tuple[str, str]:
+        """Of a rule that was reached: what it came to, and how a sentence about it goes on."""
         # The SDK looks at no clause after the first that does not match.
         stops = next((each for each in clauses if each["matched"] is not True), None)
         if self._reason["kind"] == "ERROR" and stops is not None and stops["matched"] is None:
-            text = f"{name} cannot be evaluated: {stops['text']}."
-            return _step("rule", "failed", text, index=index, id=rule.id, clauses=clauses)
+            return "failed", f"cannot be evaluated: {stops['text']}"
         if self._has_matched(index, clauses):
             because = " and ".join(each["text"] for each in clauses) or "it has no conditions"
-            text = f"{name} matched: {because}. So {self._served(rule.variation_or_rollout)}."
-            return _step("rule", "matched", text, index=index, id=rule.id, clauses=clauses)
+            return "matched", f"matched: {because}. So {self._served(rule.variation_or_rollout)}"
         because = "; ".join(each["text"] for each in clauses if each["matched"] is False)
-        text = f"{name} did not match: {because}." if because else f"{name} did not match."
-        return _step("rule", "not matched", text, index=index, id=rule.id, clauses=clauses)
+        return "not matched", f"did not match: {because}" if because else "did not match"
 
     def _has_matched(self, index: int, clauses: Sequence[Json]) -> bool:
         """As the SDK says, which does not say it of a flag that has then failed."""

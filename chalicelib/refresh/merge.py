@@ -17,6 +17,7 @@ class Merge(NamedTuple):
 
 
 def merge_as_fetched(_stored: DataSet, fetched: DataSet, _doubted: Doubts) -> Merge:
+    """What was fetched, whatever is stored: of a flag file, or where somebody has forced it."""
     return Merge(fetched, held_back=0, doubted={})
 
 
@@ -78,6 +79,7 @@ def leave_out(data_set: DataSet, can_hold: Callable[[str, str, Item], bool]) -> 
 
 
 def item_count(data_set: DataSet) -> int:
+    """How many flags and segments there are together."""
     return sum(len(data_set[kind]) for kind in KINDS)
 
 

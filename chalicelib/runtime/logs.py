@@ -155,6 +155,8 @@ def note(**fields: object) -> None:
 
 
 class JsonFormatter(logging.Formatter):
+    """One line of JSON for each record: of a request what was noted, of anything else its logger and message."""
+
     def __init__(self, end: str = "", *, json_frames: bool = False) -> None:
         super().__init__()
         self._end = end

@@ -35,12 +35,11 @@ def pack(revision: str, texts: Texts, before: SyncRecord | None, snapshot_before
         if old is not None and before.revision == revision:
             return Packed(before.snapshot, None, None)
     snapshot = _compress({"revision": revision}, texts)
-    if old is None or before is None:
-        return Packed(SnapshotName(FORMAT, len(snapshot), None), snapshot, None)
-    changes = _pack_changes(revision, texts, before.revision, old)
-    if len(changes) > min(_LARGEST_CHANGES, len(snapshot)):
-        return Packed(SnapshotName(FORMAT, len(snapshot), None), snapshot, None)
-    return Packed(SnapshotName(FORMAT, len(snapshot), before.revision), snapshot, changes)
+    if old is not None and before is not None:
+        changes = _pack_changes(revision, texts, before.revision, old)
+        if len(changes) <= min(_LARGEST_CHANGES, len(snapshot)):
+            return Packed(SnapshotName(FORMAT, len(snapshot), before.revision), snapshot, changes)
+    return Packed(SnapshotName(FORMAT, len(snapshot), None), snapshot, None)
 
 
 def _pack_changes(revision: str, texts: Texts, old_revision: str, old: Texts) -> bytes:

@@ -348,17 +348,18 @@ def test_one_delivery_at_a_time(app: App, launchdarkly: FakeLaunchDarkly) -> Non
     assert app.invoke("deliver_events", {}) == delivered(1)
 
 
+@pytest.mark.parametrize("order", ["abcda", "aabcd"])
 def test_a_batch_that_was_left_twice_costs_none_of_its_neighbours_when_launchdarkly_takes_it_later(
-    app: App, launchdarkly: FakeLaunchDarkly
+    app: App, launchdarkly: FakeLaunchDarkly, order: str
 ) -> None:
     reader = app.module.wiring.reader
-    twice, *others = (pack([custom(key)], 0, NOW_MS + number) for number, key in enumerate(("twice", "b", "c", "d")))
-    for batches in (twice, *others, twice):
-        reader.leave_events(batches)
+    batches = {key: pack([custom(key)], 0, NOW_MS + number) for number, key in enumerate("abcd")}
+    for key in order:
+        reader.leave_events(batches[key])
     launchdarkly.event_statuses = [503]
     assert app.invoke("deliver_events", {})["status"] == "postponed"
     assert app.invoke("deliver_events", {"force": True}) == delivered(4)
-    assert keys_sent(launchdarkly) == ["twice", "b", "c", "d"]
+    assert keys_sent(launchdarkly) == ["a", "b", "c", "d"]
 
 
 def test_many_batches_are_delivered_in_one_run(app: App, launchdarkly: FakeLaunchDarkly) -> None:

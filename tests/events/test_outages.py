@@ -6,7 +6,8 @@ from contextlib import closing
 
 from chalicelib import flags
 from chalicelib.events.batches import Batch, unpack
-from tests.support.app import HANGING, App, Environment, LoadApp
+from chalicelib.timing import Timing
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import ANNA
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.judged_events import FLAGS, told
@@ -28,7 +29,7 @@ def test_a_store_that_hangs_is_waited_for_once_and_not_for_events(
     launchdarkly.replace(FLAGS)
     with closing(Proxy(own_valkey.port)) as proxy:
         settings = {"EVENTS": "summary", "EVENTS_FLUSH_SECONDS": "0", "FLAGS_MAX_AGE_SECONDS": "0"}
-        app = load_app({**environment, "REDIS_URL": proxy.url, **settings}, HANGING)
+        app = load_app({**environment, "REDIS_URL": proxy.url, **settings}, Timing())
         app.invoke("reconcile", {})
         for ask in (lambda: flags.variation("counted", ANNA, default=None), lambda: status(app)):
             assert flags.variation("counted", ANNA, default=None) is True
@@ -81,7 +82,7 @@ def test_an_outage_costs_no_event(
     launchdarkly.replace(FLAGS)
     with closing(Proxy(own_valkey.port)) as proxy:
         settings = {"EVENTS": "summary", "EVENTS_FLUSH_SECONDS": "0"}
-        app = load_app({**environment, "REDIS_URL": proxy.url, **settings}, HANGING)
+        app = load_app({**environment, "REDIS_URL": proxy.url, **settings}, Timing())
         app.invoke("reconcile", {})
         evaluations = 0
         for mode in (Mode.SILENT, Mode.RESET):

@@ -12,14 +12,11 @@ from ldclient.context import Context
 from chalicelib.events.batches import unpack
 from tests.events.conftest import RecordingApp
 from tests.stores.conftest import over_store
-from tests.support.app import QUICK, Environment, LoadApp
+from tests.support.app import Environment, LoadApp
 from tests.support.app_process import ForkedApp
 from tests.support.data import ANNA
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.judged_events import CONTEXTS, FLAGS, PRIVATE, ask, judging_client, steps, take, told
-
-PATIENT = QUICK._replace(events_held_seconds=10.0, events_reconnect_seconds=10.0)
-"""An emulator on a busy machine takes longer than an evaluation would wait for its events."""
 
 
 @pytest.mark.parametrize("flush_seconds", ["0", "3600"])
@@ -36,7 +33,7 @@ def test_launchdarkly_is_told_what_the_sdk_tells_it(
     caplog.set_level(logging.DEBUG)
     launchdarkly.replace(FLAGS)
     settings = {"EVENTS": "full", "EVENTS_FLUSH_SECONDS": flush_seconds}
-    app = load_app({**over_store(environment, store_environment), **settings}, PATIENT)
+    app = load_app({**over_store(environment, store_environment), **settings})
     app.invoke("reconcile", {})
     for step in steps():
         take(app, step)

@@ -36,6 +36,7 @@ from tests.support.network import Mode, Proxy
 from tests.support.parity import MATCH, rule_flag, segment_match
 from tests.support.stores import as_json
 from tests.support.valkey import ValkeyServer
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -211,8 +212,12 @@ def test_a_store_that_hangs_is_waited_for_once_a_second(
             assert answer["in small"]["reason"] == {"kind": "FALLTHROUGH"}
         assert proxy.connections == 1
         proxy.mode = Mode.FORWARD
-        clock.advance(1.0)
-        assert status_in(app.evaluate(multi, "?withReasons=true")) == "HEALTHY"
+
+        def is_back() -> bool:
+            clock.advance(1.0)
+            return status_in(app.evaluate(multi, "?withReasons=true")) == "HEALTHY"
+
+        eventually(is_back)
     finally:
         proxy.close()
 

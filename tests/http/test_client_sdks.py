@@ -113,7 +113,16 @@ def test_reasons_are_there_when_they_are_asked_for_and_conceal_what_is_hidden(se
     assert without == ON_PAGES
 
 
-@pytest.mark.parametrize("query", ["?withReasons=false", "?withReasons=1", "?flags=hidden", "?clientSideOnly=false&x"])
+QUERIES_WITHOUT_EFFECT = (
+    "?withReasons=false",
+    "?withReasons=1",
+    "?withReasons=true&withReasons=false",
+    "?flags=hidden",
+    "?clientSideOnly=false&x",
+)
+
+
+@pytest.mark.parametrize("query", QUERIES_WITHOUT_EFFECT)
 def test_nothing_else_in_the_query_counts(served: App, query: str) -> None:
     assert outcome(as_page(served, query=query)) == (200, ON_PAGES)
 
@@ -403,7 +412,7 @@ def test_bootstrap_is_what_the_server_side_sdk_makes_for_a_page(
 ) -> None:
     app = load_app({**settings, "EVALUATE_AUTH": "none"})
     config = Config("sdk-key", stream_uri=launchdarkly.uri, send_events=False, diagnostic_opt_out=True)
-    with LDClient(config, start_wait=30) as client:
+    with LDClient(config, start_wait=60) as client:
         state = client.all_flags_state(Context.from_dict(ANNA), with_reasons=True).to_json_dict()
     answer = app.post("/evaluate?format=bootstrap&withReasons=true", ANNA)
     assert (answer.status_code, answer.json_body) == (200, state)
@@ -415,6 +424,14 @@ def test_bootstrap_is_what_the_server_side_sdk_makes_for_a_page(
         "$flagsState": {"for-pages": {"variation": 0, "version": 4}},
         "$valid": True,
     }
+
+
+def test_bootstrap_takes_nothing_from_other_answers(load_app: LoadApp, settings: Environment, served: App) -> None:
+    app = load_app({**settings, "EVALUATE_AUTH": "none"})
+    flags = app.evaluate(ANNA)
+    first, second = (app.evaluate(ANNA, "?format=bootstrap") for _ in range(2))
+    assert first == second
+    assert app.evaluate(ANNA) == flags
 
 
 def test_bootstrap_has_a_tag_of_its_own(load_app: LoadApp, settings: Environment, served: App) -> None:
@@ -445,4 +462,5 @@ def test_no_other_format_is_known(load_app: LoadApp, settings: Environment, serv
     app = load_app({**settings, "EVALUATE_AUTH": "none"})
     message = "The query parameter format must be bootstrap, or absent."
     assert outcome(app.post(f"/evaluate?format={form}", ANNA)) == (400, message)
+    assert outcome(app.post(f"/evaluate?format=bootstrap&format={form}", ANNA)) == (400, message)
     assert app.post("/evaluate/for-all?format=bootstrap", ANNA).status_code == 400

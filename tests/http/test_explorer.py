@@ -94,6 +94,24 @@ def test_each_flag_is_described(app: App, local_app: App) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("variations", "kind", "editable"),
+    [
+        ([1, 2.5], "number", True),
+        ([True, "on"], "json", True),
+        ([None, None], "json", True),
+        (["only"], "string", False),
+    ],
+)
+def test_a_flag_is_of_the_kind_of_all_its_variations_and_can_be_changed_if_it_has_several(
+    local_app: App, file: Path, variations: list[Any], kind: str, editable: bool
+) -> None:
+    file.write_text(json.dumps({"flags": by_key({**boolean_flag("shiny"), "variations": variations})}))
+    local_app.invoke("reconcile", {})
+    (described,) = local_app.client.http.get("/explorer/flags").json_body["flags"]
+    assert (described["kind"], described["editable"]) == (kind, editable)
+
+
 def test_a_flag_that_the_file_calls_deleted_is_not_there(local_app: App, file: Path) -> None:
     content = json.loads(file.read_text())
     content["flags"]["banner-text"]["deleted"] = True

@@ -215,6 +215,17 @@ def test_cookies_and_bytes_get_through_in_both_directions(app: App, front: str) 
         assert (headers["X-Cookie"], headers["X-Ip"]) == ("x=1; y=2", "192.0.2.1")
 
 
+def test_what_came_to_a_load_balancer_in_several_lines_is_put_together(app: App) -> None:
+    event = event_of(BALANCER, "POST", "/jar", COOKIE, b"\xfe")
+    lines = {"Cookie": ["x=1", "y=2"], "Accept": ["text/html", "application/octet-stream"]}
+    event["multiValueHeaders"] |= {**lines, "x-forwarded-for": ["10.0.0.1, 192.0.2.7"]}
+    answer = call(with_a_jar(app), event)
+    assert answer["isBase64Encoded"] is True, "of a header that is no list the last line counts, as with a REST API"
+    headers = answer["multiValueHeaders"]
+    assert headers["X-Cookie"] == ["x=1; y=2"]
+    assert headers["X-Ip"] == ["192.0.2.7"], "the last address is the load balancer's word"
+
+
 def test_two_cookies_leave_a_load_balancer_that_takes_one_value_a_header(app: App) -> None:
     event = event_of(BALANCER, "GET", "/jar", COOKIE, b"")
     singly(event)

@@ -160,9 +160,12 @@ EVALUATED: Json = {
 
 
 def edit(flag_file: Path, banner: str) -> None:
+    """At once: the reloader starts again when it sees a change, and would not find flags in half a file."""
     data = json.loads(flag_file.read_text())
     data["flags"]["banner-text"]["variations"][1] = banner
-    flag_file.write_text(json.dumps(data))
+    edited = flag_file.parents[2] / "edited.json"  # beside the project, whose files are watched
+    edited.write_text(json.dumps(data))
+    edited.replace(flag_file)
 
 
 @both

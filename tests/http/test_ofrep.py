@@ -9,7 +9,8 @@ import pytest
 import redis
 
 from chalicelib.api.ofrep import parse_request
-from tests.support.app import HANGING, App, Environment, LoadApp
+from chalicelib.timing import Timing
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.shared_apps import SharedApps
@@ -345,7 +346,7 @@ def test_who_holds_an_answer_learns_that_the_store_is_out_of_reach_and_that_it_i
     load_app: LoadApp, environment: Environment, own_valkey: ValkeyServer, launchdarkly: FakeLaunchDarkly
 ) -> None:
     launchdarkly.replace(by_key(boolean_flag("on", 3)))
-    app = load_app({**environment, "REDIS_URL": own_valkey.url}, HANGING._replace(store_retry_seconds=0.0))
+    app = load_app({**environment, "REDIS_URL": own_valkey.url}, Timing(settle_seconds=0.05, store_retry_seconds=0.0))
     app.invoke("reconcile", {})
     fresh = app.post(BULK, REQUEST)
     assert fresh.json_body["metadata"] == metadata_in(fresh)

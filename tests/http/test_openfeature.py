@@ -66,7 +66,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def connect(url: str, token: str = TOKEN) -> OpenFeatureClient:
-    provider = OFREPProvider(url, headers_factory=lambda: {"Authorization": f"Bearer {token}"}, timeout=30)
+    provider = OFREPProvider(url, headers_factory=lambda: {"Authorization": f"Bearer {token}"}, timeout=60)
     api.set_provider_and_wait(provider, domain=token)
     return api.get_client(token)
 

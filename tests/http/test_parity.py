@@ -45,7 +45,7 @@ def sdk(shared_apps: SharedApps) -> Iterator[LDClient]:
             diagnostic_opt_out=True,
             big_segments=BigSegmentsConfig(Redis.new_big_segment_store(shared_apps.redis_url)),
         )
-        with LDClient(config, start_wait=30) as client:
+        with LDClient(config, start_wait=60) as client:
             assert client.is_initialized()
             yield client
 

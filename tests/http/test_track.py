@@ -64,6 +64,11 @@ def test_a_custom_event_is_left_for_launchdarkly(app: App, body: dict[str, Any],
     assert custom == {"kind": "custom", "key": "purchase", "context": {"kind": "user", "key": "anna"}, **event}
 
 
+def test_a_name_may_be_as_long_as_a_key_at_launchdarkly(app: App) -> None:
+    assert track(app, {**EVENT, "event": "x" * 256}) == ACCEPTED
+    assert left(app)[1]["key"] == "x" * 256
+
+
 def test_a_legacy_user_is_a_context_here_too(app: App) -> None:
     assert track(app, {"context": {"key": "anna", "email": "a@example.com"}, "event": "x"}) == ACCEPTED
     assert left(app)[0]["context"] == {"kind": "user", "key": "anna", "email": "a@example.com"}

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from chalicelib.read.snapshots import Snapshots
-from tests.support.app import HANGING, App, LoadApp
+from chalicelib.timing import Timing
+from tests.support.app import QUICK, App, LoadApp
 from tests.support.app_process import ForkedApp
 from tests.support.clock import Clock
 from tests.support.network import Proxy
@@ -50,18 +51,18 @@ ReaderOf = Callable[..., Reader]
 
 @pytest.fixture
 def reader_of(load_app: LoadApp, clock: Clock) -> ReaderOf:
-    """A reader of the store at this URL, with further settings."""
+    """A reader of the store at this URL, with further settings and another ``timing``, if given."""
 
-    def reader_of(redis_url: str, **settings: str) -> Reader:
-        return Reader(load_app({"REDIS_URL": redis_url, "EVALUATE_AUTH": "none", **settings}, HANGING), clock)
+    def reader_of(redis_url: str, timing: Timing = QUICK, **settings: str) -> Reader:
+        return Reader(load_app({"REDIS_URL": redis_url, "EVALUATE_AUTH": "none", **settings}, timing), clock)
 
     return reader_of
 
 
 @pytest.fixture
 def reader(reader_of: ReaderOf, proxy: Proxy) -> Reader:
-    """A reader behind the proxy."""
-    return reader_of(proxy.url)
+    """A reader behind the proxy, with the patience that an evaluation has."""
+    return reader_of(proxy.url, Timing())
 
 
 StartProcess = Callable[[str], ForkedApp]

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from chalicelib.errors import StoreUnavailable
-from chalicelib.timing import Timing
 from tests.read.conftest import ReaderOf
 from tests.support.data import ANNA, boolean_flag
 from tests.support.network import Proxy
 from tests.support.stores import data_set, open_store, refresh_store
+from tests.support.timings import PATIENT
 from tests.support.valkey import ValkeyServer, running_valkey
 from tests.support.waiting import eventually
 
@@ -48,7 +48,7 @@ def test_a_writer_finds_the_new_primary_after_one_refusal(
 
 
 def test_a_writer_that_rests_notices_within_a_minute(server: ValkeyServer, second: ValkeyServer, proxy: Proxy) -> None:
-    writer = open_store({"REDIS_URL": proxy.url}, Timing(connection_seconds=0.0)).writer
+    writer = open_store({"REDIS_URL": proxy.url}, PATIENT._replace(connection_seconds=0.0)).writer
     writer.take_ticket(None)
     fail_over(server, second, proxy)
     writer.take_ticket(None)
@@ -95,7 +95,7 @@ def test_a_reader_notices_within_a_minute_that_its_node_is_left_behind(
 ) -> None:
     refresh_store(server.url, OLD)
     patient = open_store({"REDIS_URL": proxy.url}).reader
-    forgetful = open_store({"REDIS_URL": proxy.url}, Timing(connection_seconds=0.0)).reader
+    forgetful = open_store({"REDIS_URL": proxy.url}, PATIENT._replace(connection_seconds=0.0)).reader
     before = patient.read_sync_record()
     assert forgetful.read_sync_record() == before
     fail_over(server, second, proxy)

@@ -20,6 +20,8 @@ from tests.support.valkey import ValkeyServer
 
 READERS = 40
 SIZE = 500_000
+TIMING = Timing(slowest_bytes_per_second=8 * 1024.0, silence_seconds=30, exchange_seconds=120)
+"""As short an answer's patience as ever; a busy machine makes a link a few times as slow as it is said to be."""
 MOST = 1.02
 """Of what the answers have in bytes; the protocol adds a little."""
 
@@ -41,7 +43,8 @@ def filled(server: ValkeyServer, large: list[dict[str, object]]) -> ValkeyServer
 
 def test_forty_readers_that_share_a_link_each_get_the_data_set_at_the_first_try(filled: ValkeyServer) -> None:
     with closing(SlowLink(filled.port, 5e6)) as link:
-        readers = [open_store({"REDIS_URL": link.url}).reader for _ in range(READERS)]
+        timing = TIMING._replace(first_exchange_seconds=2.0)  # until it is each one's turn for the first time
+        readers = [open_store({"REDIS_URL": link.url}, timing).reader for _ in range(READERS)]
         with ThreadPoolExecutor(READERS) as threads:
             found = list(threads.map(lambda reader: reader.read_items(), readers))
     size = sum(map(len, found[0].texts["features"].values()))
@@ -53,7 +56,7 @@ def test_forty_readers_that_share_a_link_each_get_the_data_set_at_the_first_try(
 
 def test_a_data_set_comes_over_a_link_that_takes_many_times_a_short_answers_patience(filled: ValkeyServer) -> None:
     with closing(SlowLink(filled.port, 0.25e6)) as link:
-        reader = open_store({"REDIS_URL": link.url}).reader
+        reader = open_store({"REDIS_URL": link.url}, TIMING).reader
         assert len(reader.read_items().texts["features"]) == SIZE // 1000
         assert link.connections == 1
 

@@ -1,38 +1,57 @@
-"""What the refresh tests share: an app that loses patience soon, its log, and the content of its store."""
+"""What the refresh tests share: apps that lose patience soon, their log, and the content of their store."""
 
 from __future__ import annotations
 
 import gc
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil
 import pytest
 import redis
 
-from chalicelib.timing import Timing
-from tests.support.app import App, Environment, LoadApp
-from tests.support.streams import SDK_KEY, Answer, Serve, Server
+from chalicelib.patience import Patience
+from tests.support.app import QUICK, App, Environment, LoadApp
+from tests.support.fake_launchdarkly import Fault
+from tests.support.streams import SDK_KEY, Answer, Serve, Server, spend
 from tests.support.waiting import eventually
 
 Json = dict[str, Any]
 
-BRIEF = Timing(
-    data_set_seconds=0.8,
-    announced_seconds=0.6,
-    settle_seconds=0.1,
-    stream_retry_seconds=0.3,
-    lock_seconds=3.0,
-    reconcile_extra_seconds=0.0,
-)
+BRIEF = QUICK._replace(announced_seconds=0.6)
+"""For announcements that LaunchDarkly does not follow."""
 
 
 @pytest.fixture
 def brief_app(load_app: LoadApp, environment: Environment) -> App:
-    """The app, which loses patience soon."""
+    """The app, which loses patience soon with what was announced."""
     return load_app(environment, BRIEF)
+
+
+FaultyApp = Callable[..., App]
+
+
+@pytest.fixture
+def faulty_app(load_app: LoadApp, environment: Environment, monkeypatch: pytest.MonkeyPatch) -> FaultyApp:
+    """The app for a LaunchDarkly with this fault, with further settings: it gives up one that is silent soon, and any
+    other at the third try."""
+    monkeypatch.setattr(Patience, "pause", spend)
+    patient = BRIEF._replace(
+        data_set_seconds=60,
+        fetch_limit_seconds=120,
+        stream_connect_seconds=60,
+        stream_retry_seconds=20,
+        lock_seconds=300,
+    )
+
+    def load(fault: Fault | None, **settings: str) -> App:
+        is_silent = fault in (Fault.HANG, Fault.SILENT)
+        timing = patient._replace(data_set_seconds=0.8) if is_silent else patient
+        return load_app({**environment, **settings}, timing)
+
+    return load
 
 
 @pytest.fixture
@@ -72,8 +91,8 @@ def nothing_left_behind() -> Iterator[None]:
     try:
         threads, connections = _threads(), _connections()
         yield
-        eventually(lambda: _threads() <= threads, seconds=5)
-        eventually(lambda: _connections() <= connections, seconds=5)
+        eventually(lambda: _threads() <= threads)
+        eventually(lambda: _connections() <= connections)
     finally:
         gc.enable()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,9 +86,11 @@ def test_killed_at_the_write(
             process.kill()
             return write[: int(len(write) * share)]
 
-        proxy.on_write = kill_at
+        written = threading.Event()
+        proxy.on_write, proxy.after_write = kill_at, written.set
         assert process.wait() == -9
-        eventually(lambda: stored_generation(redis_url) == left)
+        assert written.wait(60)
+        assert stored_generation(redis_url) == left
     proxy.close()
 
     launchdarkly.replace(**generation(3))

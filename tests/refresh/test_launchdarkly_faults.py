@@ -8,8 +8,8 @@ import socket
 import pytest
 import redis
 
-from tests.refresh.conftest import BRIEF, content
-from tests.support.app import App, Environment, LoadApp
+from tests.refresh.conftest import FaultyApp, content
+from tests.support.app import App
 from tests.support.data import boolean_flag, by_key, segment
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
 from tests.support.webhooks import flag_entry
@@ -34,7 +34,8 @@ FAULTS = [
 
 @pytest.mark.parametrize(("fault", "error", "message"), FAULTS, ids=[fault.name for fault, *_ in FAULTS])
 def test_a_fault_is_a_503_that_names_it_and_the_store_is_untouched(
-    brief_app: App,
+    app: App,
+    faulty_app: FaultyApp,
     launchdarkly: FakeLaunchDarkly,
     valkey: redis.Redis,
     log: pytest.LogCaptureFixture,
@@ -43,12 +44,12 @@ def test_a_fault_is_a_503_that_names_it_and_the_store_is_untouched(
     message: str,
 ) -> None:
     launchdarkly.replace(**DATA)
-    brief_app.webhook()
+    app.webhook()
     before = content(valkey)
     launchdarkly.fault = fault
     launchdarkly.put_flag(boolean_flag("shiny", 4))
 
-    answer = brief_app.post("/webhook", flag_entry("shiny", 4))
+    answer = faulty_app(fault).post("/webhook", flag_entry("shiny", 4))
 
     assert answer.status_code == 503
     assert answer.json_body == {"Code": "ServiceUnavailableError", "Message": message}
@@ -58,25 +59,24 @@ def test_a_fault_is_a_503_that_names_it_and_the_store_is_untouched(
     assert content(valkey) == before
 
     launchdarkly.fault = None
-    assert brief_app.webhook(**flag_entry("shiny", 4))["confirmed"] is True
+    assert app.webhook(**flag_entry("shiny", 4))["confirmed"] is True
     assert json.loads(content(valkey)["features"]["shiny"])["version"] == 4
 
 
 def test_a_refused_connection_is_a_503_and_the_store_is_untouched(
-    load_app: LoadApp,
-    environment: Environment,
+    app: App,
+    faulty_app: FaultyApp,
     launchdarkly: FakeLaunchDarkly,
     valkey: redis.Redis,
     log: pytest.LogCaptureFixture,
 ) -> None:
     launchdarkly.replace(**DATA)
-    load_app(environment).webhook()
+    app.webhook()
     before = content(valkey)
     with socket.socket() as unused:  # bound but not listening: every connection is refused
         unused.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        app = load_app({**environment, "LAUNCHDARKLY_STREAM_URI": uri}, BRIEF)
-        answer = app.post("/webhook", flag_entry("shiny", 4))
+        answer = faulty_app(None, LAUNCHDARKLY_STREAM_URI=uri).post("/webhook", flag_entry("shiny", 4))
 
     message = "LaunchDarkly cannot be reached, or the connection to it broke."
     assert answer.status_code == 503
@@ -115,31 +115,31 @@ def test_an_empty_data_set_is_refused_until_it_is_forced(
     assert brief_app.evaluate({"kind": "user", "key": "anna"}) == {}
 
 
-def test_an_empty_environment_fills_an_empty_store(brief_app: App, valkey: redis.Redis) -> None:
-    assert brief_app.webhook()["flags"] == 0
-    assert brief_app.evaluate({"kind": "user", "key": "anna"}) == {}
+def test_an_empty_environment_fills_an_empty_store(app: App, valkey: redis.Redis) -> None:
+    assert app.webhook()["flags"] == 0
+    assert app.evaluate({"kind": "user", "key": "anna"}) == {}
     assert content(valkey)["$inited"] == "launchdarkly:$inited"
 
 
 def test_a_connection_that_is_lost_after_the_data_set_is_none_of_our_business(
-    brief_app: App, launchdarkly: FakeLaunchDarkly, valkey: redis.Redis
+    app: App, launchdarkly: FakeLaunchDarkly, valkey: redis.Redis
 ) -> None:
     launchdarkly.replace(**DATA)
     launchdarkly.fault = Fault.DROP_AFTER_PUT
-    answer = brief_app.webhook(**flag_entry("shiny", 3))
+    answer = app.webhook(**flag_entry("shiny", 3))
     assert (answer["confirmed"], answer["flags"], answer["segments"]) == (True, 1, 1)
     assert list(content(valkey)["features"]) == ["shiny"]
 
 
 def test_a_flag_that_no_sdk_can_read_holds_nothing_back(
-    brief_app: App, launchdarkly: FakeLaunchDarkly, valkey: redis.Redis
+    app: App, launchdarkly: FakeLaunchDarkly, valkey: redis.Redis
 ) -> None:
     launchdarkly.put_override = {"flags": {**DATA["flags"], "broken": "flag"}, "segments": DATA["segments"]}
-    answer = brief_app.webhook(**flag_entry("shiny", 3))
+    answer = app.webhook(**flag_entry("shiny", 3))
     assert (answer["confirmed"], answer["flags"], answer["segments"]) == (True, 2, 1)
     assert content(valkey)["features"]["broken"] == '"flag"'
-    assert brief_app.evaluate({"kind": "user", "key": "anna"})["shiny"]["value"] is True
-    assert brief_app.webhook(**flag_entry("shiny", 3))["changed"] is False
+    assert app.evaluate({"kind": "user", "key": "anna"})["shiny"]["value"] is True
+    assert app.webhook(**flag_entry("shiny", 3))["changed"] is False
 
 
 def assert_nothing_private_in(log: pytest.LogCaptureFixture) -> None:

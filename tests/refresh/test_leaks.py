@@ -9,6 +9,7 @@ import psutil
 import pytest
 import redis
 
+from tests.refresh.conftest import FaultyApp
 from tests.support.app import App
 from tests.support.data import boolean_flag, by_key
 from tests.support.fake_launchdarkly import FakeLaunchDarkly, Fault
@@ -51,35 +52,37 @@ def test_three_hundred_refreshes_leave_nothing_behind(
         for version in range(2, 302):
             launchdarkly.put_flag(boolean_flag("shiny", version))
             assert app.invoke("reconcile", {})["changed"] is True
-        eventually(lambda: more_than(before, in_use()) == {}, seconds=20)
+        eventually(lambda: more_than(before, in_use()) == {})
     finally:
         gc.enable()
 
 
 @pytest.mark.parametrize("fault", list(Fault), ids=[fault.name for fault in Fault])
 def test_failed_fetches_leave_nothing_behind(
-    brief_app: App, launchdarkly: FakeLaunchDarkly, in_use: Callable[[], InUse], fault: Fault
+    faulty_app: FaultyApp, launchdarkly: FakeLaunchDarkly, in_use: Callable[[], InUse], fault: Fault
 ) -> None:
     launchdarkly.replace(by_key(boolean_flag("shiny", 1)))
-    brief_app.invoke("reconcile", {})
+    app = faulty_app(fault)
+    app.invoke("reconcile", {})
     before = in_use()
     gc.disable()
     try:
         launchdarkly.fault = fault
-        brief_app.post("/webhook", {"kind": "flag"})
-        eventually(lambda: more_than(before, in_use()) == {}, seconds=20)
+        app.post("/webhook", {"kind": "flag"})
+        eventually(lambda: more_than(before, in_use()) == {})
     finally:
         gc.enable()
 
 
 def test_an_answer_that_comes_after_the_fetch_gave_up_opens_nothing(
-    brief_app: App, launchdarkly: FakeLaunchDarkly, in_use: Callable[[], InUse]
+    faulty_app: FaultyApp, launchdarkly: FakeLaunchDarkly, in_use: Callable[[], InUse]
 ) -> None:
     """The SDK's own stream would be read for ever: nobody is left to close it."""
-    brief_app.invoke("reconcile", {})
+    app = faulty_app(Fault.SILENT)
+    app.invoke("reconcile", {})
     before = in_use()
     launchdarkly.delay_seconds = 1.2
-    answer = brief_app.post("/webhook", {"kind": "flag"})
+    answer = app.post("/webhook", {"kind": "flag"})
     assert answer.json_body["Message"] == "LaunchDarkly did not deliver the data set in time."
     eventually(lambda: launchdarkly.stream_count == 2)
-    eventually(lambda: more_than(before, in_use()) == {}, seconds=20)
+    eventually(lambda: more_than(before, in_use()) == {})

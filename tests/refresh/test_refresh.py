@@ -207,7 +207,7 @@ def test_a_refresh_that_lost_its_lock_cannot_write_over_a_newer_one(valkey: redi
     quick = Refresher(store.writer, lambda _: flags(shiny=2), "launchdarkly")
     with ThreadPoolExecutor(1) as threads:
         outcome = threads.submit(slow.reconcile, force=False)
-        assert slow_fetch.began.wait(30)
+        assert slow_fetch.began.wait(60)
         assert quick.reconcile(force=False).changed is True  # once the slow one's lock has expired
         before = content(valkey)
         slow_fetch.let_go.set()
@@ -252,7 +252,7 @@ def test_a_webhook_during_a_reconcile_waits_and_gets_a_fetch_of_its_own(valkey: 
     webhook = Refresher(store.writer, lambda _: flags(shiny=2), "launchdarkly")
     with ThreadPoolExecutor(2) as threads:
         reconciled = threads.submit(reconciler.reconcile, force=False)
-        assert fetch.began.wait(30)
+        assert fetch.began.wait(60)
         refreshed = threads.submit(webhook.refresh, Announcement("features", "shiny", 2))
         eventually(lambda: store.writer.read_backlog().announcements)
         fetch.let_go.set()

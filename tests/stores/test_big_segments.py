@@ -361,7 +361,7 @@ def test_a_batch_reads_the_memberships_of_its_contexts_together(
 
 def memberships_of(dynamodb: DynamoDb, environment: Environment, *keys: str) -> Any:
     """By context key: the membership, None where it could not be read, and whether somebody said why."""
-    read = open_store(environment).reader.memberships("launchdarkly").read([hash_of(key) for key in keys], 0.9)
+    read = open_store(environment).reader.memberships("launchdarkly").read([hash_of(key) for key in keys], 60.0)
     return [read.memberships.get(hash_of(key)) for key in keys], read.failure
 
 

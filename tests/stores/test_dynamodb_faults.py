@@ -24,7 +24,7 @@ from chalicelib.stores.dynamodb.writable import WritableTable
 from chalicelib.timing import Timing
 from tests.stores.conftest import OpenSdk, OpenStore, evaluated_by, over_store
 from tests.stores.test_store_contract import LOCK_SECONDS, NOTHING, data_set, record_of, whole, write
-from tests.support.app import HANGING, App, Environment, LoadApp
+from tests.support.app import App, Environment, LoadApp
 from tests.support.data import PROJECT, boolean_flag, by_key, segment
 from tests.support.dynamodb import Answer, DynamoDb, Fault, Json, error
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
@@ -354,13 +354,13 @@ def test_a_store_that_is_slow_is_given_up_and_answered_from_memory(
     load_app: LoadApp, environment: Environment, launchdarkly: FakeLaunchDarkly, dynamodb: DynamoDb
 ) -> None:
     launchdarkly.replace(by_key(boolean_flag("shiny", 1)))
-    app = load_app(environment, HANGING)
+    app = load_app(environment, Timing())
     app.webhook()
     fresh = app.evaluate(USER)
     dynamodb.delay_seconds = 20.0  # the answers that would come then are right
     stale = app.post("/evaluate", USER)
     assert (stale.status_code, stale.json_body, stale.headers["X-Flags-Stale"]) == (200, fresh, "true")
-    cold = load_app(environment, HANGING).post("/evaluate", USER)
+    cold = load_app(environment, Timing()).post("/evaluate", USER)
     assert cold.status_code == 503
     assert cold.json_body["Message"] == "DynamoDB did not answer in time."
 

@@ -10,7 +10,6 @@ import pytest
 
 from chalicelib.data_set import FEATURES, SEGMENTS, SyncRecord, fetched_item
 from chalicelib.stores.dynamodb.writer import DynamoDbWriter
-from chalicelib.timing import Timing
 from tests.stores.conftest import OpenSdk, OpenStore, evaluated_by, over_store
 from tests.stores.test_store_contract import data_set, record_of, whole, write
 from tests.support.app import App, Environment
@@ -18,6 +17,7 @@ from tests.support.data import boolean_flag, by_key
 from tests.support.dynamodb import DynamoDb
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
 from tests.support.stores import Store, without_snapshot
+from tests.support.timings import PATIENT
 
 USER = {"kind": "user", "key": "anna"}
 
@@ -32,14 +32,14 @@ def environment(environment: Environment, store_environment: Environment) -> Env
     return over_store(environment, store_environment)
 
 
-PATIENT = Timing(dynamodb_query_seconds=60, dynamodb_request_seconds=20)
+FOR_LARGE_PAGES = PATIENT._replace(dynamodb_request_seconds=20)
 """An emulator takes its time over a page of one megabyte, for which DynamoDB needs some milliseconds."""
 
 
 def test_1200_flags_are_written_in_batches_and_read_in_pages(
     open_another: OpenStore, open_sdk: OpenSdk, dynamodb: DynamoDb
 ) -> None:
-    store = open_another(timing=PATIENT)
+    store = open_another(timing=FOR_LARGE_PAGES)
     flags = [boolean_flag(f"flag-{number}", description="x" * 2000) for number in range(1200)]
     dynamodb.operations.clear()
     assert write(store, data_set(*flags)) == whole(data_set(*flags))
@@ -51,7 +51,7 @@ def test_1200_flags_are_written_in_batches_and_read_in_pages(
 
     dynamodb.operations.clear()
     flags[321]["version"] = 2
-    assert write(open_another(timing=PATIENT), data_set(*flags[:1199])) == whole(data_set(*flags[:1199]))
+    assert write(open_another(timing=FOR_LARGE_PAGES), data_set(*flags[:1199])) == whole(data_set(*flags[:1199]))
     assert dynamodb.operations.count("BatchWriteItem") == 3  # the changed flags, the snapshot, and the changes
     with open_sdk(use_ldd=True) as client:
         evaluated = evaluated_by(client, USER)
@@ -136,7 +136,7 @@ def sized_flag(size: int) -> dict[str, Any]:
 )
 def test_a_key_that_dynamodb_refuses_is_left_out(key: str, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    writer = DynamoDbWriter("table", "launchdarkly", {}, Timing())
+    writer = DynamoDbWriter("table", "launchdarkly", {}, PATIENT)
     assert writer.can_hold(SEGMENTS, key, fetched_item(boolean_flag(key))) is fits
 
 

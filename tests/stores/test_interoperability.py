@@ -42,7 +42,7 @@ def sdk_client_over(store: FeatureStore, launchdarkly: FakeLaunchDarkly | None =
         send_events=False,
         diagnostic_opt_out=True,
     )
-    with LDClient(config, start_wait=30) as client:
+    with LDClient(config, start_wait=60) as client:
         yield client
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,7 @@ import redis
 
 from chalicelib.data_set import FEATURES, Announcement, DataSet
 from chalicelib.errors import RefreshConflict
-from chalicelib.refresh.refresher import Refreshed, Refresher
+from chalicelib.refresh.refresher import Coalesced, Refreshed, Refresher
 from chalicelib.timing import Timing
 from tests.stores.conftest import OpenStore
 from tests.support.app import Environment
@@ -98,7 +99,7 @@ def mischief(records: Records, launchdarkly: LaunchDarkly, refresher: Refresher)
     old: dict[str, object] = {}
     for _ in range(3):
         launchdarkly.during_fetch = lambda: old.update(records.copy())
-        refresher.refresh(launchdarkly.change())
+        refreshed(refresher, launchdarkly.change())
     for names in losses(records):
         yield lambda names=names: records.lose(names)  # type: ignore[misc]
         yield lambda names=names: records.bring_back(old, names)  # type: ignore[misc]
@@ -111,9 +112,20 @@ def test_a_webhook_after_a_loss_is_a_refresh(
     refresher = open_refresher(launchdarkly)
     for interfere in mischief(records, launchdarkly, refresher):
         interfere()
-        outcome = refresher.refresh(launchdarkly.change())
+        outcome = refreshed(refresher, launchdarkly.change())
         assert isinstance(outcome, Refreshed)
         assert outcome.confirmed is True
+
+
+def refreshed(refresher: Refresher, announcement: Announcement | None) -> Refreshed | Coalesced:
+    """Not by a refresh that took longer than its lock, on a busy machine, but by the next one."""
+    while True:
+        begun = time.monotonic()
+        try:
+            return refresher.refresh(announcement)
+        except RefreshConflict:
+            if time.monotonic() - begun < refresher._timing.lock_seconds:
+                raise
 
 
 def test_a_webhook_that_arrives_after_a_loss_during_a_refresh_is_not_covered_by_it(
@@ -132,7 +144,7 @@ def test_a_webhook_that_arrives_after_a_loss_during_a_refresh_is_not_covered_by_
             assert fetched.wait(60)
             interfere()
             known = set(watcher.read_backlog().announcements)
-            waiting = threads.submit(second.refresh, None)
+            waiting = threads.submit(refreshed, second, None)
             # It may find the lock gone, and be done by itself.
             eventually(lambda: waiting.done() or set(watcher.read_backlog().announcements) > known)  # noqa: B023
             go_on.set()

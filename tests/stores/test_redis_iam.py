@@ -19,12 +19,12 @@ from chalicelib.stores.redis.events import RedisEventQueue
 from chalicelib.stores.redis.iam import Cache, Keys, token
 from chalicelib.stores.redis.reader import RedisReader
 from chalicelib.stores.redis.writer import RedisWriter
-from chalicelib.timing import Timing
-from tests.support.app import App, Environment, LoadApp
+from tests.support.app import QUICK, App, Environment, LoadApp
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.data import boolean_flag, by_key
 from tests.support.elasticache import ACCESS, ElastiCache, signed_by_aws
 from tests.support.fake_launchdarkly import FakeLaunchDarkly
+from tests.support.timings import PATIENT
 from tests.support.valkey import ValkeyServer
 
 USER = {"kind": "user", "key": "anna"}
@@ -62,7 +62,7 @@ def app(load_app: LoadApp, environment: Environment, url: str) -> App:
         "EVENTS": "summary",
         "EVENTS_FLUSH_SECONDS": "60",
     }
-    return load_app(iam, Timing(settle_seconds=0.05, connection_seconds=0.0))
+    return load_app(iam, QUICK._replace(connection_seconds=0.0))
 
 
 def test_a_refresh_and_an_evaluation_log_in_by_a_token_for_each_connection(
@@ -88,9 +88,10 @@ def test_a_token_that_is_refused_says_what_is_missing(app: App, cache: ElastiCac
 
 def test_every_part_that_connects_presents_a_token_of_that_moment(cache: ElastiCache, url: str) -> None:
     access = dict(ACCESS)
-    reader = RedisReader(url, "flags", Timing(connection_seconds=0.0), iam=access)
-    writer = RedisWriter(url, "flags", Timing(connection_seconds=0.0), access)
-    queue = RedisEventQueue(url, "flags", Timing(), access)
+    timing = PATIENT._replace(connection_seconds=0.0)
+    reader = RedisReader(url, "flags", timing, iam=access)
+    writer = RedisWriter(url, "flags", timing, access)
+    queue = RedisEventQueue(url, "flags", PATIENT, access)
     for ask in (reader.read_sync_record, lambda: writer.read_covered("ticket"), queue.read_report):
         ask()
         signed_at = dict(parse_qsl(urlsplit(f"//{cache.tokens[-1]}").query))["X-Amz-Date"]
@@ -160,8 +161,8 @@ IMPOSSIBLE = {
 @pytest.mark.parametrize("url", IMPOSSIBLE)
 def test_what_cannot_work_is_refused_by_both_paths_before_a_connection(url: str) -> None:
     for open_store in (
-        lambda: RedisReader(url, "flags", Timing(), iam=ACCESS),
-        lambda: RedisWriter(url, "flags", Timing(), ACCESS),
+        lambda: RedisReader(url, "flags", PATIENT, iam=ACCESS),
+        lambda: RedisWriter(url, "flags", PATIENT, ACCESS),
     ):
         with pytest.raises(ConfigurationError) as refusal:
             open_store()
@@ -219,9 +220,9 @@ def test_iam_without_elasticache_is_refused_as_a_setting() -> None:
 
 def test_a_user_whom_the_cache_does_not_know_is_refused(cache: ElastiCache, url: str) -> None:
     for reader in (
-        RedisReader(url.replace("flags+user", "stranger"), "flags", Timing(), iam=ACCESS),
-        RedisReader(url, "flags", Timing(), iam={**ACCESS, "AWS_SECRET_ACCESS_KEY": "guess"}),
-        RedisReader(url.replace("flags-cache", "other-cache"), "flags", Timing(), iam=ACCESS),
+        RedisReader(url.replace("flags+user", "stranger"), "flags", PATIENT, iam=ACCESS),
+        RedisReader(url, "flags", PATIENT, iam={**ACCESS, "AWS_SECRET_ACCESS_KEY": "guess"}),
+        RedisReader(url.replace("flags-cache", "other-cache"), "flags", PATIENT, iam=ACCESS),
     ):
         with pytest.raises(StoreUnavailable) as refusal:
             reader.read_sync_record()

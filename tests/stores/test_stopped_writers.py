@@ -21,7 +21,6 @@ from chalicelib.launchdarkly.sdk import FEATURES as FEATURES_KIND
 from chalicelib.launchdarkly.sdk import SEGMENTS as SEGMENTS_KIND
 from chalicelib.read.snapshots import Snapshots
 from chalicelib.refresh.refresher import Refresher
-from chalicelib.timing import Timing
 from tests.refresh.test_killed import generation, generations
 from tests.stores.conftest import OpenStore, over_store
 from tests.stores.test_dynamodb_faults import free_the_lock
@@ -32,13 +31,16 @@ from tests.support.network import Proxy
 from tests.support.records import RedisRecords
 from tests.support.refreshing import RefreshingProcess
 from tests.support.stores import Store, data_set, open_store
+from tests.support.timings import PATIENT
 from tests.support.waiting import eventually
 
 MOMENTS = 12
 LOCK_SECONDS = 30.0
 """Longer than the tests: they free the lock as its end would."""
 
-PATIENT = Timing(lock_seconds=120, write_lock_seconds=120, dynamodb_request_seconds=50, redis_command_seconds=50)
+HELD_UP = PATIENT._replace(
+    lock_seconds=120, write_lock_seconds=120, dynamodb_request_seconds=50, redis_command_seconds=50
+)
 """Whoever is held up here would not notice, as a process that is stopped does not."""
 
 
@@ -209,7 +211,7 @@ def assert_a_stopped_write_harms_nobody(
 ) -> None:
     with ThreadPoolExecutor(1) as threads:
         late = threads.submit(
-            Refresher(stopped.writer, lambda _: fetched(2), "launchdarkly", PATIENT).reconcile, force=False
+            Refresher(stopped.writer, lambda _: fetched(2), "launchdarkly", HELD_UP).reconcile, force=False
         )
         assert held.reached.wait(60)
         free_lock()
@@ -246,7 +248,7 @@ def test_a_writer_that_is_stopped_at_a_request_to_dynamodb(
     readers = Readers(lambda: open_store(direct))
     assert readers.look() == 1
     held = dynamodb.fault = Held(operation, number)
-    stopped = open_store(dynamodb_environment, PATIENT)
+    stopped = open_store(dynamodb_environment, HELD_UP)
     assert_a_stopped_write_harms_nobody(
         stopped, other, readers, held, lambda: free_the_lock(dynamodb, dynamodb_environment)
     )
@@ -272,7 +274,7 @@ def test_a_writer_that_is_stopped_at_its_transaction_with_redis(redis_url: str) 
     assert readers.look() == 1
     proxy = Proxy(int(redis_url.rpartition(":")[2]))
     held = proxy.on_write = HeldWrite()
-    stopped = open_store({"REDIS_URL": proxy.url}, PATIENT)
+    stopped = open_store({"REDIS_URL": proxy.url}, HELD_UP)
     records = RedisRecords(redis_url)
     with pytest.raises(FlagsError):  # the proxy closes the connection then, so that it hears no answer
         assert_a_stopped_write_harms_nobody(stopped, other, readers, held, lambda: records.lose(["$lock"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,14 +21,15 @@ from chalicelib.data_set import (
 )
 from chalicelib.errors import RefreshConflict
 from chalicelib.stores.port import REMEMBERED, Backlog
-from chalicelib.timing import Timing
 from tests.stores.conftest import OpenStore
 from tests.support.data import boolean_flag, segment
 from tests.support.stores import Store, content_of, without_snapshot
+from tests.support.timings import PATIENT
+from tests.support.waiting import eventually
 
 NOTHING = Backlog({})
 LOCK_SECONDS = 60.0
-FOR_A_CROWD = Timing(dynamodb_request_seconds=60)
+FOR_A_CROWD = PATIENT._replace(dynamodb_request_seconds=60)
 """moto serves one request after the other, and a request that is sent again counts twice."""
 
 
@@ -218,19 +218,12 @@ def test_the_lock_of_a_dead_instance_expires_for_an_instance_that_never_saw_it(
 ) -> None:
     write(store, OLD)
     assert store.writer.try_lock("dead", 1.0)
-    wait_for_lock(open_another, "next")
+    eventually(lambda: open_another().writer.try_lock("next", LOCK_SECONDS))
     with pytest.raises(RefreshConflict), store.writer.update("dead", LOCK_SECONDS):
         pytest.fail("the lock is another's")
     store.writer.unlock("dead")  # frees nothing
     assert not open_another().writer.try_lock("third", LOCK_SECONDS)
     assert content_of(store) == whole(OLD)
-
-
-def wait_for_lock(open_another: OpenStore, owner: str) -> None:
-    deadline = time.monotonic() + 30
-    while not open_another().writer.try_lock(owner, LOCK_SECONDS):
-        assert time.monotonic() < deadline, "the lock never expired"
-        time.sleep(0.05)
 
 
 def test_an_update_without_the_lock_is_refused(store: Store, open_another: OpenStore) -> None:

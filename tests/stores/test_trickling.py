@@ -104,9 +104,8 @@ def test_a_byte_at_a_time_is_given_up(way: str, serve: Callable[[bytes], int]) -
 def test_a_handshake_that_does_not_come_is_given_up(way: str) -> None:
     open_store, scheme = TLS_WAYS[way]
     accepted: list[socket.socket] = []
-    with (
-        closing(Listener(accepted.append)) as listener,
-        pytest.raises(StoreUnavailable, match="did not answer in time"),
-    ):
-        open_store(listener.port, scheme)()
+    with closing(Listener(accepted.append)) as listener:
+        with pytest.raises(StoreUnavailable, match="did not answer in time"):
+            open_store(listener.port, scheme)()
+        listener.catch_up()
     assert accepted

@@ -18,6 +18,7 @@ from chalicelib.timing import Timing
 from chalicelib.wiring import Wiring
 from tests.support.data import PROJECT
 from tests.support.fronts import REST, FrontClient
+from tests.support.timings import PATIENT
 
 Json = dict[str, Any]
 Environment = dict[str, str]
@@ -55,12 +56,12 @@ class App:
         return self.client.lambda_.invoke(function, event).payload
 
 
-def import_app() -> Any:
+def import_app(timing: Timing = Timing()) -> Any:
     """A new module from ``app.py``, in ``sys.modules`` as `app`, with parts of its own that ``flags`` shares.
 
     Its environment is that of the process.
     """
-    chalicelib.wiring.wiring = Wiring()
+    chalicelib.wiring.wiring = Wiring(timing)
     spec = importlib.util.spec_from_file_location("app", PROJECT / "app.py")
     assert spec is not None
     assert spec.loader is not None
@@ -69,40 +70,14 @@ def import_app() -> Any:
     return module
 
 
-_MINUTE = 60.0
+QUICK = PATIENT._replace(settle_seconds=0.05)
+"""A webhook that announces no version is over soon: most tests change LaunchDarkly before they announce it."""
 
-QUICK = Timing(
-    settle_seconds=0.05,
-    first_exchange_seconds=_MINUTE,
-    redis_held_seconds=_MINUTE,
-    redis_reconnect_seconds=_MINUTE,
-    dynamodb_held_seconds=_MINUTE,
-    dynamodb_reconnect_seconds=_MINUTE,
-    dynamodb_query_seconds=_MINUTE,
-    big_segments_seconds=_MINUTE,
-    events_held_seconds=_MINUTE,
-    events_reconnect_seconds=_MINUTE,
-)
-"""A webhook that announces no version is over soon: most tests change LaunchDarkly before they announce it.
-
-A store has a minute to answer, in which a busy machine does.
-"""
-
-HANGING = QUICK._replace(
-    first_exchange_seconds=2.0,
-    redis_held_seconds=1.0,
-    redis_reconnect_seconds=1.0,
-    dynamodb_held_seconds=1.0,
-    dynamodb_reconnect_seconds=1.0,
-    events_held_seconds=1.0,
-    events_reconnect_seconds=1.0,
-)
-"""For a store that never answers, and is then waited for."""
-
-_OURS = (
+OURS = (
     *("LAUNCHDARKLY_", "EVALUAT", "REDIS_", "DYNAMODB_", "STORE_", "CORS_", "AWS_", "BIG_SEGMENTS_"),
     *("EVENTS", "FLAGS_", "TRACK_", "STATUS_", "EXPLORER"),
 )
+"""How the variables begin that the app or AWS's SDK looks at."""
 
 
 def open_environment(redis_url: str, launchdarkly_uri: str) -> Environment:
@@ -122,14 +97,12 @@ def import_app_in(
     patch: pytest.MonkeyPatch, environment: Environment, timing: Timing = QUICK, front: str = REST
 ) -> App:
     """A new app with exactly this environment, until ``patch`` is undone."""
-    for name in [name for name in os.environ if name.startswith(_OURS)]:
+    for name in [name for name in os.environ if name.startswith(OURS)]:
         patch.delenv(name)
     for name, value in environment.items():
         patch.setenv(name, value)
     patch.setitem(sys.modules, "app", None)  # what there was comes back after the test
-    module = import_app()
-    module.wiring.timing = timing
-    return App(module, front)
+    return App(import_app(timing), front)
 
 
 LoadApp = Callable[..., App]

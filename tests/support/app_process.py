@@ -12,11 +12,12 @@ from zipfile import ZipFile
 
 from chalice.test import Client
 
-from tests.support.app import QUICK
+from chalicelib.wiring import wiring
 from tests.support.app_lines import reply
 from tests.support.data import PROJECT
 from tests.support.forks import FORKS, ForkedProcess
 from tests.support.processes import PYTHON, OwnProcess
+from tests.support.timings import PATIENT
 
 Json = dict[str, Any]
 
@@ -46,10 +47,9 @@ class ForkedApp(ForkedProcess):
 
 
 def _answer(connection: Connection) -> None:
+    wiring.timing = PATIENT
     import app
-    from chalicelib.wiring import wiring
 
-    wiring.timing = QUICK
     client = Client(app.app, stage_name="test")  # a stage without variables of its own
     while True:
         connection.send(reply(client, connection.recv()))

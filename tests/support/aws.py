@@ -24,7 +24,7 @@ class Aws:
         self._server.start()
         host, port = self._server.get_host_and_port()
         self.uri = f"http://{host}:{port}"
-        requests.post(f"{self.uri}/moto-api/reset", timeout=30).raise_for_status()
+        requests.post(f"{self.uri}/moto-api/reset", timeout=60).raise_for_status()
         return self
 
     def __exit__(self, *_: object) -> None:

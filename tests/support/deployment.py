@@ -166,4 +166,4 @@ def enforced(aws: Aws) -> Iterator[None]:
 
 
 def _enforce_after(aws: Aws, requests_let_through: str) -> None:
-    requests.post(f"{aws.uri}/moto-api/reset-auth", data=requests_let_through, timeout=30).raise_for_status()
+    requests.post(f"{aws.uri}/moto-api/reset-auth", data=requests_let_through, timeout=60).raise_for_status()

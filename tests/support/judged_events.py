@@ -96,6 +96,7 @@ def steps() -> Iterator[Step]:
             yield Step("one", context, (key,))
         yield Step("not modified", context, ("tracked",))
         yield Step("some", context, ("counted", "tracked", "missing"))
+        yield Step("some not modified", context, ("counted", "tracked"))
         yield Step("some with reasons", context, ("experiment", "dependent"))
         yield Step("explained", context, ("dependent",))
         yield Step("ofrep", context, ("tracked",))
@@ -109,11 +110,12 @@ def steps() -> Iterator[Step]:
 def take(app: App, step: Step) -> None:
     """Ask the app."""
     key = step.keys[0] if step.keys else ""
-    if step.how in ("one", "not modified"):
-        answer = app.post(f"/evaluate/{key}", step.context)
-        if step.how == "not modified":
-            again = app.post(f"/evaluate/{key}", step.context, {"If-None-Match": answer.headers["ETag"]})
-            assert again.status_code == 304
+    if step.how == "one":
+        app.post(f"/evaluate/{key}", step.context)
+    elif step.how in ("not modified", "some not modified"):
+        path = f"/evaluate/{key}" if step.how == "not modified" else f"/evaluate?flags={','.join(step.keys)}"
+        tag = app.post(path, step.context).headers["ETag"]
+        assert app.post(path, step.context, {"If-None-Match": tag}).status_code == 304
     elif step.how in ("some", "some with reasons"):
         reasons = "&withReasons=true" if step.how == "some with reasons" else ""
         app.evaluate(step.context, f"?flags={','.join(step.keys)}{reasons}")
@@ -147,11 +149,11 @@ def _for_ofrep(context: Json) -> Json:
 def ask(client: LDClient, step: Step) -> None:
     """Ask the SDK for the same."""
     context = Context.from_dict(step.context)
-    times = 2 if step.how in ("not modified", "batch") else 1
+    times = 2 if step.how in ("not modified", "some not modified", "batch") else 1
     if step.how in ("one", "not modified", "explained", "ofrep", "event", "some with reasons"):
         for key in step.keys * times:
             client.variation_detail(key, context, None)
-    elif step.how in ("some", "batch"):
+    elif step.how in ("some", "some not modified", "batch"):
         for key in step.keys * times:
             client.variation(key, context, None)
     elif step.how == "all":

@@ -11,9 +11,9 @@ from typing import Any
 from chalicelib.config import load_settings
 from chalicelib.events.delivery import Delivery
 from chalicelib.launchdarkly.bulk import BulkSender
-from chalicelib.timing import Timing
 from chalicelib.wiring import Wiring
 from tests.support.forks import ForkedProcess
+from tests.support.timings import PATIENT
 
 
 def delivery_killed_at(stage: int, environment: Mapping[str, str], lock_seconds: float) -> int:
@@ -56,7 +56,7 @@ class _Counter:
 
 
 def _deliver(stage: int, lock_seconds: float) -> None:
-    timing = Timing(delivery_lock_seconds=lock_seconds)
+    timing = PATIENT._replace(delivery_lock_seconds=lock_seconds)
     wiring = Wiring(timing)
     wiring.settings = load_settings()
     counter = _Counter(stage)

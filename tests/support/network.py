@@ -18,10 +18,14 @@ class Listener:
 
     def __init__(self, serve: Callable[[socket.socket], None], host: str = "127.0.0.1") -> None:
         self._serve = serve
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, 0), family=family, backlog=64)
+        self._host = host
+        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, 0), family=self._family, backlog=64)
         self._socket.settimeout(0.05)
         self._closing = False
+        self._latest: object = None
+        """The address of a connection that ``catch_up`` opens."""
+        self._caught_up = threading.Event()
         self.port = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
@@ -31,10 +35,24 @@ class Listener:
         self._thread.join()
         self._socket.close()
 
+    def catch_up(self) -> None:
+        """Returns when every connection that there is by now was handed to ``serve``: one more comes after them."""
+        with socket.socket(self._family) as latest:
+            latest.bind((self._host, 0))
+            self._latest = latest.getsockname()
+            self._caught_up.clear()
+            latest.connect((self._host, self.port))
+            assert self._caught_up.wait(60)
+
     def _accept(self) -> None:
         while not self._closing:
             with suppress(TimeoutError):
-                self._serve(self._socket.accept()[0])
+                connection, address = self._socket.accept()
+                if address == self._latest:
+                    connection.close()
+                    self._caught_up.set()
+                else:
+                    self._serve(connection)
 
 
 class Mode(Enum):
@@ -56,12 +74,18 @@ class Proxy:
         self.mode = Mode.FORWARD
         self.on_write: Callable[[bytes], bytes] | None = None
         self.after_write: Callable[[], object] = lambda: None
-        self.connections = 0
+        self._accepted = 0
         self._target = port
         self._open: list[_Passage] = []
         self._listener = Listener(self._serve)
         self.port = self._listener.port
         self.url = f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def connections(self) -> int:
+        """How many there have been, those that nobody has answered yet among them."""
+        self._listener.catch_up()
+        return self._accepted
 
     def lead_to(self, port: int) -> None:
         """New connections lead there, as after a failover; open ones stay where they are."""
@@ -83,7 +107,7 @@ class Proxy:
         self.reset_connections()
 
     def _serve(self, client: socket.socket) -> None:
-        self.connections += 1
+        self._accepted += 1
         if self.mode is Mode.RESET:
             _reset(client)
         elif self.mode is Mode.GARBAGE:

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar
 
+import psutil
+
 from tests.support.data import PROJECT
 
 PYTHON = sys.executable
@@ -69,6 +71,12 @@ class OwnProcess(EndsWithItsBlock):
     @property
     def is_running(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def processor_seconds(self) -> float:
+        """What it has had of the processor, to a hundredth."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
 
     def wait(self, timeout_seconds: float = 60.0) -> int:
         """The exit code, negative for a signal."""

@@ -13,6 +13,7 @@ from chalicelib.stores.port import MembershipReader, Reader, Writer
 from chalicelib.timing import Timing
 from chalicelib.wiring import Wiring
 from tests.support.data import Json, by_key
+from tests.support.timings import PATIENT
 
 
 class Store(NamedTuple):
@@ -20,13 +21,13 @@ class Store(NamedTuple):
     writer: Writer
 
 
-def open_store(environment: Mapping[str, str], timing: Timing = Timing()) -> Store:
+def open_store(environment: Mapping[str, str], timing: Timing = PATIENT) -> Store:
     """The store that these settings name, opened as another function instance would."""
     wiring = wiring_of(environment, timing)
     return Store(wiring.reader, wiring.writer)
 
 
-def wiring_of(environment: Mapping[str, str], timing: Timing = Timing()) -> Wiring:
+def wiring_of(environment: Mapping[str, str], timing: Timing = PATIENT) -> Wiring:
     """The parts of a function instance with these settings."""
     wiring = Wiring(timing)
     wiring.settings = load_settings(environment)

@@ -110,14 +110,14 @@ def failure(port: int, timing: Timing = TIMING, **more: Any) -> tuple[type[Launc
     """What the fetch raises, which tries three times at most; it must not take longer than it may."""
     started = time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Patience, "pause", _spend)
+        patch.setattr(Patience, "pause", spend)
         with pytest.raises(LaunchDarklyUnavailable) as raised:
             fetch(port, timing=timing._replace(stream_retry_seconds=20), **more)
     assert time.monotonic() - started < TOO_LONG_SECONDS
     return type(raised.value), str(raised.value)
 
 
-def _spend(patience: Patience, seconds: float) -> None:
+def spend(patience: Patience, seconds: float) -> None:
     """A pause that takes no time."""
     patience.renew(max(0.0, patience.seconds_left - seconds))
 

@@ -77,14 +77,15 @@ def test_a_summary_with_large_values_is_divided_by_its_flags() -> None:
     [object(), incompressible(2 * MOST_BYTES)],
     ids=["no JSON", "too large"],
 )
-def test_an_event_that_cannot_be_left_is_dropped_alone_and_counted(bad: object) -> None:
+@pytest.mark.parametrize("dropped_before", [0, 3])
+def test_an_event_that_cannot_be_left_is_dropped_alone_and_counted(bad: object, dropped_before: int) -> None:
     features = {"good": feature(counter(2)), "bad": feature({**counter(5), "value": bad})}
-    unpacked = list(map(unpack, pack([custom("a"), custom("b", data=bad), summary(features)], 3, 1)))
+    unpacked = list(map(unpack, pack([custom("a"), custom("b", data=bad), summary(features)], dropped_before, 1)))
     assert [event for each in unpacked for event in each.events] == [
         custom("a"),
         summary({"good": feature(counter(2))}),
     ]
-    assert sum(each.dropped for each in unpacked) == 3 + 1 + 5
+    assert sum(each.dropped for each in unpacked) == dropped_before + 1 + 5
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_such_a_number_is_null_beside_an_event_that_is_no_json_too() -> None:
 @pytest.mark.parametrize("data", [b"", b"nonsense", zlib.compress(b"nonsense"), zlib.compress(b"[7]")])
 def test_a_batch_that_cannot_be_read_is_one_that_was_dropped(data: bytes) -> None:
     assert unpack(Batch("left-by-somebody", data)) == ([], 1)
-    assert Batch("left-by-somebody", data).packed_at_ms == 0
+    assert Batch("left-by-somebody", data).packed_at_ms == Batch("²-by-somebody", data).packed_at_ms == 0
 
 
 @pytest.mark.parametrize(
@@ -212,3 +213,4 @@ def test_the_status_tells_how_old_the_oldest_events_are() -> None:
         "refused": "a reason",
     }
     assert events_status(DeliveryReport(None, None), 25.0)["oldestUndeliveredSeconds"] == 0
+    assert events_status(report, 5.0)["oldestUndeliveredSeconds"] == 0, "by another clock, from the future"

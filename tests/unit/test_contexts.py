@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.api.ofrep import parse_request
 from chalicelib.errors import InvalidContext
 from chalicelib.read.contexts import (
     MAX_CHARACTERS,
@@ -186,6 +187,15 @@ def nested(levels: int) -> Json:
 
 def test_a_context_may_be_as_deep_as_a_caller_can_mean() -> None:
     assert parse_context(nested(MAX_LEVELS)).valid
+
+
+def test_what_is_around_a_context_of_openfeature_is_none_of_its_levels() -> None:
+    def body(levels: int) -> Json:
+        return {"context": {"targetingKey": "anna", **nested(levels)}}
+
+    assert parse_request(body(MAX_LEVELS)).valid
+    with pytest.raises(InvalidContext, match="nested too deeply"):
+        parse_request(body(MAX_LEVELS + 1))
 
 
 @pytest.mark.parametrize("levels", [MAX_LEVELS + 1, 950, 100_000])

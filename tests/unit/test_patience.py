@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-import time
+from types import SimpleNamespace
 
 import pytest
 
 from chalicelib.patience import Patience
+from tests.support.clock import Clock
 
 
-def test_what_a_wait_takes_is_gone_and_work_between_waits_is_free() -> None:
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """By which all waits are counted."""
+    clock = Clock()
+    monkeypatch.setattr("chalicelib.patience.time", SimpleNamespace(monotonic=clock, sleep=clock.advance))
+    return clock
+
+
+def test_what_a_wait_takes_is_gone_and_work_between_waits_is_free(clock: Clock) -> None:
     patience = Patience(1.0)
     with patience.waiting() as seconds:
         assert seconds == 1.0
-        time.sleep(0.1)
-    left = patience.seconds_left
-    time.sleep(0.1)
-    assert 0.8 < left == patience.seconds_left <= 0.9
+        clock.advance(0.25)
+    assert patience.seconds_left == 0.75
+    clock.advance(0.25)
+    assert patience.seconds_left == 0.75
 
 
-def test_a_wait_that_took_longer_than_it_was_given_costs_what_it_was_given() -> None:
+def test_a_wait_that_took_longer_than_it_was_given_costs_what_it_was_given(clock: Clock) -> None:
     patience = Patience(1.0)
-    with patience.waiting(at_most=0.01) as seconds:
-        assert seconds == 0.01
-        time.sleep(0.1)
-    assert patience.seconds_left == pytest.approx(0.99)
+    with patience.waiting(at_most=0.25) as seconds:
+        assert seconds == 0.25
+        clock.advance(10)
+    assert patience.seconds_left == 0.75
 
 
-def test_a_wait_that_fails_is_taken_as_well() -> None:
-    patience = Patience(0.05)
+def test_a_wait_that_fails_is_taken_as_well(clock: Clock) -> None:
+    patience = Patience(0.5)
 
     def fail_late() -> None:
-        time.sleep(0.1)
+        clock.advance(1)
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError), patience.waiting():
@@ -41,15 +50,16 @@ def test_a_wait_that_fails_is_taken_as_well() -> None:
         pytest.fail("nothing is left")
 
 
-def test_work_has_an_end_too() -> None:
-    patience = Patience(1.0, ends_at=time.monotonic() + 0.05)
-    time.sleep(0.1)
+def test_work_has_an_end_too(clock: Clock) -> None:
+    patience = Patience(1.0, ends_at=clock() + 0.5)
+    clock.advance(1)
     assert patience.seconds_left == 0.0
     patience.renew(1.0)
     assert patience.seconds_left == 0.0
 
 
-def test_a_pause_is_as_long_as_there_is() -> None:
-    patience = Patience(0.05)
+def test_a_pause_is_as_long_as_there_is(clock: Clock) -> None:
+    patience, begun = Patience(0.5), clock()
     patience.pause(10)
     assert patience.seconds_left == 0.0
+    assert clock() - begun == 0.5

@@ -173,6 +173,31 @@ def test_what_a_full_store_does_not_take_is_dropped_logged_and_counted(
     assert (store.events, store.dropped) == ([], 4)  # the context's index event is one of them
 
 
+def test_what_was_dropped_is_told_once_however_often_the_store_was_full(
+    recorder: Recorder, store: LeftBatches, clock: Clock
+) -> None:
+    for is_left in (False, False, True, True):
+        store.does = is_left
+        evaluate(recorder)
+        clock.advance(10)
+        recorder.end_invocation()
+    assert (counts(store.events), store.dropped) == ({"shiny": 1}, 3)  # two evaluations, and the context's index event
+
+
+@pytest.mark.parametrize(("flush_seconds", "pause_seconds"), [(0.0, 1.0), (10.0, 10.0)])
+def test_a_store_that_has_failed_is_asked_again_after_the_longer_of_a_second_and_the_time_between_two_batches(
+    store: LeftBatches, clock: Clock, flush_seconds: float, pause_seconds: float
+) -> None:
+    recorder = Recorder(store.leave, EventRules(flush_seconds=flush_seconds), clock=clock)
+    store.does = StoreUnavailable("away")
+    evaluate(recorder)
+    clock.advance(flush_seconds)
+    for seconds, attempts in ((0.0, 1), (pause_seconds - 0.01, 1), (0.01, 2)):
+        clock.advance(seconds)
+        recorder.end_invocation()
+        assert len(store.attempts) == attempts
+
+
 def test_whatever_goes_wrong_costs_events_and_nothing_else(
     recorder: Recorder, store: LeftBatches, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -196,14 +221,14 @@ def test_nobody_waits_for_a_thread_that_leaves_events(store: LeftBatches, clock:
 
     def slowly(batches: Sequence[Batch]) -> bool:
         entered.set()
-        assert leave.wait(10)
+        assert leave.wait(60)
         return store.leave(batches)
 
     recorder = Recorder(slowly, EventRules(flush_seconds=0), clock=clock)
     evaluate(recorder)
     thread = threading.Thread(target=recorder.end_invocation)
     thread.start()
-    assert entered.wait(10)
+    assert entered.wait(60)
     evaluate(recorder)
     recorder.end_invocation()
     assert store.attempts == []
@@ -251,12 +276,12 @@ def test_a_context_is_told_once_and_after_a_while_once_more(
     recorder: Recorder, store: LeftBatches, clock: Clock
 ) -> None:
     indexed = []
-    for seconds in (10, 10, 300):
+    for seconds in (10, 10, 300, 10):
         evaluate(recorder)
         clock.advance(seconds)
         recorder.end_invocation()
         indexed.append(sum(event["kind"] == "index" for event in store.events))
-    assert indexed == [1, 1, 2]
+    assert indexed == [1, 1, 2, 2]
 
 
 def test_counts_alone_are_left_where_summaries_are_asked_for(store: LeftBatches, clock: Clock) -> None:

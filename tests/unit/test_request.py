@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 
+from chalicelib.api.gateway import seconds_left
 from chalicelib.api.request import (
     Query,
     checked_size,
@@ -18,6 +20,21 @@ from chalicelib.api.request import (
 )
 from chalicelib.errors import InvalidRequest
 from chalicelib.read.evaluation import Options
+
+
+class LambdaContext(NamedTuple):
+    """As much of Lambda's as says how long is left."""
+
+    milliseconds: int
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.milliseconds
+
+
+def test_an_invocation_has_a_second_less_than_lambda_gives_it_to_answer_in() -> None:
+    assert seconds_left(LambdaContext(30_000), without=5.0) == 29.0
+    assert seconds_left(None, without=5.0) == 5.0
+
 
 VALID_JSON: list[tuple[bytes, object]] = [
     (b'{"key": "u1"}', {"key": "u1"}),

@@ -169,9 +169,9 @@ def test_threads_and_tasks_have_blocks_of_their_own() -> None:
 
     def ask(value: int) -> list[Any]:
         with override(shiny=value):
-            barrier.wait(10)
+            barrier.wait(60)
             values = [shiny()]
-            barrier.wait(10)
+            barrier.wait(60)
         return values
 
     async def ask_in_turns(value: int) -> Any:

@@ -199,6 +199,16 @@ ANNOUNCED: list[tuple[str, Json, Announcement | None]] = [
         entry("flag", *EVERY_ENVIRONMENT, action="createFlag", currentVersion=current(1)),
         Announcement(FEATURES, "a", 1),
     ),
+    (
+        "a flag, with a segment beside it",
+        entry("flag", FLAG, SEGMENT, currentVersion=current()),
+        Announcement(FEATURES, "new-checkout", 8),
+    ),
+    (
+        "something else than a truth about the archive",
+        entry("flag", FLAG, currentVersion=current(archived="no")),
+        Announcement(FEATURES, "new-checkout", 8),
+    ),
     ("several flags", entry("flag", FLAG, EVERY_ENVIRONMENT[0], currentVersion=current()), None),
     ("every flag", entry("flag", "proj/shop:env/production:flag/*", currentVersion=current()), None),
     ("a segment, whose entry has no such version", entry("segment", SEGMENT, currentVersion=current()), None),
@@ -231,6 +241,8 @@ def test_without_an_environment_the_only_one_in_the_entry_is_meant() -> None:
     one = entry("flag", FLAG, currentVersion=current())
     several = entry("flag", *EVERY_ENVIRONMENT, currentVersion=current())
     assert change_in(one, None) == Change(Announcement(FEATURES, "new-checkout", 8))
+    with_wildcard = entry("flag", FLAG, "proj/shop:env/*:flag/new-checkout", currentVersion=current())
+    assert change_in(with_wildcard, None) == Change(Announcement(FEATURES, "new-checkout", 8))
     assert change_in(several, None) == Change(None)
 
 

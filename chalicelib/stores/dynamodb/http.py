@@ -15,6 +15,8 @@ _MOST_HEADERS = 100
 
 
 class HttpAnswer(NamedTuple):
+    """An answer that has come whole."""
+
     status: int
     headers: dict[str, str]
     """By their names in lower case."""

@@ -18,6 +18,8 @@ _LONGEST_LOCK_SECONDS = 900
 
 
 class WritableTable(Table):
+    """What is read and changed of one table under one prefix. Raises StoreUnavailable, RequestRefused among it."""
+
     @dynamodbs_shape()
     def try_lock(self, name: str, owner: str, seconds: float) -> bool:
         """Whether ``owner`` now has the lock in this item, until unlock or for so many seconds.

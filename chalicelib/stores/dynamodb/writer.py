@@ -195,10 +195,10 @@ class _DynamoDbUpdate:
         put_data, current_keys = self._table.put_data_request, self._table.current_keys()
         parts = _parts(snapshot)
         requests = [self._table.delete_request("$current", key) for key in current_keys[len(parts) :]]
-        for number, key in enumerate(part_keys(revision, len(snapshot))):
-            requests.append(put_data("$snapshot", key, parts[number]))
+        for number, (key, part) in enumerate(zip(part_keys(revision, len(snapshot)), parts, strict=True)):
+            requests.append(put_data("$snapshot", key, part))
             if number < len(current_keys):
-                requests.append(put_data("$current", current_keys[number], parts[number], revision=value_of(revision)))
+                requests.append(put_data("$current", current_keys[number], part, revision=value_of(revision)))
             self._write(requests)
             requests = []
 

@@ -6,6 +6,7 @@ from ...events.batches import Batch, DeliveryReport
 
 
 def queued(batch: Batch) -> bytes:
+    """The batch as a value of the list."""
     return batch.name.encode(errors="surrogateescape") + b" " + batch.data
 
 
