@@ -310,7 +310,7 @@ FLAG_FILES = {
     "flags.json": True,
     "examples/flags.json": False,
     "chalicelib/missing.json": False,
-    "/opt/flags.json": False,
+    "/opt/flags.json": True,
 }
 
 
