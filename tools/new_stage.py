@@ -43,7 +43,9 @@ class Store(NamedTuple):
 
     @property
     def table(self) -> str | None:
-        return self.variables.get("DYNAMODB_TABLE")
+        """Its name, also where the stage says its ARN."""
+        said = self.variables.get("DYNAMODB_TABLE")
+        return said and said.rpartition("/")[2]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,6 +10,7 @@ import difflib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -85,6 +86,7 @@ def problems(stage: Stage) -> list[str]:
         return found
     return [
         *_of_names(stage, names),
+        *_of_flag_file(stage, settings.flag_file),
         *problems_of_address(stage, settings),
         *_unique(_of_policies(stage, functions, settings)),
         *_of_account(stage, settings),
@@ -226,6 +228,18 @@ def _of_addresses(settings: Settings) -> Iterator[str]:
                 address_of(url, row.name, None if settings.iam_for_redis is None else on_lambda)
             except ConfigurationError as error:
                 yield str(error)
+
+
+def _of_flag_file(stage: Stage, path: str | None) -> Iterator[str]:
+    """What is in ``vendor`` stands beside the app in the package. An absolute path may be one of a layer."""
+    if path is None or Path(path).is_absolute():
+        return
+    is_in_chalicelib = Path(path).parts[0] == "chalicelib" and (stage.folder / path).is_file()
+    if not is_in_chalicelib and not (stage.folder / "vendor" / path).is_file():
+        yield (
+            f"LAUNCHDARKLY_FLAG_FILE is {path!r}, which is not in the package: put the file into chalicelib/, and say "
+            f"'chalicelib/{Path(path).name}'."
+        )
 
 
 def _of_policies(stage: Stage, functions: Iterable[Function], settings: Settings) -> Iterator[str]:

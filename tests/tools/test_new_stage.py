@@ -152,6 +152,7 @@ def test_a_table_has_the_prefix_that_is_said(aws: Aws, folder: Path) -> None:
     ("arguments", "store"),
     [
         ([], {"DYNAMODB_TABLE": "shared"}),
+        ([], {"DYNAMODB_TABLE": "arn:aws:dynamodb:eu-central-1:123456789012:table/shared"}),
         (["--redis-url", "rediss://cache.example.com"], {"REDIS_URL": "rediss://cache.example.com"}),
     ],
 )
@@ -165,7 +166,7 @@ def test_a_stage_that_is_written_anew_keeps_its_place_in_the_store(
     variables = written(folder)["environment_variables"]
     assert {name: variables[name] for name in (*store, "STORE_PREFIX")} == {**store, "STORE_PREFIX": "team-a"}
     policy = (folder / ".chalice" / "policy-eu.json").read_text()
-    assert ("table/shared" in policy) is ("DYNAMODB_TABLE" in store)
+    assert ('"arn:*:dynamodb:*:*:table/shared"' in policy) is ("DYNAMODB_TABLE" in store)
     assert command(*arguments, "--overwrite", "--prefix", "team-b") == 0
     assert written(folder)["environment_variables"]["STORE_PREFIX"] == "team-b"
 

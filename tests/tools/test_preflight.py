@@ -305,6 +305,30 @@ def test_a_table_that_the_policies_do_not_name_is_told_for_every_function(config
     ]
 
 
+FLAG_FILES = {
+    "chalicelib/flags.json": True,
+    "flags.json": True,
+    "examples/flags.json": False,
+    "chalicelib/missing.json": False,
+    "/opt/flags.json": True,
+}
+
+
+@pytest.mark.parametrize("path", FLAG_FILES)
+def test_a_flag_file_has_to_be_in_the_package(configure: Configure, aws: Aws, tmp_path: Path, path: str) -> None:
+    aws.put_secret(SDK_KEY, "sdk-key")
+    aws.create_table("serverless-flags-production")
+    stage = configure(LAUNCHDARKLY_FLAG_FILE=path)
+    for folder in ("chalicelib", "vendor", "examples"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "flags.json").write_text("{}")
+    line = (
+        f"LAUNCHDARKLY_FLAG_FILE is {path!r}, which is not in the package: put the file into chalicelib/, and say "
+        f"'chalicelib/{Path(path).name}'."
+    )
+    assert problems(stage) == ([] if FLAG_FILES[path] else [line])
+
+
 def test_a_table_may_be_named_by_its_arn(configure: Configure, aws: Aws) -> None:
     aws.put_secret(SDK_KEY, "sdk-key")
     aws.create_table("serverless-flags-production")
