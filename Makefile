@@ -74,7 +74,7 @@ run: .venv/run-installed
 
 ## test: the whole suite, real servers included
 test: .venv/emulators-installed .venv/client-sdks-installed
-	@echo "About 5,100 tests with real servers, in several processes. On 2 cores this takes about 4 minutes."
+	@echo "About 5,300 tests with real servers, in several processes. On 2 cores this takes about 4 minutes."
 	PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 ## coverage: branch coverage by the tests that are cheap to measure, which has a floor
