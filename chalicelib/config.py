@@ -208,8 +208,10 @@ def _http_uri(text: str) -> str:
         raise ValueError
     authority = text.split("/")[2].rpartition("@")[2]
     _, bracket, rest = authority.rpartition("]")  # of an IPv6 address
-    _, colon, port = rest.partition(":")
-    if authority.startswith("[") != bool(bracket) or (colon and not (port.isdecimal() and 1 <= int(port) <= 65_535)):
+    port = rest.partition(":")[2]  # which may be empty, as in any URL
+    if authority.startswith("[") != bool(bracket) or re.fullmatch(r"|[0-9]{1,5}", port) is None:
+        raise ValueError
+    if not 1 <= int(port or 1) <= 65_535:
         raise ValueError
     return text
 

@@ -234,7 +234,7 @@ def _of_flag_file(stage: Stage, path: str | None) -> Iterator[str]:
     """What is in ``vendor`` stands beside the app in the package. An absolute path may be one of a layer."""
     if path is None or Path(path).is_absolute():
         return
-    is_in_chalicelib = Path(path).parts[0] == "chalicelib" and (stage.folder / path).is_file()
+    is_in_chalicelib = Path(path).parts[:1] == ("chalicelib",) and (stage.folder / path).is_file()
     if not is_in_chalicelib and not (stage.folder / "vendor" / path).is_file():
         yield (
             f"LAUNCHDARKLY_FLAG_FILE is {path!r}, which is not in the package: put the file into chalicelib/, and say "

@@ -310,6 +310,7 @@ FLAG_FILES = {
     "flags.json": True,
     "examples/flags.json": False,
     "chalicelib/missing.json": False,
+    ".": False,
     "/opt/flags.json": True,
 }
 

@@ -156,6 +156,7 @@ VALID: list[tuple[dict[str, str], dict[str, Any]]] = [
             "http://[::1]:8030",
             "https://grün.example:443/relay/",
             "http://u:p@relay:65535",
+            "http://relay:/path",
             "http://127.0.0.1",
         )
     ),
@@ -324,6 +325,7 @@ INVALID: list[tuple[dict[str, str], str]] = [
             "https://relay:65536",
             "https://relay:0",
             "https://relay:port",
+            "https://relay:٣",
             "https://relay:8030:8031",
             "https://[::1",
             "https://[relay",
