@@ -228,7 +228,11 @@ class _Run:
                 return None
             part = self._parts[0]
             of_part = events[part.start : part.end]
-            reply = self._judged(sender, sender.send(part.payload_id, to_json(of_part)))
+            reply = sender.send(part.payload_id, to_json(of_part))
+            if reply.may_be_payload:
+                if self._is_over():
+                    return None  # the next run has the time to ask whose fault it is
+                reply = self._judged(sender, reply)
             if reply.verdict is Verdict.ACCEPTED:
                 self._accepted(weight(of_part))
             elif reply.verdict in (Verdict.TOO_LARGE, Verdict.UNFIT):
@@ -241,8 +245,6 @@ class _Run:
 
     def _judged(self, sender: Sender, reply: Reply) -> Reply:
         """The same, unless LaunchDarkly refuses this payload alone: it is asked to take one that counts nothing."""
-        if not reply.may_be_payload or self._is_over():
-            return reply
         other = sender.send(str(uuid.uuid4()), to_json(nothing(int(self._clock() * 1000))))
         if other.verdict is not Verdict.ACCEPTED:
             self._state = self._state._replace(refusals=0)

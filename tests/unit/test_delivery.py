@@ -18,6 +18,7 @@ TIMING = Timing()
 NOW_SECONDS = 1_700_000_000.0
 ACCEPTED = Reply(Verdict.ACCEPTED, "LaunchDarkly answered HTTP 202.")
 AWAY = Reply(Verdict.LATER, "LaunchDarkly answered HTTP 503.")
+UNCLEAR = Reply(Verdict.REFUSED, "LaunchDarkly answered HTTP 422.", may_be_payload=True)
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = TIMING.delivery_retry_seconds
 
 
@@ -138,6 +139,20 @@ def test_a_plan_that_is_sent_in_parts_goes_on_where_time_was_over(
     assert deliver(15.0) == Delivered("delivered", 2, 0, 20)
     assert deliver(15.0) == Delivered("delivered", 1, 0, 0)
     assert len(set(sender.sent)) == len(sender.sent) == 3
+
+
+def test_whose_fault_a_refusal_is_the_next_run_asks_where_time_was_over(
+    queue: Queue, sender: Sender, deliver: Deliver
+) -> None:
+    queue.leave(1)
+    sender.replies = [UNCLEAR]
+    sender.takes_seconds = 10.0
+    assert deliver(5.0) == Delivered("delivered", 0, 0, 10)
+    assert (queue.kept.failures, queue.kept.retry_at_ms, queue.kept.refused) == (0, 0, None)
+    sender.replies = [UNCLEAR, ACCEPTED]
+    assert deliver(30.0) == Delivered("postponed", 0, 0, 30, UNCLEAR.words)
+    first, again, other = sender.sent
+    assert first == again != other
 
 
 def test_each_pause_is_twice_the_one_before_until_launchdarkly_takes_something(
