@@ -143,7 +143,7 @@ monitoring: .venv/run-installed
 preflight: .venv/run-installed
 	@$(NAMED_STAGE)
 	$(BIN)/python -m tools.preflight $(THIS_STAGE) $(call SAID,RUNTIME,--runtime) $(call SAID,FRONT,--front) \
-	  $(call SAID,LOG_DAYS,--log-days)
+	  --log-days $(call GIVEN,LOG_DAYS)
 
 ## deploy: check STAGE, deploy its package with `chalice deploy`, fill its store; FRONT=url adds a function URL
 deploy: preflight package

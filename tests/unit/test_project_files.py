@@ -199,14 +199,20 @@ HARMFUL = """O'Neil "x" \\ # $x $$ $(error expanded) `false` two  spaces; false
 {another line}: \'\\"""
 
 
-def test_make_hands_on_what_is_said_as_it_is(tmp_path: Path) -> None:
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder with programs that print their arguments."""
     program = f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n"
     for name in ("python", "chalice"):
         (tmp_path / name).write_text(program)
         (tmp_path / name).chmod(0o755)
+    return tmp_path
+
+
+def test_make_hands_on_what_is_said_as_it_is(programs: Path) -> None:
     for target, names in HANDED_ON:
         values = {name: f"-{name}: {HARMFUL}" for name in names}
-        handed_on = [word for words in programs_of(target, tmp_path, values) for word in words]
+        handed_on = [word for words in programs_of(target, programs, values) for word in words]
         for name, value in values.items():
             assert any(
                 word == value or word.endswith((f"={value}", f"{value}/deployment.zip")) for word in handed_on
@@ -214,6 +220,18 @@ def test_make_hands_on_what_is_said_as_it_is(tmp_path: Path) -> None:
         assert [
             word for word in handed_on if "O'Neil" in word and not any(each in word for each in values.values())
         ] == []
+
+
+@pytest.mark.parametrize("days", [None, "90"], ids=["as they are", "as the shell says"])
+def test_what_a_deployment_ends_with_is_looked_at_before_it(
+    programs: Path, monkeypatch: pytest.MonkeyPatch, days: str | None
+) -> None:
+    monkeypatch.delenv("LOG_DAYS", raising=False)
+    if days is not None:
+        monkeypatch.setenv("LOG_DAYS", days)
+    deployed = programs_of("deploy", programs, {"STAGE": "dev"})
+    looked_at = [(words[1], words[words.index("--log-days") + 1]) for words in deployed if "--log-days" in words]
+    assert looked_at == [("tools.preflight", days or "30"), ("tools.after_deploy", days or "30")]
 
 
 def programs_of(target: str, programs: Path, variables: dict[str, str]) -> list[list[str]]:
