@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _deploy(options: argparse.Namespace) -> None:
     name = stack_name(options.stage)
-    if Settings.is_local.name in _variables(options.stage):
+    if _variables(options.stage).get(Settings.is_local.name, "").strip() == "on":
         raise StageError(f"Stage {options.stage!r} is for development, on this machine: it needs nothing in AWS.")
     if options.monitoring:
         stage = Stage(options.stage)

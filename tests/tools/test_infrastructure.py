@@ -76,6 +76,15 @@ def test_the_local_stage_needs_none(aws: Aws, capsys: pytest.CaptureFixture[str]
     assert aws.client("cloudformation").describe_stacks()["Stacks"] == []
 
 
+@pytest.mark.parametrize("text", ["off", " "])
+def test_a_stage_that_says_that_it_is_not_local_has_what_it_needs(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    deployed: list[Any] = []
+    monkeypatch.setattr(infrastructure, "deploy_stack", lambda *arguments: deployed.append(arguments))
+    monkeypatch.setattr(infrastructure, "_variables", lambda _: {"LOCAL_STAGE": text, "DYNAMODB_TABLE": "flags"})
+    assert infrastructure.main(["eu"]) == 0
+    assert deployed == [("serverless-flags-eu", "table.yaml", {"TableName": "flags"})]
+
+
 def test_a_cache_without_a_network_is_told_in_the_words_of_cloudformation(
     aws: Aws, capsys: pytest.CaptureFixture[str]
 ) -> None:
