@@ -15,6 +15,9 @@ Json = dict[str, Any]
 MOST_BYTES = 300_000
 """Of the data of a batch: a DynamoDB item may have 400 KB."""
 
+_MOST_DIGITS = 15
+"""Of a time in Unix ms. Python cannot divide an integer of many hundreds, or parse one of thousands."""
+
 _DROPPED = "dropped"
 """The kind of the note, no event of LaunchDarkly's, that says how many events had to be dropped before."""
 
@@ -43,7 +46,7 @@ class DeliveryReport(NamedTuple):
 def packed_at_ms(name: str) -> int:
     """0 for a name that is not one of ours."""
     digits = name.partition("-")[0]
-    return int(digits) if digits.isascii() and digits.isdigit() else 0
+    return int(digits) if len(digits) <= _MOST_DIGITS and digits.isascii() and digits.isdigit() else 0
 
 
 def pack(events: Sequence[Json], dropped: int, now_ms: int) -> list[Batch]:

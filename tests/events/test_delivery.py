@@ -259,7 +259,9 @@ def test_events_of_a_week_ago_are_dropped_and_counted(app: App, launchdarkly: Fa
     assert keys_sent(launchdarkly) == ["new"]
 
 
-@pytest.mark.parametrize("value", [b"", b"x", b"x y", b"\xff", b"\xff y"])
+@pytest.mark.parametrize(
+    "value", [b"", b"x", b"x y", b"\xff", b"\xff y", b"9" * 400, b"9" * 5000], ids=lambda value: repr(value[:5])
+)
 def test_what_is_no_batch_holds_nothing_up(
     app: App, launchdarkly: FakeLaunchDarkly, valkey: redis.Redis, value: bytes
 ) -> None:
