@@ -143,13 +143,13 @@ monitoring: .venv/run-installed
 preflight: .venv/run-installed
 	@$(NAMED_STAGE)
 	$(BIN)/python -m tools.preflight $(THIS_STAGE) $(call SAID,RUNTIME,--runtime) $(call SAID,FRONT,--front) \
-	  --log-days $(call GIVEN,LOG_DAYS)
+	  --log-days=$(call GIVEN,LOG_DAYS)
 
 ## deploy: check STAGE, deploy its package with `chalice deploy`, fill its store; FRONT=url adds a function URL
 deploy: preflight package
 	$(BIN)/python -m tools.deployment $(THIS_STAGE) $(THIS_API)
 	$(BIN)/chalice deploy --stage $(THIS_STAGE)
-	$(BIN)/python -m tools.after_deploy $(THIS_STAGE) --log-days $(call GIVEN,LOG_DAYS) $(THIS_API)
+	$(BIN)/python -m tools.after_deploy $(THIS_STAGE) --log-days=$(call GIVEN,LOG_DAYS) $(THIS_API)
 	$(BIN)/python -m tools.function_url $(THIS_STAGE) $(call SAID,FRONT,--front)
 
 ## webhook: have LaunchDarkly announce changes to the deployed STAGE (needs LAUNCHDARKLY_ACCESS_TOKEN)

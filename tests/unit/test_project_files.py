@@ -230,8 +230,8 @@ def test_what_a_deployment_ends_with_is_looked_at_before_it(
     if days is not None:
         monkeypatch.setenv("LOG_DAYS", days)
     deployed = programs_of("deploy", programs, {"STAGE": "dev"})
-    looked_at = [(words[1], words[words.index("--log-days") + 1]) for words in deployed if "--log-days" in words]
-    assert looked_at == [("tools.preflight", days or "30"), ("tools.after_deploy", days or "30")]
+    told = [(words[1], word) for words in deployed for word in words if word.startswith("--log-days")]
+    assert told == [(program, f"--log-days={days or 30}") for program in ("tools.preflight", "tools.after_deploy")]
 
 
 def programs_of(target: str, programs: Path, variables: dict[str, str]) -> list[list[str]]:
