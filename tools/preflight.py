@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.config import VARIABLES, SecretSource, Settings, load_settings
 from chalicelib.errors import ConfigurationError
 from chalicelib.secrets import checked_secret
-from chalicelib.stores.redis.address import address_of, parse_address
+from chalicelib.stores.redis.address import parse_address, with_login
 from chalicelib.stores.redis.iam import cache_at
 from tools.after_deploy import LOG_DAYS
 from tools.deployment import deployed_runtime
@@ -225,7 +225,7 @@ def _of_addresses(settings: Settings) -> Iterator[str]:
         url = settings.values[row.attribute]
         if url is not None:
             try:
-                address_of(url, row.name, None if settings.iam_for_redis is None else on_lambda)
+                with_login(parse_address(url, row.name), None if settings.iam_for_redis is None else on_lambda)
             except ConfigurationError as error:
                 yield str(error)
 

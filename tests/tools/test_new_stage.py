@@ -172,7 +172,7 @@ def test_a_stage_that_is_written_anew_keeps_its_place_in_the_store(
 
 
 def test_a_cache_on_the_internet_needs_no_network(aws: Aws, folder: Path) -> None:
-    assert command("--redis-url", "rediss://cache.example.com:6380") == 0
+    assert command("--redis-url", "rediss://cache.example.com:6380?ssl_ca_certs=/opt/of-a-layer.pem") == 0
     assert {"subnet_ids", "security_group_ids"} & set(written(folder)) == set()
     policy = json.loads((folder / ".chalice" / "policy-eu-on_event.json").read_text())
     assert [each["Sid"] for each in policy["Statement"]] == ["WriteLogs"]

@@ -218,6 +218,7 @@ CACHES: list[tuple[str, list[str]]] = [
     ("redis://cache.example.com:6379", [OUT_OF_REACH]),
     ("unix:///run/valkey.sock", ["REDIS_URL is a socket; nothing on Lambda listens there."]),
     ("rediss://:password@eu1.cloud.example.com:6379", []),
+    ("rediss://eu1.cloud.example.com?ssl_ca_certs=/opt/of-a-layer.pem", []),
 ]
 
 
@@ -621,8 +622,11 @@ def test_an_app_that_cannot_be_imported_is_one_line(configure: Configure) -> Non
 CACHE_URL = "rediss://flags@flags-abcdef.serverless.euc1.cache.amazonaws.com:6379"
 
 
-def test_a_login_by_iam_needs_a_policy_for_the_cache_and_for_the_user(configure: Configure, aws: Aws) -> None:
-    stage = configure(REDIS_URL=CACHE_URL, REDIS_AUTH="iam", STORE_PREFIX="{flags}", DYNAMODB_TABLE=None)
+@pytest.mark.parametrize("options", ["", "?ssl_ca_certs=/opt/of-a-layer.pem"])
+def test_a_login_by_iam_needs_a_policy_for_the_cache_and_for_the_user(
+    configure: Configure, aws: Aws, options: str
+) -> None:
+    stage = configure(REDIS_URL=CACHE_URL + options, REDIS_AUTH="iam", STORE_PREFIX="{flags}", DYNAMODB_TABLE=None)
     lines = [line for line in problems(stage) if "serverlesscache" in line or "user:" in line]
     assert [line for line in lines if "on_event" in line] == [
         f"policy-production-on_event.json does not allow on_event to use {each}, which config.json names."

@@ -48,14 +48,24 @@ class Address(NamedTuple):
 
 
 def address_of(url: str, variable: str, iam: Mapping[str, str] | None) -> Address:
+    """The address to connect to from here, as :func:`with_login`: the files that it names can be read.
+
+    Raises ConfigurationError about ``variable``.
+    """
+    address = with_login(parse_address(url, variable), iam)
+    if address.tls is not None:
+        _check_files(address.tls, variable)
+    return address
+
+
+def with_login(address: Address, iam: Mapping[str, str] | None) -> Address:
     """The address; ``iam``: the environment variables of AWS's SDK where IAM is to log in, else None.
 
-    Another Redis than the flag store may have a password all the same. Raises ConfigurationError about ``variable``.
+    Another Redis than the flag store may have a password all the same. Raises ConfigurationError.
     """
-    address = parse_address(url, variable)
-    if iam is None or (variable != "REDIS_URL" and address.password is not None):
+    if iam is None or (address.variable != "REDIS_URL" and address.password is not None):
         if address.iam_cache is not None:
-            raise ConfigurationError(f"{variable} has the option iam_cache, but no login by IAM.")
+            raise ConfigurationError(f"{address.variable} has the option iam_cache, but no login by IAM.")
         return address
     from .iam import with_token
 
@@ -198,21 +208,29 @@ def _boolean(name: str, value: str) -> bool:
     return _BOOLEANS[value.lower()]
 
 
-def _file(name: str, value: str) -> str:
-    try:
-        with open(value, "rb"):
-            return value
-    except (OSError, ValueError):
-        raise _refusal(f"has an {name} that names no file that can be read") from None
+def _path_of_file(_name: str, value: str) -> str:
+    """Whether it is there is looked at where it is used: a tool may have an address that is for Lambda."""
+    return value
 
 
 _TLS_OPTIONS: dict[str, Callable[[str, str], str | bool]] = {
     "ssl_cert_reqs": _word,
     "ssl_check_hostname": _boolean,
-    "ssl_ca_certs": _file,
-    "ssl_certfile": _file,
-    "ssl_keyfile": _file,
+    "ssl_ca_certs": _path_of_file,
+    "ssl_certfile": _path_of_file,
+    "ssl_keyfile": _path_of_file,
 }
+
+
+def _check_files(tls: Tls, variable: str) -> None:
+    paths = {"ssl_ca_certs": tls.ca_file, "ssl_certfile": tls.certificate_file, "ssl_keyfile": tls.key_file}
+    for name, path in paths.items():
+        if path is None:
+            continue
+        try:
+            open(path, "rb").close()
+        except (OSError, ValueError):
+            raise ConfigurationError(f"{variable} has an {name} that names no file that can be read.") from None
 
 
 def _refusal(what: str) -> ConfigurationError:
