@@ -204,20 +204,17 @@ def _origin(text: str) -> str:
 
 def _http_uri(text: str) -> str:
     """What a path can be added to: without a query or a fragment, and with a host and a port that can be."""
-    if re.fullmatch(r"https?://[^\s/?#\\][^\s?#\\]*", text) is None:
-        raise ValueError
-    authority = text.split("/")[2].rpartition("@")[2]
-    _, bracket, rest = authority.rpartition("]")  # of an IPv6 address
-    port = rest.partition(":")[2]  # which may be empty, as in any URL
-    if authority.startswith("[") != bool(bracket) or re.fullmatch(r"|[0-9]{1,5}", port) is None:
-        raise ValueError
-    if not 1 <= int(port or 1) <= 65_535:
+    sign = r"[^\s/?#\\\[\]@:]"
+    host = rf"(?:{sign}+|\[(?:{sign}|:)+\])"
+    port = r"(?::([0-9]{0,5}))?"  # which may be empty, as in any URL
+    match = re.fullmatch(rf"https?://(?:[^\s/?#\\]*@)?{host}{port}(?:/[^\s?#\\]*)?", text)
+    if match is None or not 1 <= int(match[1] or 1) <= 65_535:
         raise ValueError
     return text
 
 
 def _table_name(text: str) -> str:
-    """The table's name, or its ARN."""
+    """The table's name, or its ARN. No regular expression: each cold function over a table would compile it."""
     name = text.rpartition(":table/")[2] if text.startswith("arn:") else text
     letters_and_digits = name.replace("-", "").replace("_", "").replace(".", "")
     if len(name) > 255 or not (letters_and_digits.isascii() and letters_and_digits.isalnum()):
@@ -484,6 +481,11 @@ class Settings:
         return self.mode == "direct"
 
     @property
+    def accepts_no_token(self) -> bool:
+        """Whether callers need a token, and there is none that would be accepted."""
+        return self.evaluate_auth == "token" and not any(self.values[row.attribute] for row in DIGEST_ROWS)
+
+    @property
     def records_events(self) -> bool:
         """Whether what is evaluated from the store is gathered for LaunchDarkly."""
         return not self.direct_mode and self.events_mode in ("summary", "full")
@@ -630,8 +632,7 @@ def missing_for_chalice_local(arguments: Sequence[str], environment: Mapping[str
         settings = load_settings(variables)
     except ConfigurationError as error:
         return str(error)
-    is_closed = settings.evaluate_auth == "token" and not any(settings.values[row.attribute] for row in DIGEST_ROWS)
-    return "EVALUATE_TOKEN_SHA256 is empty, so every evaluation is refused." if is_closed else None
+    return "EVALUATE_TOKEN_SHA256 is empty, so every evaluation is refused." if settings.accepts_no_token else None
 
 
 def _check_secure_mode(settings: Settings) -> None:

@@ -20,6 +20,7 @@ from chalicelib.stores.redis.address import parse_address
 from chalicelib.stores.redis.iam import cache_at
 from tools.command_line import run
 from tools.infrastructure import outputs_of, stack_name
+from tools.policies import name_of_table
 from tools.stages import PROJECT, StageError, read_config
 
 Json = dict[str, Any]
@@ -45,7 +46,7 @@ class Store(NamedTuple):
     def table(self) -> str | None:
         """Its name, also where the stage says its ARN."""
         said = self.variables.get("DYNAMODB_TABLE")
-        return said and said.rpartition("/")[2]
+        return None if said is None else name_of_table(said)
 
 
 def main(arguments: list[str] | None = None) -> int:

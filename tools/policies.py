@@ -19,6 +19,11 @@ class Needed:
     resource: str
 
 
+def name_of_table(said: str) -> str:
+    """As policies have it; a setting may say the table's name or its ARN."""
+    return said.rpartition("/")[2]
+
+
 class Policy:
     """Raises StageError where the file is no policy."""
 

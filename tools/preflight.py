@@ -26,7 +26,7 @@ from tools.deployment import deployed_runtime
 from tools.function_url import FRONTS
 from tools.functions import Function, functions_of
 from tools.network import problems_of_address, problems_of_reach, types_of_network
-from tools.policies import Needed, Policy
+from tools.policies import Needed, Policy, name_of_table
 from tools.stages import FUNCTIONS, Stage, StageError
 
 _OURS = ("LAUNCHDARKLY_", "EVALUATE_", "EVALUATION_", "BIG_SEGMENTS_")
@@ -304,9 +304,8 @@ def _needed_of_table(function: str, settings: Settings) -> Iterator[Needed]:
         yield from _needed_to_read(settings)
 
 
-def _resource_of_table(table: str) -> str:
-    """``table`` is the table's name, or its ARN."""
-    return f"table/{table.rpartition('/')[2]}"
+def _resource_of_table(said: str) -> str:
+    return f"table/{name_of_table(said)}"
 
 
 _READS = ("dynamodb:GetItem", "dynamodb:Query")

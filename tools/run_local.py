@@ -199,8 +199,7 @@ def _why_all_are_refused(settings: Settings) -> str | None:
     """And what to set instead; None where some caller may evaluate."""
     if settings.evaluate_auth == "iam":
         return "EVALUATE_AUTH is 'iam', and nobody checks signatures here. Leave it unset, or set it to none."
-    digests = settings.token_digests or settings.client_token_digests or settings.mobile_token_digests
-    if settings.evaluate_auth == "token" and not digests:
+    if settings.accepts_no_token:
         return (
             "EVALUATE_AUTH is 'token', and there is no digest of a token. make token prints a token and its digest; "
             "then: EVALUATE_TOKEN_SHA256=<digest> make run"

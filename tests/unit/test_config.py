@@ -331,6 +331,9 @@ INVALID: list[tuple[dict[str, str], str]] = [
             "https://[relay",
             "https://relay]",
             "https://::1",
+            "https://re[lay",
+            "https://[]",
+            "https://:443",
             "https://relay?env=a",
             "https://relay/#a",
             "https://relay\\all",
@@ -339,7 +342,12 @@ INVALID: list[tuple[dict[str, str], str]] = [
     *(
         ({name: uri}, f"{name} is {_NOT_SHOWN}; expected {_A_URL}.")
         for name in ("LAUNCHDARKLY_BASE_URI", "LAUNCHDARKLY_STREAM_URI", "LAUNCHDARKLY_EVENTS_URI")
-        for uri in (f"u:{PASSWORD}@relay", f"ftp://u:{PASSWORD}@relay", f"https://u:{PASSWORD}@a relay")
+        for uri in (
+            f"u:{PASSWORD}@relay",
+            f"ftp://u:{PASSWORD}@relay",
+            f"https://u:{PASSWORD}@a relay",
+            f"https://u:{PASSWORD}@",
+        )
     ),
     (
         {"CORS_ALLOW_ORIGIN": f"u:{PASSWORD}@app.example.com"},
