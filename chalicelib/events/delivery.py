@@ -249,7 +249,7 @@ class _Run:
         if other.verdict is not Verdict.ACCEPTED:
             self._state = self._state._replace(refusals=0)
             return reply
-        refusals = min(self._state.refusals + 1, _REFUSALS)
+        refusals = min(self._state.refusals + 1, _REFUSALS)  # the pauses are by these, whatever has failed before
         self._state = self._state._replace(refusals=refusals, failures=refusals - 1, retry_at_ms=0, refused=None)
         return reply._replace(verdict=Verdict.UNFIT if refusals == _REFUSALS else Verdict.LATER)
 

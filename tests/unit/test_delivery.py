@@ -155,6 +155,30 @@ def test_whose_fault_a_refusal_is_the_next_run_asks_where_time_was_over(
     assert first == again != other
 
 
+def test_a_payload_at_fault_is_not_waited_for_longer_because_launchdarkly_was_away_before(
+    queue: Queue, sender: Sender, clock: Clock, deliver: Deliver
+) -> None:
+    queue.leave(1)
+    queue.state = State(failures=20).to_json()
+    sender.replies = [UNCLEAR, ACCEPTED]
+    assert deliver(30.0).status == "postponed"
+    assert queue.kept.retry_at_ms == int((clock.now + FIRST_PAUSE_SECONDS) * 1000)
+
+
+def test_what_launchdarkly_refuses_counts_for_nothing_once_it_refuses_everything(
+    queue: Queue, sender: Sender, deliver: Deliver
+) -> None:
+    def try_again(*replies: Reply) -> Delivered:
+        sender.replies = list(replies)
+        return deliver(30.0, force=True)
+
+    queue.leave(1)
+    assert [try_again(UNCLEAR, ACCEPTED).dropped for _ in range(3)] == [0, 0, 0]
+    assert try_again(UNCLEAR).status == "refused"
+    assert [try_again(UNCLEAR, ACCEPTED).dropped for _ in range(4)] == [0, 0, 0, 1]
+    assert queue.batches == []
+
+
 def test_each_pause_is_twice_the_one_before_until_launchdarkly_takes_something(
     queue: Queue, sender: Sender, clock: Clock, deliver: Deliver
 ) -> None:
